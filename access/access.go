@@ -1,0 +1,151 @@
+// Package access holds the values that a request turns into on its way to a decision.
+//
+// An edge (proxy, decision endpoint) builds one canonical Request. The rules
+// engine decides it and returns a Decision, which is a value: nothing has
+// touched the network or a ResponseWriter yet. The edge then applies the
+// Decision and nothing else. The package has no behaviour and does no I/O, and
+// it imports the standard library only.
+//
+// Zero values are safe: the zero Verdict denies and the zero Decision refuses.
+package access
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Request is one request as the gateway sees it. It is built once at the edge,
+// is canonical, and is never changed afterwards; it may be shared by goroutines.
+type Request struct {
+	// ID is the decision id. It is in the access event and in X-Decision-Id.
+	ID string
+	// Method is the request method, upper case.
+	Method string
+	// URL is absolute: what is matched is exactly what is forwarded, logged and
+	// put into policies. Scheme and Host are lower case, Host has no default port
+	// and no trailing dot, Path is decoded and free of dot segments, RawPath is
+	// set only when the wire form differs, and RawQuery is byte for byte as sent.
+	URL *url.URL
+	// Header holds the request's header fields in canonical spelling. Read-only.
+	Header http.Header
+	// Client is the address of the client after trusted proxies were resolved.
+	Client netip.Addr
+	// Body reads at most limit bytes of the body and leaves it readable for the
+	// forwarder. It returns a fault of kind TooLarge beyond limit. Nil: no body.
+	Body func(limit int64) ([]byte, error)
+}
+
+// Subject is who is asking.
+type Subject struct {
+	// ID is the subject identifier; empty for a request that nobody vouched for.
+	ID string
+	// Via names the authenticator that established the subject.
+	Via string
+	// Extra holds claims and attributes. Read-only: it may be shared by requests.
+	Extra map[string]any
+}
+
+// Input is what authorizers and mutators see. It exists only after authentication.
+type Input struct {
+	Request *Request
+	Subject Subject
+	RuleID  string
+	// Captures are the capture groups of the rule's URL pattern, without the
+	// whole match, in order.
+	Captures []string
+}
+
+// Verdict is an authorizer's answer. The zero value denies.
+type Verdict struct {
+	Allow bool
+	// Reason is a stable reason id such as policy_denied. Empty means the default
+	// of the stage.
+	Reason string
+	// Header fields to send upstream (proxy) or to return (decision endpoint).
+	Header http.Header
+}
+
+// Pass is what an allowed request carries upstream beside its own fields.
+type Pass struct {
+	Subject Subject
+	// Set replaces header fields; keys are canonical.
+	Set http.Header
+	// Remove names header fields that must not reach the upstream.
+	Remove []string
+	// Cookies replace request cookies of the same name.
+	Cookies []*http.Cookie
+}
+
+// Response is what a refused client is told, as data.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Upstream is where an allowed request goes. Read-only, shared by requests.
+type Upstream struct {
+	// URL is the base: scheme http, https or h2c, host, and an optional path that
+	// is put in front of the request path.
+	URL *url.URL
+	// PreserveHost keeps the client's Host instead of the upstream's.
+	PreserveHost bool
+	// StripPath is removed from the start of the request path, on segment borders.
+	StripPath string
+	// Timeout bounds the wait for the response header; zero means the default of
+	// the listener. It never cuts a response body that is being streamed.
+	Timeout time.Duration
+}
+
+// Decision is the outcome of one request. The zero value refuses.
+type Decision struct {
+	Allow   bool
+	RuleID  string
+	Subject Subject
+	// Pass is set only when Allow.
+	Pass Pass
+	// Upstream is nil for rules that only decide.
+	Upstream *Upstream
+	// Refusal is set only when !Allow. A zero Refusal is written as status 500.
+	Refusal Response
+	// Reason is a stable reason id: allowed, no_rule_match, ambiguous_rules,
+	// missing_credentials, invalid_credentials, policy_denied, ...
+	Reason string
+	// Err is the cause of a refusal, for the log only.
+	Err error
+	// Trace lists the stages; it is filled only when asked for.
+	Trace []Step
+}
+
+// Step is one stage of a decision, for explain and traces.
+type Step struct {
+	Stage    string // match, authn, authz, mutate, error
+	Handler  string
+	Outcome  string // ok, skipped, denied, failed
+	Detail   string
+	Duration time.Duration
+}
+
+// Token is what is known about an access token after introspection (RFC 7662
+// section 2.2). The zero value is an inactive token.
+type Token struct {
+	Active    bool
+	ID        string // jti
+	Subject   string
+	ClientID  string
+	Username  string
+	Issuer    string
+	TokenType string // Bearer, DPoP
+	TokenUse  string // access_token, refresh_token; empty when unknown
+	Scope     []string
+	Audience  []string
+	IssuedAt  time.Time
+	NotBefore time.Time
+	ExpiresAt time.Time // zero: unknown
+	// Extra is the response's ext member: claims that the consent or the client added.
+	Extra map[string]any
+	// Claims are further top-level members of the introspection response.
+	Claims map[string]any
+}

@@ -1,0 +1,126 @@
+// Package fault classifies what went wrong.
+//
+// A Kind is the only classification inside the program; every edge has one map
+// from Kind to its wire form. Internal is the zero Kind, and its text never
+// leaves the process. Anything that is not a *Error is Internal.
+package fault
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Kind says what sort of thing went wrong.
+type Kind uint8
+
+// The kinds, each with what the gateway answers.
+const (
+	Internal        Kind = iota // 500; the text stays inside
+	Invalid                     // 400
+	Unauthenticated             // 401
+	Forbidden                   // 403
+	NotFound                    // 404
+	Conflict                    // 409
+	TooLarge                    // 413
+	RateLimited                 // 429
+	Unavailable                 // 503 (502 when an upstream broke)
+	Timeout                     // 504
+)
+
+var names = [...]string{"internal", "invalid", "unauthenticated", "forbidden", "not_found", "conflict", "too_large", "rate_limited", "unavailable", "timeout"}
+
+// String returns the kind's name in snake_case.
+func (k Kind) String() string {
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return names[Internal]
+}
+
+// Error is an error with a Kind. Message is safe to show to the caller; Err is not.
+type Error struct {
+	Kind Kind
+	// Reason is a stable id in snake_case such as missing_credentials.
+	Reason string
+	// Message is plain text for the caller, without secrets.
+	Message string
+	// Challenge is the scheme and parameters of a WWW-Authenticate answer (RFC 6750
+	// section 3), without the realm; empty for none.
+	Challenge string
+	// RetryAfter is passed on with RateLimited and Unavailable when positive.
+	RetryAfter time.Duration
+	// Err is the cause, for the log.
+	Err error
+}
+
+// New returns an *Error as error.
+func New(kind Kind, reason, message string) error {
+	return &Error{Kind: kind, Reason: reason, Message: message}
+}
+
+// Wrap returns an *Error around err, or nil when err is nil.
+func Wrap(kind Kind, reason, message string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Kind: kind, Reason: reason, Message: message, Err: err}
+}
+
+// Error joins message and cause; it is for logs.
+func (e *Error) Error() string {
+	text := e.Message
+	if text == "" {
+		text = e.Reason
+	}
+	if text == "" {
+		text = e.Kind.String()
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// KindOf returns the kind of the outermost *Error in err's chain. A deadline is
+// Timeout; anything else is Internal.
+func KindOf(err error) Kind {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e.Kind
+	case errors.Is(err, context.DeadlineExceeded):
+		return Timeout
+	}
+	return Internal
+}
+
+// ReasonOf returns the first reason id in err's chain, or the kind's name.
+func ReasonOf(err error) string {
+	for next := err; next != nil; {
+		var e *Error
+		if !errors.As(next, &e) {
+			break
+		}
+		if e.Reason != "" {
+			return e.Reason
+		}
+		next = e.Err
+	}
+	return KindOf(err).String()
+}
+
+// MessageOf returns the text that may be shown to the caller; empty for Internal.
+func MessageOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) && e.Kind != Internal {
+		return e.Message
+	}
+	return ""
+}
+
+// Is reports whether err has the kind.
+func Is(err error, kind Kind) bool { return err != nil && KindOf(err) == kind }

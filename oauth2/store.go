@@ -1,0 +1,192 @@
+// Package oauth2 is the authorization server: endpoints over fosite and over the
+// small store interfaces below. Types of fosite and of go-jose v3 never leave it.
+//
+// Where security rests on atomicity a store method is one named transition
+// (RedeemCode, RotateRefresh, AdvanceFlow, UseJTI): one conditional statement
+// with a row count inside one transaction, never get and save. Tokens enter the
+// store as signatures only.
+package oauth2
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"time"
+)
+
+// ErrSpent is returned by a transition that somebody else made first: a code or
+// refresh token that was used, a flow that moved on, a jti that was seen.
+var ErrSpent = errors.New("already used")
+
+// Grant is what the code and the tokens of one authorization share.
+type Grant struct {
+	// RequestID is the family: revoking it ends every token of the authorization.
+	RequestID         string          `json:"request_id"`
+	ClientID          string          `json:"client_id"`
+	Subject           string          `json:"subject"`
+	RequestedAt       time.Time       `json:"requested_at"`
+	RequestedScope    []string        `json:"requested_scope,omitempty"`
+	GrantedScope      []string        `json:"granted_scope,omitempty"`
+	RequestedAudience []string        `json:"requested_audience,omitempty"`
+	GrantedAudience   []string        `json:"granted_audience,omitempty"`
+	Form              url.Values      `json:"form,omitempty"` // sanitised: no secrets, no verifiers
+	Session           json.RawMessage `json:"session,omitempty"`
+	ConsentID         string          `json:"consent_id,omitempty"`
+	SessionID         string          `json:"session_id,omitempty"` // login session (sid)
+}
+
+// Token is one stored code, access token or refresh token.
+type Token struct {
+	// Signature identifies the token; the token itself is not stored.
+	Signature string
+	Grant     Grant
+	ExpiresAt time.Time // zero: never
+	// Spent is when a code was redeemed or a refresh token rotated; zero: usable.
+	Spent time.Time
+	// AccessSignature is the access token that was issued with a refresh token.
+	AccessSignature string
+}
+
+// Issue is the set of tokens that one grant stores at once; nil members are not issued.
+type Issue struct {
+	Access, Refresh *Token
+}
+
+// ClientFilter selects clients; zero fields select all.
+type ClientFilter struct {
+	Name, Owner   string
+	Limit, Offset int
+}
+
+// ClientStore keeps clients.
+type ClientStore interface {
+	CreateClient(ctx context.Context, c Client) error              // fault.Conflict
+	Client(ctx context.Context, id string) (Client, error)         // fault.NotFound
+	UpdateClient(ctx context.Context, c Client) error              // fault.NotFound
+	DeleteClient(ctx context.Context, id string) error             // fault.NotFound; its codes, tokens, consents go with it
+	Clients(ctx context.Context, f ClientFilter) ([]Client, error) // ordered by id
+}
+
+// TokenStore keeps codes and tokens.
+type TokenStore interface {
+	CreateCode(ctx context.Context, code Token) error
+	// Code returns fault.NotFound, or the code with Spent set when it was redeemed.
+	Code(ctx context.Context, signature string) (Token, error)
+	// RedeemCode spends the code and stores what it buys, or returns ErrSpent and
+	// stores nothing. Of parallel calls exactly one wins.
+	RedeemCode(ctx context.Context, signature string, buy Issue) error
+	// IssueTokens stores tokens that no code or refresh token is spent for.
+	IssueTokens(ctx context.Context, buy Issue) error
+	AccessToken(ctx context.Context, signature string) (Token, error)  // fault.NotFound
+	RefreshToken(ctx context.Context, signature string) (Token, error) // fault.NotFound; Spent set when rotated
+	// RotateRefresh spends the refresh token, deletes the access tokens of its
+	// family and stores the successors, or returns ErrSpent and stores nothing.
+	RotateRefresh(ctx context.Context, signature string, buy Issue) error
+	DeleteAccessToken(ctx context.Context, signature string) error // idempotent
+	// RevokeFamily deletes every code, access and refresh token of the request id.
+	RevokeFamily(ctx context.Context, requestID string) error // idempotent
+	// RevokeClientTokens deletes every access and refresh token of the client.
+	RevokeClientTokens(ctx context.Context, clientID string) error
+}
+
+// FlowState is how far an authorization request has come.
+type FlowState int
+
+// The states of a Flow. A transition goes from exactly one state to a later one.
+const (
+	FlowLoginRequested FlowState = iota + 1
+	FlowLoginAnswered            // accepted or rejected by the login app
+	FlowLoginVerified            // the browser came back with the login verifier
+	FlowConsentRequested
+	FlowConsentAnswered
+	FlowFinished // the consent verifier was used
+)
+
+// Flow is one authorization request on its way through login and consent.
+// Challenges and verifiers are stored as hashes.
+type Flow struct {
+	ID               string
+	State            FlowState
+	LoginChallenge   string
+	LoginVerifier    string
+	ConsentChallenge string
+	ConsentVerifier  string
+	ClientID         string
+	Subject          string
+	SessionID        string
+	ExpiresAt        time.Time
+	// Data is everything else as JSON; the store encrypts it.
+	Data json.RawMessage
+}
+
+// FlowKey names the column that a flow is looked up by.
+type FlowKey string
+
+// The keys of Flow lookups.
+const (
+	ByLoginChallenge   FlowKey = "login_challenge"
+	ByLoginVerifier    FlowKey = "login_verifier"
+	ByConsentChallenge FlowKey = "consent_challenge"
+	ByConsentVerifier  FlowKey = "consent_verifier"
+)
+
+// FlowStore keeps flows.
+type FlowStore interface {
+	CreateFlow(ctx context.Context, f Flow) error
+	// Flow returns fault.NotFound also for an expired flow.
+	Flow(ctx context.Context, by FlowKey, hash string) (Flow, error)
+	// AdvanceFlow replaces the flow if it is still in state from, or returns ErrSpent.
+	AdvanceFlow(ctx context.Context, from FlowState, f Flow) error
+}
+
+// LoginSession is a browser's login that is remembered or still in use (sid).
+type LoginSession struct {
+	ID              string
+	Subject         string
+	AuthenticatedAt time.Time
+	ExpiresAt       time.Time
+	Remember        bool
+	ACR             string
+	AMR             []string
+}
+
+// SessionStore keeps login sessions.
+type SessionStore interface {
+	SaveLoginSession(ctx context.Context, s LoginSession) error        // insert or replace
+	LoginSession(ctx context.Context, id string) (LoginSession, error) // fault.NotFound, also when expired
+	DeleteLoginSession(ctx context.Context, id string) error           // idempotent
+	DeleteLoginSessions(ctx context.Context, subject string) error     // idempotent
+}
+
+// Consent is an answered consent request.
+type Consent struct {
+	ID              string
+	Subject         string
+	ClientID        string
+	LoginSessionID  string
+	GrantedScope    []string
+	GrantedAudience []string
+	// Remember makes the consent count for later requests until ExpiresAt (zero: for good).
+	Remember  bool
+	ExpiresAt time.Time
+	HandledAt time.Time
+	// Data is the answer and the request as JSON; the store encrypts it.
+	Data json.RawMessage
+}
+
+// ConsentStore keeps consents.
+type ConsentStore interface {
+	SaveConsent(ctx context.Context, c Consent) error
+	// Consents lists the consents of a subject, newest first; clientID may be empty.
+	Consents(ctx context.Context, subject, clientID string, limit, offset int) ([]Consent, error)
+	// RevokeConsents deletes consents and, in the same transaction, the codes and
+	// tokens issued under them; an empty clientID means all clients. Idempotent.
+	RevokeConsents(ctx context.Context, subject, clientID string) error
+}
+
+// ReplayStore remembers one-time values for all nodes.
+type ReplayStore interface {
+	// UseJTI records (namespace, jti) until expires, or returns ErrSpent.
+	UseJTI(ctx context.Context, namespace, jti string, expires time.Time) error
+}

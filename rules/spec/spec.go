@@ -1,0 +1,104 @@
+// Package spec is an access rule as it is written: the wire formats, today's and
+// the early one. It is data only; package rules compiles it.
+package spec
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Rule is one access rule in Oathkeeper's format plus our additions.
+type Rule struct {
+	ID          string `json:"id" yaml:"id"`
+	Version     string `json:"version,omitempty" yaml:"version"`
+	Description string `json:"description,omitempty" yaml:"description"`
+	// Match says which requests the rule is for.
+	Match          Match     `json:"match" yaml:"match"`
+	Authenticators []Handler `json:"authenticators,omitempty" yaml:"authenticators"`
+	// Authorizer is Oathkeeper's single authorizer; Authorizers must all allow.
+	Authorizer  *Handler       `json:"authorizer,omitempty" yaml:"authorizer"`
+	Authorizers []Handler      `json:"authorizers,omitempty" yaml:"authorizers"`
+	Mutators    []Handler      `json:"mutators,omitempty" yaml:"mutators"`
+	Errors      []ErrorHandler `json:"errors,omitempty" yaml:"errors"`
+	Upstream    Upstream       `json:"upstream,omitzero" yaml:"upstream"`
+	// Priority decides between overlapping rules before specificity does; default 0.
+	Priority int `json:"priority,omitempty" yaml:"priority"`
+
+	// Origin is where the rule was read. It is not part of the wire format.
+	Origin Origin `json:"-" yaml:"-"`
+}
+
+// Match says which requests a rule is for.
+type Match struct {
+	// URL is a pattern for scheme://host/path in the configured strategy.
+	URL string `json:"url,omitempty" yaml:"url"`
+	// Methods are compared without regard to case. Empty matches nothing in
+	// Oathkeeper and is refused here.
+	Methods []string `json:"methods,omitempty" yaml:"methods"`
+	// Hosts and Paths are the alternative to URL: host names (with *. wildcards)
+	// and path patterns.
+	Hosts []string `json:"hosts,omitempty" yaml:"hosts"`
+	Paths []string `json:"paths,omitempty" yaml:"paths"`
+	// Headers and Query hold values that must be present and equal; * is any value.
+	Headers map[string]string `json:"headers,omitempty" yaml:"headers"`
+	Query   map[string]string `json:"query,omitempty" yaml:"query"`
+}
+
+// Handler names a handler and overrides its configuration.
+type Handler struct {
+	Handler string          `json:"handler" yaml:"handler"`
+	Config  json.RawMessage `json:"config,omitempty" yaml:"config"`
+}
+
+// ErrorHandler is a Handler of the error stage.
+type ErrorHandler = Handler
+
+// Upstream is where allowed requests go.
+type Upstream struct {
+	URL          string `json:"url,omitempty" yaml:"url"`
+	PreserveHost bool   `json:"preserve_host,omitempty" yaml:"preserve_host"`
+	StripPath    string `json:"strip_path,omitempty" yaml:"strip_path"`
+	// Timeout is a Go duration for the wait for the response header; empty: default.
+	Timeout string `json:"timeout,omitempty" yaml:"timeout"`
+}
+
+// Origin is where a rule was read.
+type Origin struct {
+	// Source is a file name, inline:#N or database.
+	Source string
+	// Line is 1-based; 0 when unknown.
+	Line int
+}
+
+// String returns source:line.
+func (o Origin) String() string {
+	if o.Line > 0 {
+		return fmt.Sprintf("%s:%d", o.Source, o.Line)
+	}
+	return o.Source
+}
+
+// Stored is a rule in the database.
+type Stored struct {
+	Rule      Rule
+	ETag      string // changes with every write
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Store keeps the rules of the management API.
+type Store interface {
+	// CreateRule returns fault.Conflict when the id is taken.
+	CreateRule(ctx context.Context, r Rule) (Stored, error)
+	// ReplaceRule returns fault.NotFound, or fault.Conflict when etag is not empty
+	// and not the stored one.
+	ReplaceRule(ctx context.Context, r Rule, etag string) (Stored, error)
+	// Rule returns fault.NotFound.
+	Rule(ctx context.Context, id string) (Stored, error)
+	// DeleteRule returns fault.NotFound.
+	DeleteRule(ctx context.Context, id string) error
+	// Rules returns up to limit rules ordered by id, from offset on.
+	Rules(ctx context.Context, limit, offset int) ([]Stored, error)
+}

@@ -1,0 +1,63 @@
+// Package store is the sum of the domains' own store interfaces. It adds nothing
+// but the life cycle; store/sql is the one implementation and store/storetest the
+// behaviour that every dialect must show.
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/policies"
+	"github.com/gatewarden/gatewarden/rules/spec"
+)
+
+// Store is everything that is kept.
+type Store interface {
+	spec.Store
+	policies.Store
+	policies.GroupStore
+	keys.Store
+	oauth2.ClientStore
+	oauth2.TokenStore
+	oauth2.FlowStore
+	oauth2.SessionStore
+	oauth2.ConsentStore
+	oauth2.ReplayStore
+	Changes
+
+	// Ping reports whether the database answers and its schema is the program's.
+	Ping(ctx context.Context) error
+	// Sweep deletes up to limit rows that expired before now; it reports how many.
+	Sweep(ctx context.Context, now time.Time, limit int) (int, error)
+	Close() error
+}
+
+// Topic says what sort of thing changed.
+type Topic string
+
+// The topics of Changes.
+const (
+	Rules    Topic = "rules"
+	Policies Topic = "policies" // and groups
+	Keys     Topic = "keys"
+	Clients  Topic = "clients"
+	Tokens   Topic = "tokens" // revocations; Item is a request id, or client:<id>, or access:<signature>
+)
+
+// Change is one committed write that other nodes must hear of.
+type Change struct {
+	Revision int64
+	Topic    Topic
+	Item     string
+}
+
+// Changes is the revision log: every write of a topic appends to it in its own
+// transaction.
+type Changes interface {
+	// Revision returns the newest revision; 0 for an empty log.
+	Revision(ctx context.Context) (int64, error)
+	// ChangesSince returns changes after revision in order, at most limit.
+	ChangesSince(ctx context.Context, revision int64, limit int) ([]Change, error)
+}

@@ -1,0 +1,156 @@
+// Package telemetry is what the program tells its operators: Prometheus metrics
+// with one prefix and one access event per request. Labels are rule ids, outcomes
+// and reason ids, never paths, subjects or addresses.
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Prefix starts the name of every metric of the program.
+const Prefix = "gatewarden_"
+
+// Build says which program is running.
+type Build struct{ Version, Commit, Date string }
+
+// Metrics holds the program's collectors. The zero value is not usable; use New.
+type Metrics struct {
+	registry      *prometheus.Registry
+	requests      *prometheus.CounterVec
+	duration      *prometheus.HistogramVec
+	upstream      *prometheus.HistogramVec
+	reloads       *prometheus.CounterVec
+	ruleSet       prometheus.Gauge
+	ruleCount     *prometheus.GaugeVec
+	reloadOK      prometheus.Gauge
+	tokens        *prometheus.CounterVec
+	introspection *prometheus.CounterVec
+	cache         *prometheus.CounterVec
+	handlers      *prometheus.CounterVec
+	http          *prometheus.HistogramVec
+}
+
+// New returns metrics on a registry of their own.
+func New(b Build) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: Prefix + name, Help: help}, labels)
+		m.registry.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: Prefix + name, Help: help})
+		m.registry.MustRegister(g)
+		return g
+	}
+	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: Prefix + name, Help: help,
+			Buckets:                         []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+			NativeHistogramBucketFactor:     1.1,
+			NativeHistogramMaxBucketNumber:  100,
+			NativeHistogramMinResetDuration: time.Hour,
+		}, labels)
+		m.registry.MustRegister(h)
+		return h
+	}
+	m.requests = counter("requests_total", "Decided requests by listener, rule, outcome and reason id.", "listener", "rule", "outcome", "reason")
+	m.duration = histogram("decision_duration_seconds", "Time to decide a request, upstream not included.", "listener", "outcome")
+	m.upstream = histogram("upstream_duration_seconds", "Time until the upstream's response header.", "rule", "status_class")
+	m.reloads = counter("rule_set_reloads_total", "Loads of the rule set by result.", "result")
+	m.ruleSet = gauge("rule_set_version", "Version of the rule set in force; grows with every change.")
+	m.reloadOK = gauge("rule_set_last_load_successful", "1 when the last load of the rule set had no fault, else 0.")
+	m.ruleCount = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_set_rules", Help: "Rules by state: active or refused."}, []string{"state"})
+	m.registry.MustRegister(m.ruleCount)
+	m.tokens = counter("tokens_issued_total", "Tokens issued by grant type and token type.", "grant_type", "token_type")
+	m.introspection = counter("introspections_total", "Introspected tokens by result: active, inactive, error.", "result")
+	m.cache = counter("cache_requests_total", "Cache look-ups by cache and result: hit or miss.", "cache", "result")
+	m.handlers = counter("oauth2_requests_total", "OAuth 2.0 endpoint answers by endpoint and error code.", "endpoint", "error")
+	m.http = histogram("http_request_duration_seconds", "Requests of the management API and the OAuth 2.0 endpoints by route and status class.", "listener", "route", "status_class")
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: Prefix + "build_info", Help: "Always 1; the labels say which build runs.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go_version": runtime.Version()}})
+	info.Set(1)
+	m.registry.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics in text and OpenMetrics format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4})
+}
+
+// Registry is for tests and for collectors of third parties.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// Decision counts one decided request. Rule is empty when none matched; outcome
+// is allow, deny or error.
+func (m *Metrics) Decision(listener, rule, outcome, reason string, took time.Duration) {
+	m.requests.WithLabelValues(listener, rule, outcome, reason).Inc()
+	m.duration.WithLabelValues(listener, outcome).Observe(took.Seconds())
+}
+
+// Upstream records one forwarded request; status 0 means that it failed.
+func (m *Metrics) Upstream(rule string, status int, took time.Duration) {
+	m.upstream.WithLabelValues(rule, StatusClass(status)).Observe(took.Seconds())
+}
+
+// Reload records one load of the rule set.
+func (m *Metrics) Reload(ok bool, version uint64, active, refused int) {
+	result, last := "success", 1.0
+	if !ok {
+		result, last = "failure", 0
+	}
+	m.reloads.WithLabelValues(result).Inc()
+	m.reloadOK.Set(last)
+	m.ruleSet.Set(float64(version))
+	m.ruleCount.WithLabelValues("active").Set(float64(active))
+	m.ruleCount.WithLabelValues("refused").Set(float64(refused))
+}
+
+// TokenIssued counts one issued token.
+func (m *Metrics) TokenIssued(grantType, tokenType string) {
+	m.tokens.WithLabelValues(grantType, tokenType).Inc()
+}
+
+// Introspection counts one introspected token: active, inactive or error.
+func (m *Metrics) Introspection(result string) { m.introspection.WithLabelValues(result).Inc() }
+
+// Cache counts one cache look-up.
+func (m *Metrics) Cache(cache string, hit bool) {
+	result := "miss"
+	if hit {
+		result = "hit"
+	}
+	m.cache.WithLabelValues(cache, result).Inc()
+}
+
+// OAuth2 counts one answer of an OAuth 2.0 endpoint; code is empty for success.
+func (m *Metrics) OAuth2(endpoint, code string) { m.handlers.WithLabelValues(endpoint, code).Inc() }
+
+// HTTP records one request of an API; route is the route's template.
+func (m *Metrics) HTTP(listener, route string, status int, took time.Duration) {
+	m.http.WithLabelValues(listener, route, StatusClass(status)).Observe(took.Seconds())
+}
+
+// StatusClass returns 2xx for 200 to 299 and so on, error for 0.
+func StatusClass(status int) string {
+	switch {
+	case status == 0:
+		return "error"
+	case status < 200:
+		return "1xx"
+	case status < 300:
+		return "2xx"
+	case status < 400:
+		return "3xx"
+	case status < 500:
+		return "4xx"
+	}
+	return "5xx"
+}
