@@ -1,0 +1,3 @@
+.PHONY: test
+test: ## Run all tests with the race detector
+	go test -race ./...
