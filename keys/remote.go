@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -122,11 +123,8 @@ func newSource(location string, ttl time.Duration, o RemotesOptions) (*source, e
 			return nil, errors.New("inline JWK set is not base64")
 		}
 		s.name, s.local = "inline JWK set", true
-		s.read = func(context.Context) ([]byte, time.Duration, error) { return raw, ttl, nil }
-		if keys, skipped, err := parseSet(raw); err != nil {
-			return nil, fmt.Errorf("inline JWK set: %w", err)
-		} else if len(keys) == 0 {
-			return nil, fmt.Errorf("inline JWK set: no usable key: %w", errors.Join(skipped...))
+		if err := s.take(raw, math.MaxInt64/4); err != nil { // fresh for ever
+			return nil, err
 		}
 		return s, nil
 	}

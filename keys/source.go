@@ -27,7 +27,8 @@ type source struct {
 	name  string // for messages, without password
 	local bool   // only local sets may hold symmetric keys
 	ttl   time.Duration
-	// read returns the set and how long it may be called fresh; 0: unknown.
+	// read returns the set and how long it may be called fresh, 0: unknown. Nil for
+	// an inline set, which never changes.
 	read  func(context.Context) ([]byte, time.Duration, error)
 	state atomic.Pointer[sourceState]
 
@@ -85,6 +86,9 @@ func (s *source) refresh(now time.Time) <-chan struct{} {
 	if s.running != nil {
 		return s.running
 	}
+	if s.read == nil {
+		return nil
+	}
 	state := s.state.Load()
 	due := s.failure == nil && (state == nil || !now.Before(state.ahead))
 	if !due && now.Sub(s.attempted) < min(s.o.Cooldown, s.ttl/2) {
@@ -111,6 +115,15 @@ func (s *source) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
+	fresh := s.ttl
+	if age > 0 {
+		fresh = min(fresh, max(age, minFreshness))
+	}
+	return s.take(raw, fresh)
+}
+
+// take puts a set into use.
+func (s *source) take(raw []byte, fresh time.Duration) error {
 	parsed, skipped, err := parseSet(raw)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
@@ -126,13 +139,9 @@ func (s *source) load(ctx context.Context) error {
 	if len(state.keys) == 0 {
 		return fmt.Errorf("%s: no usable key: %w", s.name, errors.Join(skipped...))
 	}
-	fresh := s.ttl
-	if age > 0 {
-		fresh = min(fresh, max(age, minFreshness))
-	}
 	now := s.o.Now()
 	state.generation = max(fingerprint(state.keys), 1)
-	state.ahead = now.Add(fresh * 3 / 4)
+	state.ahead = now.Add(fresh / 4 * 3)
 	state.expires = now.Add(fresh)
 	state.unusable = state.expires.Add(s.o.StaleFor)
 	s.state.Store(state)
