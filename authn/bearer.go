@@ -76,7 +76,7 @@ func (t *tokenReader) read(r *access.Request) (string, error) {
 			Message: "the request carries more than one token", Challenge: `Bearer error="invalid_request"`}
 	case found == 0:
 		return "", ErrNoCredentials
-	case len(token) > maxToken || t.bearer && !isToken68(token) || !isVisible(token):
+	case len(token) > maxToken || t.bearer && !isToken68(token) || !t.bearer && !isVisible(token):
 		return "", invalidToken("the token is malformed", nil)
 	case !strings.HasPrefix(token, t.prefix):
 		return "", ErrNoCredentials
@@ -157,15 +157,19 @@ func cookie(fields []string, name string) (value string, found int) {
 	return value, found
 }
 
+// token68 marks the characters of a b64token before its padding.
+var token68 = func() (table [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/") {
+		table[c] = true
+	}
+	return table
+}()
+
 // isToken68 reports whether s is a b64token of RFC 6750 section 2.1.
 func isToken68(s string) bool {
 	text := strings.TrimRight(s, "=")
 	for i := range len(text) {
-		c := text[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '-', c == '.', c == '_', c == '~', c == '+', c == '/':
-		default:
+		if !token68[text[i]] {
 			return false
 		}
 	}
