@@ -20,8 +20,8 @@ type Deps struct {
 	OwnKeys KeySource
 	// Keys opens the JWK sets of other issuers.
 	Keys *keys.Remotes
-	// HTTP makes the requests to introspection and token endpoints; its redirect
-	// policy is not used.
+	// HTTP makes the requests to introspection and token endpoints. Its redirect
+	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
 	// Cache counts a look-up in the cache named jwt or introspection.
 	Cache func(cache string, hit bool)
@@ -33,7 +33,7 @@ type Deps struct {
 
 func (d Deps) withDefaults() Deps {
 	if d.HTTP == nil {
-		d.HTTP = http.DefaultClient
+		d.HTTP = &http.Client{Timeout: 30 * time.Second}
 	}
 	if d.Now == nil {
 		d.Now = time.Now

@@ -394,3 +394,15 @@ func BenchmarkIntrospection(b *testing.B) {
 		})
 	}
 }
+
+func FuzzDecodeIntrospection(f *testing.F) {
+	for _, seed := range []string{active, `{"active":false}`, `{"active":true,"aud":"a","exp":1e99}`, `{"active":true,"active":false}`, `[]`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		token, err := decodeIntrospection(raw)
+		if token.Active && (err != nil || !strings.Contains(string(raw), "true")) {
+			t.Errorf("%q is active, %v", raw, err)
+		}
+	})
+}

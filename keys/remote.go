@@ -21,7 +21,7 @@ import (
 
 // RemotesOptions are the bounds within which JWK sets are fetched.
 type RemotesOptions struct {
-	// HTTP makes the requests; default http.DefaultClient.
+	// HTTP makes the requests; its redirect policy is not used.
 	HTTP *http.Client
 	// FetchTimeout bounds one fetch, whoever waits for it; default 10 seconds.
 	FetchTimeout time.Duration
@@ -51,7 +51,7 @@ type sourceID struct {
 // NewRemotes returns an empty Remotes.
 func NewRemotes(o RemotesOptions) *Remotes {
 	if o.HTTP == nil {
-		o.HTTP = http.DefaultClient
+		o.HTTP = &http.Client{}
 	}
 	client := *o.HTTP
 	client.CheckRedirect = sameScheme

@@ -270,3 +270,19 @@ func BenchmarkRemoteGeneration(b *testing.B) {
 		}
 	}
 }
+
+func FuzzParseSet(f *testing.F) {
+	f.Add(setOf(f, newKey(f, "ES256", "a"), publicKey(f, "EdDSA", "b")))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AA"},{"kty":"RSA","n":"AQ","e":"AQAB"}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s := &source{o: RemotesOptions{Now: time.Now}}
+		if s.take(raw, time.Minute) != nil {
+			return
+		}
+		for _, k := range s.state.Load().keys {
+			if !k.IsPublic() || !k.Valid() {
+				t.Errorf("%v of %q is no public key", k.KeyID, raw)
+			}
+		}
+	})
+}

@@ -294,3 +294,40 @@ func BenchmarkRingSignES256(b *testing.B) {
 		}
 	}
 }
+
+func TestSigningGoesOnWhileKeysRotate(t *testing.T) {
+	m, c := &memory{}, newClock()
+	r := openRing(t, m, c, func(o *RingOptions) { o.KeepFor = 1000 * time.Hour }) // no token outlives its key
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				token, err := r.Sign(t.Context(), "", "JWT", []byte(`{}`))
+				if err == nil {
+					_, err = r.Verify(t.Context(), token, "JWT")
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 20 {
+		if err := r.Rotate(t.Context()); err != nil {
+			t.Error(err)
+		}
+		c.Add(10 * time.Minute)
+	}
+	close(stop)
+	wg.Wait()
+	if len(m.keys) != 21 {
+		t.Errorf("%d keys, want the first and 20 successors", len(m.keys))
+	}
+}
