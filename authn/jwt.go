@@ -154,9 +154,9 @@ func (a *jwt) Authenticate(ctx context.Context, r *access.Request) (access.Subje
 			return access.Subject{}, err
 		}
 		known = &f
-		// Generation 0 means that the keys had to be fetched first, and a change means
-		// that the key may have been withdrawn meanwhile: neither is worth keeping.
-		if generation != 0 && a.keys.Generation() == generation {
+		// Kept under the generation from before the look-up, so that a key which was
+		// withdrawn meanwhile leaves nothing behind. 0: the keys had to be fetched first.
+		if generation != 0 {
 			a.cache.put(key, f, generation, time.Time{}, len(token))
 		}
 	}

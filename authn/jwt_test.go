@@ -1,6 +1,8 @@
 package authn
 
 import (
+	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
@@ -192,6 +194,15 @@ func TestTheCacheNeverAnswersForAnotherRule(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", more, got, want)
 		}
 	}
+	id := bearerRequest(i.sign(t, "", nil, claims(map[string]any{"at_hash": "x"})))
+	for range 3 {
+		if got := outcome(make(`{"allow_id_tokens":true}`).Authenticate(t.Context(), id)); got != "subject alice" {
+			t.Fatal(got)
+		}
+	}
+	if got := outcome(lax.Authenticate(t.Context(), id)); got != "unauthenticated" {
+		t.Errorf("an ID token that another rule accepts: got %s", got)
+	}
 	c.Add(2 * time.Hour)
 	if got := outcome(lax.Authenticate(t.Context(), token)); got != "unauthenticated" {
 		t.Errorf("an expired token was answered from the cache: %s", got)
@@ -225,6 +236,46 @@ func TestAWithdrawnKeyEndsWhatItVerified(t *testing.T) {
 	c.Add(30 * time.Second)
 	if got := outcome(a.Authenticate(t.Context(), token)); got != "unauthenticated" {
 		t.Errorf("got %s, want unauthenticated", got)
+	}
+}
+
+// rotating is a KeySource that is rotated while it is asked: the key it hands out
+// is withdrawn by then.
+type rotating struct {
+	issuer
+	asked uint64
+}
+
+func (r *rotating) Generation() uint64 { return r.asked + 1 }
+
+func (r *rotating) Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error) {
+	if r.asked++; r.asked > 1 {
+		return nil, nil
+	}
+	return r.issuer.Keys(ctx, kid)
+}
+
+func TestWhatWasVerifiedDuringARotationIsNotKept(t *testing.T) {
+	i := newIssuer(t)
+	a := build(t, Deps{Now: newClock().Now, OwnKeys: &rotating{issuer: i}}, "jwt", `{}`)
+	token := bearerRequest(i.sign(t, "", nil, claims(nil)))
+	for _, want := range []string{"subject alice", "unauthenticated"} {
+		if got := outcome(a.Authenticate(t.Context(), token)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestATokenWithoutKidIsRefusedThoughAKeyHasNone(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := must(json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: public}}}))(t)
+	a := build(t, Deps{Now: newClock().Now}, "jwt", `{"jwks_urls":["inline://`+base64.StdEncoding.EncodeToString(set)+`"],"allowed_algorithms":["EdDSA"]}`)
+	token := signRaw(t, private, jose.EdDSA, nil, string(must(json.Marshal(claims(nil)))(t)))
+	if got := outcome(a.Authenticate(t.Context(), bearerRequest(token))); got != "unauthenticated" {
+		t.Errorf("got %s", got)
 	}
 }
 

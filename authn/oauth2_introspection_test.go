@@ -73,6 +73,13 @@ func TestTheSubjectOfAnIntrospectedTokenIsThatOfOathkeeper(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	bare := says(`{"active":true,"ext":{"aud":["forged"]}}`)
+	e.answer.Store(&bare)
+	got = must(a.Authenticate(t.Context(), bearerRequest("x")))(t)
+	want = access.Subject{Via: "oauth2_introspection", Extra: map[string]any{"username": "", "client_id": "", "scope": ""}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestTheEmbeddedServerAndAnEndpointAreJudgedAlike(t *testing.T) {
@@ -309,34 +316,55 @@ func TestBadTokensAreNotCached(t *testing.T) {
 }
 
 func TestManyRequestsWithOneTokenAskOnceAndOneThatLeavesHarmsNoOther(t *testing.T) {
-	release := make(chan struct{})
-	e := newEndpoint(t, func(w http.ResponseWriter, _ *http.Request) {
-		<-release
+	release, aborted := make(chan struct{}), make(chan struct{})
+	e := newEndpoint(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			close(aborted)
+		}
 		w.Write([]byte(`{"active":true,"sub":"alice"}`))
 	})
-	a := build(t, Deps{}, "oauth2_introspection", e.config(`"cache":{"enabled":true}`))
-	first, leave := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if got := outcome(a.Authenticate(first, bearerRequest("x"))); got != "unavailable" {
+	var misses atomic.Int32
+	d := Deps{Cache: func(string, bool) { misses.Add(1) }}
+	a := build(t, d, "oauth2_introspection", e.config(`"cache":{"enabled":true}`))
+	ctx, leave := context.WithCancel(t.Context())
+	var first, others sync.WaitGroup
+	first.Go(func() {
+		if got := outcome(a.Authenticate(ctx, bearerRequest("x"))); got != "unavailable" {
 			t.Errorf("the request that left: got %s", got)
 		}
 	})
-	for e.asked.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	waitFor(t, func() bool { return e.asked.Load() == 1 })
 	for range 20 {
-		wg.Go(func() {
+		others.Go(func() {
 			if got := outcome(a.Authenticate(t.Context(), bearerRequest("x"))); got != "subject alice" {
 				t.Errorf("got %s", got)
 			}
 		})
 	}
+	waitFor(t, func() bool { return misses.Load() == 21 })
 	leave()
+	first.Wait()
+	select {
+	case <-aborted:
+		t.Error("the question was given up though others wait for the answer")
+	case <-time.After(30 * time.Millisecond):
+	}
 	close(release)
-	wg.Wait()
+	others.Wait()
 	if n := e.asked.Load(); n != 1 {
 		t.Errorf("%d requests, want 1", n)
+	}
+}
+
+// waitFor polls until a condition holds.
+func waitFor(t *testing.T, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("waited too long")
+		}
 	}
 }
 

@@ -225,11 +225,13 @@ func TestBadAnswersAreUnavailableAndNeverKeys(t *testing.T) {
 	good := setOf(t, publicKey(t, "ES256", "a"))
 	target := newIssuer(t, good)
 	for name, answer := range map[string]http.HandlerFunc{
-		"status":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); w.Write(good) },
-		"not JSON":   func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) },
-		"no keys":    func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{}`)) },
-		"empty set":  func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"keys":[]}`)) },
-		"too long":   func(w http.ResponseWriter, _ *http.Request) { w.Write(append(good, make([]byte, maxSetBytes)...)) },
+		"status":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); w.Write(good) },
+		"not JSON":  func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) },
+		"no keys":   func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{}`)) },
+		"empty set": func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"keys":[]}`)) },
+		"too long": func(w http.ResponseWriter, _ *http.Request) {
+			w.Write(append(good, strings.Repeat(" ", maxSetBytes)...))
+		},
 		"other kind": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "ftp://127.0.0.1/", 302) },
 	} {
 		i := newIssuer(t, nil)
