@@ -1,0 +1,148 @@
+package templates
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"github.com/Masterminds/sprig/v3"
+)
+
+// removed are the sprig functions that HermeticTxtFuncMap leaves in and that read
+// the clock or the time zone, use randomness, or cost too much.
+var removed = []string{
+	"ago", "durationRound", "toDate", "mustToDate", "shuffle", "randInt",
+	"bcrypt", "htpasswd", "derivePassword", "encryptAES", "decryptAES",
+	"genPrivateKey", "buildCustomCert", "genCA", "genCAWithKey",
+	"genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert", "genSignedCertWithKey",
+	"hello",
+}
+
+// mutating are the functions that change an argument in place. A template that
+// calls one gets copies.
+var mutating = []string{"set", "unset", "merge", "mergeOverwrite", "mustMerge", "mustMergeOverwrite", "sortAlpha"}
+
+// emit is appended to every output action, see prepare.
+const emit = "_emit"
+
+// marker starts a value, as opposed to text of the template, on its way to a JSON
+// sink. The byte occurs in no UTF-8 text, so no template can write it.
+const marker = "\xff"
+
+// functions returns the dialect's functions.
+func functions(json bool) template.FuncMap {
+	m := sprig.HermeticTxtFuncMap()
+	for _, name := range removed {
+		delete(m, name)
+	}
+	m["print"] = toText
+	m["printIndex"] = printIndex
+	m["repeat"] = repeat
+	m["indent"] = indent
+	m["nindent"] = func(n int, text string) (string, error) {
+		out, err := indent(n, text)
+		return "\n" + out, err
+	}
+	m["until"] = func(n int) ([]int, error) { return count(0, n, sign(n)) }
+	m["untilStep"] = count
+	m["seq"] = seq
+	m[emit] = toText
+	if json {
+		m[emit] = func(v any) string { return marker + toText(v) }
+	}
+	return m
+}
+
+// toText is what print and a bare action show: nothing for nil, and whole numbers
+// that JSON decoding made a float64 in full rather than as 1e+06.
+func toText(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+			return strconv.FormatFloat(v, 'f', -1, 64)
+		}
+	}
+	return fmt.Sprint(v)
+}
+
+// printIndex is the element of a list, or nothing when there is none.
+func printIndex(list any, i int) string {
+	v := reflect.ValueOf(list)
+	if v.Kind() != reflect.Slice || i < 0 || i >= v.Len() {
+		return ""
+	}
+	return toText(v.Index(i).Interface())
+}
+
+func repeat(n int, text string) (string, error) {
+	if n <= 0 {
+		return "", nil
+	}
+	if len(text) > MaxOutput/n {
+		return "", errTooLarge
+	}
+	return strings.Repeat(text, n), nil
+}
+
+func indent(n int, text string) (string, error) {
+	if n < 0 || n > maxList {
+		return "", fmt.Errorf("indent of %d", n)
+	}
+	if lines := 1 + strings.Count(text, "\n"); n*lines > MaxOutput {
+		return "", errTooLarge
+	}
+	pad := strings.Repeat(" ", n)
+	return pad + strings.ReplaceAll(text, "\n", "\n"+pad), nil
+}
+
+func sign(n int) int {
+	if n < 0 {
+		return -1
+	}
+	return 1
+}
+
+// count lists from start up (or down) to but not including stop.
+func count(start, stop, step int) ([]int, error) {
+	var list []int
+	if step == 0 || (step > 0) != (stop > start) {
+		return list, nil
+	}
+	for i := start; (step > 0 && i < stop) || (step < 0 && i > stop); i += step {
+		if len(list) == maxList {
+			return nil, fmt.Errorf("list of more than %d numbers", maxList)
+		}
+		list = append(list, i)
+	}
+	return list, nil
+}
+
+// seq lists numbers as seq(1) does, with spaces between: last; first last; or
+// first step last.
+func seq(params ...int) (string, error) {
+	first, step, last := 1, 1, 0
+	switch len(params) {
+	case 1:
+		last = params[0]
+		step = sign(last - first)
+	case 2:
+		first, last = params[0], params[1]
+		step = sign(last - first)
+	case 3:
+		first, step, last = params[0], params[1], params[2]
+	default:
+		return "", nil
+	}
+	list, err := count(first, last+sign(step), step)
+	if err != nil {
+		return "", err
+	}
+	return strings.Trim(fmt.Sprint(list), "[]"), nil
+}
