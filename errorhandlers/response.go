@@ -11,8 +11,8 @@ import (
 	"github.com/gatewarden/gatewarden/fault"
 )
 
-// realm is the protection space in challenges that name none (RFC 9110 section 11.5).
-const realm = "gatewarden"
+// realm is the protection space of challenges that name none (RFC 9110 section 11.5).
+const realm = `realm="gatewarden"`
 
 // Status returns what the gateway answers for err: the one map of kinds for
 // refusals. Nil and unclassified errors are 500.
@@ -109,11 +109,10 @@ func withRealm(challenge string) string {
 	if strings.Contains(params, "realm=") {
 		return challenge
 	}
-	challenge = scheme + " realm=" + quote(realm)
-	if more {
-		challenge += ", " + params
+	if !more {
+		return scheme + " " + realm
 	}
-	return challenge
+	return scheme + " " + realm + ", " + params
 }
 
 // quote returns s as a quoted-string (RFC 9110 section 5.6.4); s is printable.

@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -234,11 +237,13 @@ func TestATemplateCannotChangeWhatItReads(t *testing.T) {
 	}
 }
 
-// The short way and the general form must agree on every template and input.
+// Any template compiles or is refused, renders or fails, within bounds; and the
+// short way shows what the general form shows.
 func FuzzTheShortWayShowsTheSameAsTheGeneralForm(f *testing.F) {
 	f.Add("alice", "email", "a@b", "u:{{ print .Subject }}{{ .Extra.email }}", 0)
 	f.Add(`"`, "a", "\xff", `{"x":"{{ .Extra.a }}{{ .MatchContext.URL.Path }}"}`, 1)
 	f.Add("", "", "", `{{ printIndex .MatchContext.RegexpCaptureGroups 0 }}{{ .MatchContext.Header.Get "a" }}{{ print (print .Extra.deep.a) }}`, 2)
+	f.Add("a", "b", "c", `{{ range $i, $g := .Extra.groups }}{{ if $i }},{{ end }}"{{ $g | upper }}"{{ end }}{{ with .Extra }}{{ .a }}{{ end }}`, 3)
 	f.Fuzz(func(t *testing.T, id, key, value, template string, n int) {
 		in := input()
 		in.Subject.ID, in.Subject.Extra[key] = id, value
@@ -248,19 +253,52 @@ func FuzzTheShortWayShowsTheSameAsTheGeneralForm(f *testing.F) {
 		}
 		for _, json := range []bool{false, true} {
 			p, err := compile("f", template, json)
-			if err != nil || !p.simple {
+			if err != nil {
+				continue
+			}
+			general, generalErr := p.runGeneral(in, nil, json)
+			if len(general) > MaxOutput {
+				t.Errorf("%q renders %d bytes", template, len(general))
+			}
+			if !p.simple {
 				continue
 			}
 			short, ok, shortErr := p.runParts(in, json)
 			if !ok && shortErr == nil {
 				continue
 			}
-			general, generalErr := p.runGeneral(in, nil, json)
 			if fmt.Sprint(fault.KindOf(shortErr), shortErr == nil) != fmt.Sprint(fault.KindOf(generalErr), generalErr == nil) || string(short) != string(general) {
 				t.Errorf("%q: short %q, %v; general %q, %v", template, short, shortErr, general, generalErr)
 			}
 		}
 	})
+}
+
+func TestEveryTemplateOfTheDocumentationRenders(t *testing.T) {
+	pages, err := filepath.Glob("../docs/handlers/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, name := range pages {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range regexp.MustCompile("`([^`]*\\{\\{.*?\\}\\})`").FindAllSubmatch(page, -1) {
+			found++
+			tmpl, err := Compile(name, string(match[1]))
+			if err == nil {
+				_, err = tmpl.Render(input(), nil)
+			}
+			if err != nil {
+				t.Errorf("%s: %v", match[1], err)
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("found %d templates only", found)
+	}
 }
 
 func TestSimpleTemplatesDoNotAllocate(t *testing.T) {
