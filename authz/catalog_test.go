@@ -1,28 +1,23 @@
 package authz
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
-	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/handler/handlertest"
 )
 
 // warden allows what its list names, as subject action resource.
@@ -185,41 +180,7 @@ func TestAQuestionThatCannotBeRenderedIsAnError(t *testing.T) {
 }
 
 func TestEveryAuthorizerHasAPageWhoseExampleLoads(t *testing.T) {
-	catalog := Catalog(deps())
-	for _, name := range catalog.Names() {
-		page, err := os.ReadFile("../docs/handlers/authorizer-" + name + ".md")
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		for field := range reflect.TypeOf(catalog[name].Config()).Fields() {
-			if key := "`" + field.Tag.Get("json") + "`"; !bytes.Contains(page, []byte(key)) {
-				t.Errorf("page of %s does not name %s", name, key)
-			}
-		}
-		parts := strings.Split(string(page), "```yaml\n")
-		if len(parts) < 2 {
-			t.Errorf("page of %s has no example", name)
-		}
-		for _, part := range parts[1:] {
-			text, _, _ := strings.Cut(part, "```")
-			var example struct {
-				Handler string
-				Config  map[string]any
-			}
-			if err := yaml.Unmarshal([]byte(text), &example); err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
-			}
-			raw, err := json.Marshal(example.Config)
-			if err == nil {
-				_, err = catalog.Build(example.Handler, nil, raw)
-			}
-			if err != nil || example.Handler != name {
-				t.Errorf("example of %s: handler %q, %v", name, example.Handler, err)
-			}
-		}
-	}
+	handlertest.Pages(t, Catalog(deps()), "../docs/handlers", "authorizer")
 }
 
 func BenchmarkPolicy(b *testing.B) {

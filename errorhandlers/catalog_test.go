@@ -1,7 +1,6 @@
 package errorhandlers
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,8 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -19,11 +16,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/handler/handlertest"
 )
 
 func request() *access.Request {
@@ -222,41 +219,7 @@ func TestRetryAfterIsInWholeSecondsRoundedUp(t *testing.T) {
 }
 
 func TestEveryErrorHandlerHasAPageWhoseExampleLoads(t *testing.T) {
-	catalog := Catalog()
-	for _, name := range catalog.Names() {
-		page, err := os.ReadFile("../docs/handlers/error-" + name + ".md")
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		for field := range reflect.TypeOf(catalog[name].Config()).Fields() {
-			if key := "`" + field.Tag.Get("json") + "`"; !bytes.Contains(page, []byte(key)) {
-				t.Errorf("page of %s does not name %s", name, key)
-			}
-		}
-		parts := strings.Split(string(page), "```yaml\n")
-		if len(parts) < 2 {
-			t.Errorf("page of %s has no example", name)
-		}
-		for _, part := range parts[1:] {
-			text, _, _ := strings.Cut(part, "```")
-			var example struct {
-				Handler string
-				Config  map[string]any
-			}
-			if err := yaml.Unmarshal([]byte(text), &example); err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
-			}
-			raw, err := json.Marshal(example.Config)
-			if err == nil {
-				_, err = catalog.Build(example.Handler, nil, raw)
-			}
-			if err != nil || example.Handler != name {
-				t.Errorf("example of %s: handler %q, %v", name, example.Handler, err)
-			}
-		}
-	}
+	handlertest.Pages(t, Catalog(), "../docs/handlers", "error")
 }
 
 func BenchmarkJSON(b *testing.B) {

@@ -12,8 +12,8 @@ type Deps struct {
 	// id_token without jwks_url is refused at load.
 	Signer Signer
 	// LoadSigner returns a signer over the private key set at location, the
-	// jwks_url of an id_token. Its Sign takes an empty alg, which means the alg of
-	// the key that it signs with. Nil: jwks_url is refused at load.
+	// jwks_url of an id_token. Its Sign takes an empty alg, which means that of the
+	// first private key. Nil: jwks_url is refused at load.
 	LoadSigner func(location string) (Signer, error)
 	// Tokens keeps minted tokens while they are fresh. Nil: every request mints.
 	Tokens *TokenCache

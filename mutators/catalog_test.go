@@ -1,26 +1,21 @@
 package mutators
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
-	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/handler/handlertest"
 )
 
 func input() access.Input {
@@ -69,7 +64,8 @@ var contract = map[string]struct {
 		bad: []string{`{}`, `{"issuer_url":"gw"}`, `{"issuer_url":"https://gw","ttl":"x"}`, `{"issuer_url":"https://gw","ttl":"1s"}`, `{"issuer_url":"https://gw","ttl":"25h"}`,
 			`{"issuer_url":"https://gw","ttl":"-1m"}`, `{"issuer_url":"https://gw","ttl":60}`, `{"issuer_url":"https://gw","alg":"HS256"}`, `{"issuer_url":"https://gw","alg":"none"}`,
 			`{"issuer_url":"https://gw","claims":"{{"}`, `{"issuer_url":"https://gw","claims":"{{ .Nope }}"}`, `{"issuer_url":"https://gw","claims":{}}`,
-			`{"issuer_url":"https://gw","jwks_url":"file:///missing.json"}`, `{"issuer_url":"https://gw","jwks_url":"file:///keys.json","alg":"ES256"}`},
+			`{"issuer_url":"https://gw","jwks_url":"file:///missing.json"}`, `{"issuer_url":"https://gw","jwks_url":"file:///keys.json","alg":"ES384"}`,
+			`{"issuer_url":"https://gw","jwks_url":"file:///keys.json","alg":"HS256"}`, `{"issuer_url":"https://gw","jwks_url":"file:///keys.json","alg":"none"}`},
 		accepts: true,
 	},
 }
@@ -206,41 +202,7 @@ func TestACookieValueCannotLeaveItsCookie(t *testing.T) {
 }
 
 func TestEveryMutatorHasAPageWhoseExampleLoads(t *testing.T) {
-	catalog := Catalog(deps(t))
-	for _, name := range catalog.Names() {
-		page, err := os.ReadFile("../docs/handlers/mutator-" + name + ".md")
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		for field := range reflect.TypeOf(catalog[name].Config()).Fields() {
-			if key := "`" + field.Tag.Get("json") + "`"; !bytes.Contains(page, []byte(key)) {
-				t.Errorf("page of %s does not name %s", name, key)
-			}
-		}
-		parts := strings.Split(string(page), "```yaml\n")
-		if len(parts) < 2 {
-			t.Errorf("page of %s has no example", name)
-		}
-		for _, part := range parts[1:] {
-			text, _, _ := strings.Cut(part, "```")
-			var example struct {
-				Handler string
-				Config  map[string]any
-			}
-			if err := yaml.Unmarshal([]byte(text), &example); err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
-			}
-			raw, err := json.Marshal(example.Config)
-			if err == nil {
-				_, err = catalog.Build(example.Handler, nil, raw)
-			}
-			if err != nil || example.Handler != name {
-				t.Errorf("example of %s: handler %q, %v", name, example.Handler, err)
-			}
-		}
-	}
+	handlertest.Pages(t, Catalog(deps(t)), "../docs/handlers", "mutator")
 }
 
 func BenchmarkHeader(b *testing.B) {

@@ -26,8 +26,8 @@ type IDTokenConfig struct {
 	// JWKSURL is where the private key set to sign with lies. Empty: the gateway's
 	// own keys, whose public parts are at /.well-known/jwks.json.
 	JWKSURL string `json:"jwks_url"`
-	// Alg is ES256 (default), RS256 or EdDSA. With jwks_url the key's own alg
-	// counts, and alg must be left out.
+	// Alg is ES256 (default), RS256 or EdDSA. With jwks_url it is the algorithm of a
+	// key there; default that of the first private key.
 	Alg string `json:"alg"`
 	// TTL is the life of a token, a Go duration from 5s to 24h; default 1m.
 	TTL string `json:"ttl"`
@@ -92,10 +92,10 @@ func newIDToken(d Deps, c IDTokenConfig) (Mutator, error) {
 }
 
 func (m *idToken) chooseSigner(d Deps, c IDTokenConfig) error {
-	switch {
-	case c.JWKSURL == "" && d.Signer == nil:
-		return errors.New("jwks_url: required, the gateway has no signing keys of its own")
-	case c.JWKSURL == "":
+	if c.JWKSURL == "" {
+		if d.Signer == nil {
+			return errors.New("jwks_url: required, the gateway has no signing keys of its own")
+		}
 		if m.alg == "" {
 			m.alg = "ES256"
 		}
@@ -103,10 +103,12 @@ func (m *idToken) chooseSigner(d Deps, c IDTokenConfig) error {
 			return fmt.Errorf("alg: must be ES256, RS256 or EdDSA, not %q", c.Alg)
 		}
 		return nil
-	case c.Alg != "":
-		return errors.New("alg: the keys at jwks_url decide it, leave it out")
-	case d.LoadSigner == nil:
+	}
+	if d.LoadSigner == nil {
 		return errors.New("jwks_url: cannot be used here, leave it out to sign with the gateway's own keys")
+	}
+	if strings.HasPrefix(c.Alg, "HS") || c.Alg == "none" {
+		return fmt.Errorf("alg: must be an algorithm with a public key, not %q", c.Alg)
 	}
 	s, err := d.LoadSigner(c.JWKSURL)
 	if err != nil {
@@ -114,6 +116,10 @@ func (m *idToken) chooseSigner(d Deps, c IDTokenConfig) error {
 	}
 	if s == nil {
 		return errors.New("jwks_url: no signer")
+	}
+	// A set without a key for alg is found here and not by a request.
+	if _, err := s.Sign(context.Background(), c.Alg, "JWT", []byte("{}")); err != nil {
+		return fmt.Errorf("jwks_url: cannot sign: %w", err)
 	}
 	m.signer = s
 	return nil

@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
@@ -61,6 +62,9 @@ func (r *ring) Sign(_ context.Context, alg, typ string, payload []byte) (string,
 	r.signed.Add(1)
 	if alg == "" {
 		alg = r.own
+	}
+	if r.keys[alg] == nil {
+		return "", errors.New("no key for " + alg)
 	}
 	key := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: jose.JSONWebKey{Key: r.keys[alg], KeyID: strconv.FormatUint(r.Generation(), 10)}}
 	s, err := jose.NewSigner(key, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
@@ -137,7 +141,7 @@ func claims(t testing.TB, token, alg string) (jose.Header, map[string]any) {
 func TestTheTokenSaysWhoAskedAndVerifies(t *testing.T) {
 	for _, c := range []struct{ config, alg string }{
 		{`"ttl":"2m"`, "ES256"}, {`"alg":"ES256","ttl":"2m"`, "ES256"}, {`"alg":"RS256","ttl":"2m"`, "RS256"}, {`"alg":"EdDSA","ttl":"2m"`, "EdDSA"},
-		{`"jwks_url":"file:///keys.json","ttl":"2m"`, "EdDSA"},
+		{`"jwks_url":"file:///keys.json","ttl":"2m"`, "EdDSA"}, {`"jwks_url":"file:///keys.json","alg":"RS256","ttl":"2m"`, "RS256"},
 	} {
 		m := build(t, deps(t), "id_token", `{"issuer_url":"https://gw.example.com/","claims":"{\"aud\":[\"api\"],\"groups\":{{ toJson .Extra.groups }},\"big\":9007199254740993,\"iss\":\"evil\",\"sub\":\"evil\",\"exp\":99999999999,\"nbf\":0,\"iat\":0,\"jti\":\"evil\"}",`+c.config+`}`)
 		header, got := claims(t, mint(t, m, input()), c.alg)
@@ -265,6 +269,22 @@ func TestIDTokenWithoutKeysIsALoadError(t *testing.T) {
 			t.Errorf("built %v", m)
 		}
 	}
+}
+
+func TestTheTokenCacheIsBoundedAndClosesClean(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	const bound = 64 << 10
+	c := newTokenCache(bound)
+	for i := range 1000 {
+		m := minted{header: strings.Repeat("x", 800), freshUntil: time.Now().Add(time.Hour), freshFor: time.Hour}
+		c.put(keyOf(uint64(i), "", "", nil), m)
+	}
+	c.tokens.CleanUp()
+	if size := c.tokens.WeightedSize(); size == 0 || size > bound {
+		t.Errorf("holds %d of %d bytes", size, bound)
+	}
+	c.Close()
+	goleak.VerifyNone(t, before)
 }
 
 func BenchmarkIDToken(b *testing.B) {

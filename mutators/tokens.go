@@ -28,9 +28,11 @@ type minted struct {
 const cacheBytes = 32 << 20
 
 // NewTokenCache returns an empty cache. Close it to stop its goroutine.
-func NewTokenCache() *TokenCache {
+func NewTokenCache() *TokenCache { return newTokenCache(cacheBytes) }
+
+func newTokenCache(bytes uint64) *TokenCache {
 	return &TokenCache{tokens: otter.Must(&otter.Options[tokenKey, minted]{
-		MaximumWeight: cacheBytes,
+		MaximumWeight: bytes,
 		Weigher: func(_ tokenKey, m minted) uint32 {
 			const entry = 200 // what the cache itself needs for one
 			return uint32(len(m.header) + entry)
