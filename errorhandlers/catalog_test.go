@@ -62,7 +62,7 @@ var contract = map[string]struct {
 	},
 	"redirect": {
 		config: `{"to":"https://login.example.com/?a=b","return_to_query_param":"return_to"}`,
-		bad: []string{`{}`, `{"to":""}`, `{"to":1}`, `{"to":"/x","code":200}`, `{"to":"/x","code":"302"}`, `{"to":"//evil.example"}`, `{"to":"/\\evil.example"}`, `{"to":"javascript:alert(1)"}`,
+		bad: []string{`{}`, `{"to":""}`, `{"to":1}`, `{"to":"/x","code":200}`, `{"to":"/x","code":"302"}`, `{"to":"//evil.example"}`, `{"to":"///evil.example"}`, `{"to":"/\\evil.example"}`, `{"to":"javascript:alert(1)"}`,
 			`{"to":"login"}`, `{"to":"https:///x"}`, `{"to":"https://a/\r\nX: y"}`, `{"to":"data:text/html,x"}`},
 		want: access.Response{Status: 302, Header: http.Header{
 			"Cache-Control": {"no-store"}, "Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"},

@@ -81,7 +81,11 @@ func TestARulesWhenReplacesTheOperators(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !h.(Selective).Answers(request(), fault.New(fault.Forbidden, "", "")) {
+	r := &access.Request{Client: netip.MustParseAddr("10.0.0.1")}
+	if h.(Selective).Answers(r, fault.New(fault.Unauthenticated, "", "")) {
+		t.Error("the operator's condition is still there")
+	}
+	if r.Client = netip.MustParseAddr("192.0.2.7"); !h.(Selective).Answers(r, fault.New(fault.Forbidden, "", "")) {
 		t.Error("the rule's condition was mixed with the operator's")
 	}
 }

@@ -25,8 +25,12 @@ var removed = []string{
 // calls one gets copies.
 var mutating = []string{"set", "unset", "merge", "mergeOverwrite", "mustMerge", "mustMergeOverwrite", "sortAlpha"}
 
-// emit is appended to every output action, see prepare.
-const emit = "_emit"
+// Functions that prepare puts into templates: emit ends every output action, and
+// bound follows every call.
+const (
+	emit  = "_emit"
+	bound = "_bound"
+)
 
 // marker starts a value, as opposed to text of the template, on its way to a JSON
 // sink. The byte occurs in no UTF-8 text, so no template can write it.
@@ -41,6 +45,7 @@ func functions(json bool) template.FuncMap {
 	m["print"] = toText
 	m["printIndex"] = printIndex
 	m["repeat"] = repeat
+	m["replace"] = replace
 	m["indent"] = indent
 	m["nindent"] = func(n int, text string) (string, error) {
 		out, err := indent(n, text)
@@ -49,6 +54,7 @@ func functions(json bool) template.FuncMap {
 	m["until"] = func(n int) ([]int, error) { return count(0, n, sign(n)) }
 	m["untilStep"] = count
 	m["seq"] = seq
+	m[bound] = bounded
 	m[emit] = toText
 	if json {
 		m[emit] = func(v any) string { return marker + toText(v) }
@@ -72,6 +78,37 @@ func toText(v any) string {
 	return fmt.Sprint(v)
 }
 
+// bounded passes v on unless it is larger than maxValue. Without it a loop could
+// double a variable until memory is used up, and set could put a map into itself,
+// which nothing can print.
+func bounded(v any) (any, error) {
+	if budget := maxValue; !weigh(reflect.ValueOf(v), &budget) {
+		return nil, errTooLarge
+	}
+	return v, nil
+}
+
+// weigh takes the size of v off budget, and returns false when it is used up.
+func weigh(v reflect.Value, budget *int) bool {
+	*budget--
+	switch v.Kind() {
+	case reflect.String:
+		*budget -= v.Len()
+	case reflect.Interface:
+		return weigh(v.Elem(), budget)
+	case reflect.Slice:
+		for i := 0; i < v.Len() && *budget >= 0; i++ {
+			weigh(v.Index(i), budget)
+		}
+	case reflect.Map:
+		for it := v.MapRange(); *budget >= 0 && it.Next(); {
+			weigh(it.Key(), budget)
+			weigh(it.Value(), budget)
+		}
+	}
+	return *budget >= 0
+}
+
 // printIndex is the element of a list, or nothing when there is none.
 func printIndex(list any, i int) string {
 	v := reflect.ValueOf(list)
@@ -89,6 +126,13 @@ func repeat(n int, text string) (string, error) {
 		return "", errTooLarge
 	}
 	return strings.Repeat(text, n), nil
+}
+
+func replace(old, with, text string) (string, error) {
+	if strings.Count(text, old)*len(with) > maxValue {
+		return "", errTooLarge
+	}
+	return strings.ReplaceAll(text, old, with), nil
 }
 
 func indent(n int, text string) (string, error) {

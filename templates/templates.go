@@ -5,7 +5,8 @@
 // field. What it can reach is one request: the subject, its claims, the header
 // fields written so far, and the matched request. It reaches no environment, no
 // file, no network, no clock and no randomness, so equal requests render equal
-// text. Steps and output are bounded, and a template cannot change what it reads.
+// text. Steps, values and output are bounded, and a template cannot change what it
+// reads.
 //
 // Text is for header fields, cookies and policy questions; whoever writes the
 // result encodes it for that place. JSON is for claims: every value is encoded
@@ -32,6 +33,7 @@ const (
 	MaxSource = 64 << 10 // bytes of template text
 	MaxOutput = 16 << 10 // bytes of one rendering
 	maxSteps  = 10_000   // writes and loop rounds of one rendering
+	maxValue  = 64 << 10 // size of what one function returns, in bytes and elements
 	maxList   = 1_000    // elements that until, untilStep and seq make
 )
 

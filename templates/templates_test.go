@@ -61,6 +61,7 @@ func TestTheDialectShowsWhatOathkeeperShows(t *testing.T) {
 		{`{{ define "x" }}<{{ . }}>{{ end }}{{ template "x" .Subject }}`, `<alice>`},
 		{`{{ join "," .Extra.groups }} {{ default "none" .Extra.missing }} {{ b64enc .Subject }} {{ .Extra.groups | toJson }}`, `dev,ops none YWxpY2U= ["dev","ops"]`},
 		{`{{ repeat 3 "ab" }}{{ indent 2 "x\ny" }}{{ nindent 1 "z" }}`, "ababab  x\n  y\n z"},
+		{`{{ "I am Bob" | replace " " "-" }}`, `I-am-Bob`},
 		{`{{ until 3 }} {{ untilStep 6 0 -2 }} {{ seq 3 }}|{{ seq 3 1 }}|{{ seq 0 2 5 }}|{{ seq 5 1 2 }}|{{ seq }}`, `[0 1 2] [6 4 2] 1 2 3|3 2 1|0 2 4||`},
 	} {
 		tmpl, err := Compile("f", c.template)
@@ -104,7 +105,7 @@ func TestTemplatesReachNoEnvironmentNetworkClockOrKeys(t *testing.T) {
 		}
 	}
 	reviewed := strings.Fields(`
-		_emit abbrev abbrevboth add add1 add1f addf adler32sum all any append atoi b32dec b32enc b64dec b64enc base biggest camelcase cat ceil
+		_bound _emit abbrev abbrevboth add add1 add1f addf adler32sum all any append atoi b32dec b32enc b64dec b64enc base biggest camelcase cat ceil
 		chunk clean coalesce compact concat contains deepCopy deepEqual default dict dig dir div divf duration empty ext fail first float64 floor
 		fromJson get has hasKey hasPrefix hasSuffix indent initial initials int int64 isAbs join kebabcase keys kindIs kindOf last list lower max
 		maxf merge mergeOverwrite min minf mod mul mulf mustAppend mustChunk mustCompact mustDateModify mustDeepCopy mustFirst mustFromJson mustHas
@@ -133,9 +134,14 @@ func TestOutputStepsAndListsAreBounded(t *testing.T) {
 		`{{ indent 100000000000 "x" }}`:                                fault.Internal,
 		`{{ until 100000000 }}`:                                        fault.Internal,
 		`{{ seq 100000000 }}`:                                          fault.Internal,
-		`{{ fail "stop" }}`:                                            fault.Internal,
-		`{{ .Extra.missing.deeper }}`:                                  fault.Internal,
-		`{{ regexFind "[" "x" }}`:                                      fault.Internal, // panics inside
+		`{{ $x := "0123456789" }}{{ range until 100 }}{{ $x = cat $x $x }}{{ end }}`:           fault.TooLarge,
+		`{{ $x := list 1 }}{{ range until 100 }}{{ $x = list $x $x }}{{ end }}{{ toJson $x }}`: fault.TooLarge,
+		`{{ $x := upper .Subject }}{{ replace "S" $x (replace "S" $x $x) }}`:                   fault.TooLarge,
+		`{{ $d := dict }}{{ $d := set $d "self" $d }}{{ print $d }}`:                           fault.TooLarge,
+		`{{ $d := dict "in" (dict) }}{{ $_ := set (get $d "in") "up" $d }}{{ $d }}`:            fault.TooLarge,
+		`{{ fail "stop" }}`:           fault.Internal,
+		`{{ .Extra.missing.deeper }}`: fault.Internal,
+		`{{ regexFind "[" "x" }}`:     fault.Internal, // panics inside
 		`{{ define "x" }}{{ if gt . 0 }}{{ template "x" (sub . 1) }}{{ template "x" (sub . 1) }}{{ end }}{{ end }}{{ template "x" 60 }}`: fault.TooLarge,
 	} {
 		tmpl, err := Compile("f", template)

@@ -12,9 +12,9 @@ import (
 // that they call.
 //
 // Checked: every field that is read off the root exists, so that a misspelt field
-// is found at load and not by a request. Instrumented: every output action ends
-// in emit, and every body starts with a write of nothing, which lets the sink count
-// loop rounds and calls.
+// is found at load and not by a request. Instrumented: every function call is
+// followed by bound, every output action ends in emit, and every body starts with a
+// write of nothing, which lets the sink count loop rounds and calls.
 func prepare(t *template.Template) (map[string]bool, error) {
 	w := walker{called: map[string]bool{}}
 	for _, each := range t.Templates() {
@@ -57,8 +57,7 @@ func (w *walker) node(n parse.Node, root bool) error {
 			return err
 		}
 		if len(n.Pipe.Decl) == 0 {
-			call := parse.NewIdentifier(emit).SetPos(n.Pos)
-			n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: n.Pos, Args: []parse.Node{call}})
+			n.Pipe.Cmds = append(n.Pipe.Cmds, call(emit, n.Pos))
 		}
 	case *parse.IfNode:
 		return w.branch(&n.BranchNode, root, root)
@@ -89,14 +88,25 @@ func (w *walker) pipe(p *parse.PipeNode, root bool) error {
 	if p == nil {
 		return nil
 	}
+	var cmds []*parse.CommandNode
 	for _, c := range p.Cmds {
 		for _, arg := range c.Args {
 			if err := w.arg(arg, root); err != nil {
 				return err
 			}
 		}
+		cmds = append(cmds, c)
+		if _, isCall := c.Args[0].(*parse.IdentifierNode); isCall {
+			cmds = append(cmds, call(bound, c.Pos))
+		}
 	}
+	p.Cmds = cmds
 	return nil
+}
+
+// call is a command that calls a function with the value so far.
+func call(name string, pos parse.Pos) *parse.CommandNode {
+	return &parse.CommandNode{NodeType: parse.NodeCommand, Pos: pos, Args: []parse.Node{parse.NewIdentifier(name).SetPos(pos)}}
 }
 
 func (w *walker) arg(n parse.Node, root bool) error {
