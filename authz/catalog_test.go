@@ -183,6 +183,25 @@ func TestEveryAuthorizerHasAPageWhoseExampleLoads(t *testing.T) {
 	handlertest.Pages(t, Catalog(deps()), "../docs/handlers", "authorizer")
 }
 
+func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
+	catalog := Catalog(deps())
+	for name, c := range contract {
+		f.Add(name, c.config)
+		for _, bad := range c.bad {
+			f.Add(name, bad)
+		}
+	}
+	f.Fuzz(func(t *testing.T, name, config string) {
+		h, err := catalog.Build(name, nil, handler.Raw(config))
+		if err != nil {
+			return
+		}
+		if v, err := h.Authorize(t.Context(), input()); err != nil && v.Allow {
+			t.Errorf("%s %s allows beside %v", name, config, err)
+		}
+	})
+}
+
 func BenchmarkPolicy(b *testing.B) {
 	h, err := Catalog(deps()).Build("policy", nil, nil)
 	if err != nil {

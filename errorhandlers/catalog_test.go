@@ -222,6 +222,29 @@ func TestEveryErrorHandlerHasAPageWhoseExampleLoads(t *testing.T) {
 	handlertest.Pages(t, Catalog(), "../docs/handlers", "error")
 }
 
+func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
+	for name, c := range contract {
+		f.Add(name, c.config, "text/html")
+		for _, bad := range append(c.bad, badWhen...) {
+			f.Add(name, bad, "*/*;q=0.1")
+		}
+	}
+	f.Fuzz(func(t *testing.T, name, config, accept string) {
+		h, err := Catalog().Build(name, nil, handler.Raw(config))
+		if err != nil {
+			return
+		}
+		r := request()
+		r.Header.Set("Accept", accept)
+		h.(Selective).Answers(r, nil)
+		for field, values := range h.Refuse(r, nil).Header {
+			if !printable(strings.Join(values, "")) {
+				t.Errorf("%s %s sets %q: %q", name, config, field, values)
+			}
+		}
+	})
+}
+
 func BenchmarkJSON(b *testing.B) {
 	h, r := build(b, "json", `{}`), request()
 	err := fault.New(fault.Unauthenticated, "missing_credentials", "no credentials")

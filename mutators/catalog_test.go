@@ -205,6 +205,31 @@ func TestEveryMutatorHasAPageWhoseExampleLoads(t *testing.T) {
 	handlertest.Pages(t, Catalog(deps(t)), "../docs/handlers", "mutator")
 }
 
+func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
+	catalog := Catalog(deps(f))
+	for name, c := range contract {
+		f.Add(name, c.config)
+		for _, bad := range c.bad {
+			f.Add(name, bad)
+		}
+	}
+	f.Fuzz(func(t *testing.T, name, config string) {
+		m, err := catalog.Build(name, nil, handler.Raw(config))
+		if err != nil {
+			return
+		}
+		var p access.Pass
+		if err := m.Mutate(t.Context(), input(), &p); err != nil {
+			return
+		}
+		for field, values := range p.Set {
+			if !isToken(field) || !validValue(values[0]) || slices.Contains(forbidden, field) {
+				t.Errorf("%s %s sets %q: %q", name, config, field, values)
+			}
+		}
+	})
+}
+
 func BenchmarkHeader(b *testing.B) {
 	m := build(b, deps(b), "header", `{"headers":{"X-User":"{{ print .Subject }}","X-Path":"{{ .MatchContext.Method }} {{ .MatchContext.URL.Path }}"}}`)
 	in := input()
