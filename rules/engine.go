@@ -105,15 +105,14 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 	if err := s.authenticate(ctx, &in); err != nil {
 		return err
 	}
-	var pass access.Pass
-	if err := s.authorize(ctx, in, &pass); err != nil {
+	header, err := s.authorize(ctx, in)
+	if err != nil {
 		return err
 	}
-	if err := s.mutate(ctx, in, &pass); err != nil {
+	if s.d.Pass, err = s.mutate(ctx, in, header); err != nil {
 		return err
 	}
-	s.d.Allow, s.d.Reason = true, ReasonAllowed
-	s.d.Pass, s.d.Upstream = pass, s.rule.upstream
+	s.d.Allow, s.d.Reason, s.d.Upstream = true, ReasonAllowed, s.rule.upstream
 	return nil
 }
 
@@ -190,8 +189,9 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 	return missingCredentials
 }
 
-// authorize asks the authorizers in order; all must allow.
-func (s *run) authorize(ctx context.Context, in access.Input, pass *access.Pass) error {
+// authorize asks the authorizers in order; all must allow. It returns the header
+// fields that they want to send upstream.
+func (s *run) authorize(ctx context.Context, in access.Input) (header http.Header, err error) {
 	s.stage = "authz"
 	for i := range s.rule.authorizers {
 		h := &s.rule.authorizers[i]
@@ -200,7 +200,7 @@ func (s *run) authorize(ctx context.Context, in access.Input, pass *access.Pass)
 		verdict, err := h.handler.Authorize(ctx, in)
 		if err != nil {
 			s.trace.failed(start, "authz", h.name, err)
-			return err
+			return nil, err
 		}
 		if !verdict.Allow {
 			reason := verdict.Reason
@@ -208,38 +208,41 @@ func (s *run) authorize(ctx context.Context, in access.Input, pass *access.Pass)
 				reason = ReasonDenied
 			}
 			s.trace.step(start, "authz", h.name, "denied", reason)
-			return fault.New(fault.Forbidden, reason, "the request is not allowed")
+			return nil, fault.New(fault.Forbidden, reason, "the request is not allowed")
 		}
 		for name, values := range verdict.Header {
-			if pass.Set == nil {
-				pass.Set = http.Header{}
+			if header == nil {
+				header = http.Header{}
 			}
-			pass.Set[http.CanonicalHeaderKey(name)] = values
+			header[http.CanonicalHeaderKey(name)] = values
 		}
 		s.trace.step(start, "authz", h.name, "ok", verdict.Reason)
 	}
-	return nil
+	return header, nil
 }
 
-// mutate runs the mutators in order.
-func (s *run) mutate(ctx context.Context, in access.Input, pass *access.Pass) error {
+// mutate runs the mutators in order and returns what goes upstream.
+func (s *run) mutate(ctx context.Context, in access.Input, header http.Header) (access.Pass, error) {
 	s.stage = "mutate"
-	pass.Subject = in.Subject
+	if len(s.rule.mutators) == 0 {
+		return access.Pass{Subject: in.Subject, Set: header}, nil
+	}
+	if header == nil {
+		header = http.Header{} // mutators need not ask
+	}
+	pass := &access.Pass{Subject: in.Subject, Set: header}
 	for i := range s.rule.mutators {
 		h := &s.rule.mutators[i]
 		s.handler = h.name
-		if pass.Set == nil {
-			pass.Set = http.Header{} // mutators need not ask
-		}
 		start := s.trace.start()
 		if err := h.handler.Mutate(ctx, in, pass); err != nil {
 			s.trace.failed(start, "mutate", h.name, err)
-			return err
+			return access.Pass{}, err
 		}
 		in.Subject = pass.Subject // a later mutator sees what an earlier one found out
 		s.trace.step(start, "mutate", h.name, "ok", "")
 	}
-	return nil
+	return *pass, nil
 }
 
 // recover turns a panic of the running handler into an error.

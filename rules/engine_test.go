@@ -221,7 +221,7 @@ func TestADecisionIsMadeWithOneSet(t *testing.T) {
 func BenchmarkDecide(b *testing.B) {
 	d := definition("a", "http://a/users/<.*>")
 	literal := definition("b", "http://a/users")
-	allow := x("")
+	allow := x(`{"do":"quiet"}`)
 	literal.Authorizer, d.Authorizer = &allow, &allow
 	e := engine(b, d, literal)
 	for name, url := range map[string]string{"literal": "http://a/users", "captures": "http://a/users/1"} {
