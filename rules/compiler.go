@@ -148,7 +148,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 	if strategy == "" {
 		strategy = match.Regexp
 	}
-	pattern, problems := match.Compile(d.Match, strategy)
+	pattern, problems := match.Compile(readable(d), strategy)
 	for _, p := range problems {
 		report(p.Pointer, "%s", p.Message)
 	}
@@ -176,6 +176,21 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 	r.upstream = b.route(d.Upstream, report)
 	r.broken = len(d.Faults) > 0
 	return r, match.Entry{Pattern: pattern, Priority: d.Priority}
+}
+
+// readable returns the match of d without the conditions that could not be read: a
+// broken rule refuses too many requests rather than too few.
+func readable(d *spec.Rule) spec.Match {
+	m := d.Match
+	for _, f := range d.Faults {
+		if strings.HasPrefix(f.Pointer, "/match/headers") {
+			m.Headers = nil
+		}
+		if strings.HasPrefix(f.Pointer, "/match/query") {
+			m.Query = nil
+		}
+	}
+	return m
 }
 
 type reporter func(pointer, format string, args ...any)

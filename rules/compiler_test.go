@@ -60,6 +60,27 @@ func TestFaultsNameFileLineRuleAndFieldAndRefuseOnlyTheirRule(t *testing.T) {
 	}
 }
 
+func TestABrokenRuleRefusesWhateverItMayHaveMeant(t *testing.T) {
+	for _, written := range []string{
+		`"match":{"url":"http://a/b","methods":"GET"}`,
+		`"match":{"url":"http://a/b","methods":["GET","*"]}`,
+		`"match":{"url":"http://a/b","methods":["GET"],"headers":{"X":1}}`,
+		`"match":{"url":"http://a/b","methods":["GET"],"headers":{"X Y":"1"}}`,
+		`"match":{"url":"http://a/b","methods":["GET"],"query":{"q":{}}}`,
+		`"match":{"url":"http://a/b","methods":["GET"]},"authorizers":[{"handler":"x"}],"unknown":1`,
+		`"matchesUrl":"http://a/b","matchesMethods":["GET"],"mode":"unknown"`,
+	} {
+		bad, err := spec.Decode("r.json", []byte(`{"id":"bad",`+written+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := engine(t, definition("broad", "http://a/<.*>"), bad[0])
+		if d := e.Decide(t.Context(), get(t, "http://a/b")); d.Allow || d.Reason != ReasonRuleBroken {
+			t.Errorf("%s: %+v", written, d)
+		}
+	}
+}
+
 func TestAWrongCompilerGivesNoSet(t *testing.T) {
 	for want, edit := range map[string]func(*Compiler){
 		`errors.fallback: unknown handler "z", known are json, x`:                          func(c *Compiler) { c.Fallback = []string{"z"} },

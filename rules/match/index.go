@@ -24,12 +24,23 @@ type Index struct {
 // table holds the path trees of hosts and of the domains that hosts are below.
 type table struct{ exact, below map[string]*node }
 
-// entry is one target of one rule.
+// entry is one target of one rule. What most searches need is copied into it, so
+// that they touch no other memory.
 type entry struct {
 	target  *target
 	pattern *Pattern
 	rule    int
 	rank    int // dense; the higher wins, equal ranks tie
+	length  int // of target.prefix
+	methods uint16
+	schemes uint8
+	// exact: a path of this length matches, and the host is known to.
+	exact, conditions bool
+}
+
+func newEntry(t *target, p *Pattern, rule int) entry {
+	return entry{target: t, pattern: p, rule: rule, length: len(t.prefix), methods: p.methods.mask(), schemes: t.schemes.mask(),
+		exact: t.exact && t.host.re == nil, conditions: len(p.headers)+len(p.query) > 0}
 }
 
 // New returns an index over entries, whose nil patterns are left out. Strict makes
@@ -69,7 +80,7 @@ func rank(entries []Entry) []entry {
 			continue
 		}
 		for _, t := range e.Pattern.targets {
-			out = append(out, entry{target: t, pattern: e.Pattern, rule: i})
+			out = append(out, newEntry(t, e.Pattern, i))
 		}
 	}
 	slices.SortStableFunc(out, func(a, b entry) int { return compare(keyOf(a), keyOf(b)) })
@@ -111,7 +122,7 @@ func grow(trees map[string]*node, key string) *node {
 type node struct {
 	label    string // text of the edge that leads here
 	firsts   string // first bytes of the children's labels, in their order
-	children []*node
+	children []node
 	entries  []entry // for the prefix that ends here, the highest rank first
 	up       *node   // nearest node above that has entries
 	best     int     // highest rank here and above
@@ -125,18 +136,18 @@ func (n *node) insert(prefix string, e entry) {
 	i := strings.IndexByte(n.firsts, prefix[0])
 	if i < 0 {
 		n.firsts += prefix[:1]
-		n.children = append(n.children, &node{label: prefix, entries: []entry{e}})
+		n.children = append(n.children, node{label: prefix, entries: []entry{e}})
 		return
 	}
-	child := n.children[i]
+	child := &n.children[i]
 	same := 0
 	for same < len(prefix) && same < len(child.label) && prefix[same] == child.label[same] {
 		same++
 	}
 	if same < len(child.label) {
-		n.children[i] = &node{label: child.label[:same], firsts: child.label[same : same+1], children: []*node{child}}
-		child.label = child.label[same:]
-		child = n.children[i]
+		lower := *child
+		lower.label = child.label[same:]
+		*child = node{label: child.label[:same], firsts: lower.label[:1], children: []node{lower}}
 	}
 	child.insert(prefix[same:], e)
 }
@@ -152,8 +163,8 @@ func (n *node) finish(up *node) {
 		n.best = max(n.best, n.entries[0].rank)
 		up = n
 	}
-	for _, c := range n.children {
-		c.finish(up)
+	for i := range n.children {
+		n.children[i].finish(up)
 	}
 }
 
@@ -171,7 +182,7 @@ func (n *node) deepest(path string) *node {
 		if i < 0 {
 			return last
 		}
-		n = n.children[i]
+		n = &n.children[i]
 		if !strings.HasPrefix(path, n.label) {
 			return last
 		}

@@ -62,7 +62,7 @@ type Result struct {
 
 // Find returns the rule for r. Errors: ErrNone, *AmbiguousError, *TimeoutError.
 func (x *Index) Find(r *access.Request) (Result, error) {
-	s := search{r: r, method: methodBit(r.Method), strict: x.strict, best: -1, late: -1}
+	s := search{r: r, method: methodBit(r.Method), scheme: schemeBit(r.URL.Scheme), strict: x.strict, best: -1, late: -1}
 	host := r.URL.Host
 	s.chain(x.hosts.exact[host])
 	if len(x.hosts.below) > 0 {
@@ -94,7 +94,8 @@ func (x *Index) Find(r *access.Request) (Result, error) {
 // search is the state of one Find.
 type search struct {
 	r      *access.Request
-	method uint16
+	method uint16 // 0: an uncommon one
+	scheme uint8  // likewise
 	strict bool
 
 	found, tie *entry
@@ -139,11 +140,19 @@ func (s *search) chain(tree *node) {
 
 func (s *search) try(e *entry) {
 	same := s.found != nil && s.found.rule == e.rule
-	if same && e.rank <= s.best || !e.pattern.methods.has(s.method, s.r.Method) {
+	if same && e.rank <= s.best {
 		return
 	}
-	ok, err := s.matches(e.target)
-	if !ok && err == nil || !s.fields(e.pattern) {
+	if s.method != 0 && e.methods&s.method == 0 || s.method == 0 && !e.pattern.methods.has(s.r.Method) ||
+		s.scheme != 0 && e.schemes&s.scheme == 0 || s.scheme == 0 && !e.target.schemes.has(s.r.URL.Scheme) {
+		return
+	}
+	var err error
+	ok := e.exact && len(s.r.URL.Path) == e.length
+	if !e.exact {
+		ok, err = s.matches(e.target)
+	}
+	if !ok && err == nil || e.conditions && !s.fields(e.pattern) {
 		return
 	}
 	switch {
@@ -160,11 +169,9 @@ func (s *search) try(e *entry) {
 	}
 }
 
+// matches runs the target, whose prefix the path is known to begin with.
 func (s *search) matches(t *target) (bool, error) {
 	u := s.r.URL
-	if !t.schemes.has(u.Scheme) {
-		return false, nil
-	}
 	if t.host.re != nil {
 		if ok, err := t.host.re.match(u.Host); !ok || err != nil {
 			return false, err
@@ -267,15 +274,18 @@ func (m *methodSet) add(name string) {
 	m.others = append(m.others, name)
 }
 
-func (m *methodSet) has(bit uint16, name string) bool {
-	if m.any || m.bits&bit != 0 {
+// mask returns the bits of the common methods in the set.
+func (m *methodSet) mask() uint16 {
+	if m.any {
+		return ^uint16(0)
+	}
+	return m.bits
+}
+
+// has reports whether a method is in the set that has no bit as it is spelled.
+func (m *methodSet) has(name string) bool {
+	if m.any || m.bits&methodBit(strings.ToUpper(name)) != 0 {
 		return true
-	}
-	if bit != 0 {
-		return false
-	}
-	if bit = methodBit(strings.ToUpper(name)); bit != 0 {
-		return m.bits&bit != 0
 	}
 	for _, o := range m.others {
 		if strings.EqualFold(o, name) {
@@ -290,7 +300,7 @@ func (m *methodSet) overlaps(o *methodSet) bool {
 		return true
 	}
 	for _, name := range m.others {
-		if o.has(0, name) {
+		if o.has(name) {
 			return true
 		}
 	}
@@ -340,13 +350,29 @@ func (s *schemeSet) set(tokens []token) (err error) {
 	return err
 }
 
-func (s *schemeSet) has(scheme string) bool {
+// mask returns the bits of http and https.
+func (s *schemeSet) mask() (bits uint8) {
+	if s.http {
+		bits |= schemeBit("http")
+	}
+	if s.https {
+		bits |= schemeBit("https")
+	}
+	return bits
+}
+
+func schemeBit(scheme string) uint8 {
 	switch scheme {
 	case "http":
-		return s.http
+		return 1
 	case "https":
-		return s.https
+		return 2
 	}
+	return 0
+}
+
+// has reports whether a scheme without a bit is in the set.
+func (s *schemeSet) has(scheme string) bool {
 	if s.others == nil {
 		return true
 	}

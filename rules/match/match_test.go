@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -446,39 +447,40 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
+// BenchmarkFind matches requests that are spread over 64 rules of n (hot), as
+// caches see it when some routes get most of the traffic, and over all (cold).
 func BenchmarkFind(b *testing.B) {
-	for _, kind := range []struct{ name, pattern, path string }{
-		{"literal", "http://api.example.com:8080/svc%d/v1/users", "/svc%d/v1/users"},
-		{"prefix", "http://api.example.com:8080/svc%d/<.*>", "/svc%d/v1/users/42"},
-		{"sequence", "http://api.example.com:8080/svc%d/users/<[0-9]+>/posts/<[^/]+>", "/svc%d/users/4711/posts/abc"},
-		{"regexp", "http://api.example.com:8080/svc%d/<(users|posts)/[0-9]+>", "/svc%d/users/42"},
-		{"host", "http://<[a-z]+>.svc%d.example.com/users/<[0-9]+>", "/users/42"},
+	for _, kind := range []struct{ name, pattern, host, path string }{
+		{"literal", "http://api.example.com:8080/svc%d/v1/users", "api.example.com:8080", "/svc%d/v1/users"},
+		{"prefix", "http://api.example.com:8080/svc%d/<.*>", "api.example.com:8080", "/svc%d/v1/users/42"},
+		{"sequence", "http://api.example.com:8080/svc%d/users/<[0-9]+>/posts/<[^/]+>", "api.example.com:8080", "/svc%d/users/4711/posts/abc"},
+		{"regexp", "http://api.example.com:8080/svc%d/<(users|posts)/[0-9]+>", "api.example.com:8080", "/svc%d/users/42"},
+		{"host", "http://<[a-z]+>.svc%d.example.com/users/<[0-9]+>", "api.svc%d.example.com", "/users/42"},
 	} {
 		for _, n := range []int{10, 1000, 10000} {
-			b.Run(fmt.Sprintf("%s/%d", kind.name, n), func(b *testing.B) {
-				matches := make([]spec.Match, n)
-				requests := make([]*access.Request, n)
-				for i := range n {
-					matches[i] = spec.Match{URL: fmt.Sprintf(kind.pattern, i), Methods: []string{"GET"}}
-					host, path := "api.example.com:8080", kind.path
-					if kind.name == "host" {
-						host = fmt.Sprintf("api.svc%d.example.com", i)
-					} else {
-						path = fmt.Sprintf(path, i)
+			matches := make([]spec.Match, n)
+			hosts, paths := make([]string, n), make([]string, n)
+			for i := range n {
+				number := strconv.Itoa(i)
+				matches[i] = spec.Match{URL: strings.Replace(kind.pattern, "%d", number, 1), Methods: []string{"GET"}}
+				hosts[i], paths[i] = strings.Replace(kind.host, "%d", number, 1), strings.Replace(kind.path, "%d", number, 1)
+			}
+			x := index(b, Regexp, false, matches...)
+			r := request(b, "GET", "http://h/")
+			for name, spread := range map[string]int{"hot": min(n, 64), "cold": n} {
+				b.Run(fmt.Sprintf("%s/%d/%s", kind.name, n, name), func(b *testing.B) {
+					b.ReportAllocs()
+					i := 0
+					for b.Loop() {
+						i += 7919
+						want := i % spread * (n / spread)
+						r.URL.Host, r.URL.Path = hosts[want], paths[want]
+						if got, err := x.Find(r); err != nil || got.Rule != want {
+							b.Fatal(got, err, want)
+						}
 					}
-					requests[i] = request(b, "GET", "http://"+host+path)
-				}
-				x := index(b, Regexp, false, matches...)
-				b.ReportAllocs()
-				i := 0
-				for b.Loop() {
-					i += 7919
-					want := i % n
-					if got, err := x.Find(requests[want]); err != nil || got.Rule != want {
-						b.Fatal(got, err, want)
-					}
-				}
-			})
+				})
+			}
 		}
 	}
 }
