@@ -78,11 +78,16 @@ func (c *client) GetRedirectURIs() []string     { return c.RedirectURIs }
 func (c *client) GetScopes() fosite.Arguments   { return c.scopes }
 func (c *client) IsPublic() bool                { return c.Public() }
 func (c *client) GetAudience() fosite.Arguments { return c.Audience }
-func (c *client) GetGrantTypes() fosite.Arguments {
-	if len(c.GrantTypes) == 0 {
-		return fosite.Arguments{"authorization_code"}
+
+// GetGrantTypes returns the grant types that the server knows, in their exact
+// spelling, because fosite compares them without regard to case.
+func (c *client) GetGrantTypes() (known fosite.Arguments) {
+	for _, g := range grantTypes {
+		if c.allowsGrant(g) {
+			known = append(known, g)
+		}
 	}
-	return c.GrantTypes
+	return known
 }
 
 // GetResponseTypes returns code or nothing: the implicit and hybrid flows are not

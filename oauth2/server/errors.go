@@ -64,9 +64,22 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, endpoint string, e
 	writeError(w, e)
 }
 
+// counted are the error codes that have a series of their own. Login and consent
+// apps may choose any other.
+var counted = map[string]bool{
+	"invalid_request": true, "invalid_client": true, "invalid_grant": true, "unauthorized_client": true, "unsupported_grant_type": true,
+	"unsupported_response_type": true, "invalid_scope": true, "access_denied": true, "server_error": true, "temporarily_unavailable": true,
+	"login_required": true, "consent_required": true, "interaction_required": true, "request_forbidden": true, "request_not_supported": true,
+	"request_uri_not_supported": true, "registration_not_supported": true, "invalid_token": true, "insufficient_scope": true,
+}
+
 // report counts the error and logs what an operator must look at.
 func (s *Server) report(ctx context.Context, endpoint string, e wireError, err error) {
-	s.o.Metrics.OAuth2(endpoint, e.Code)
+	code := e.Code
+	if !counted[code] {
+		code = "other"
+	}
+	s.o.Metrics.OAuth2(endpoint, code)
 	if e.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
 		s.o.Log.ErrorContext(ctx, "oauth2 request failed", "endpoint", endpoint, "error", cause(err))
 	}

@@ -131,6 +131,28 @@ func TestOfParallelRedemptionsOneWinsAndReplayEndsTheAuthorization(t *testing.T)
 	}
 }
 
+// The loser of a race has read an unused code or token; only the store knows.
+func TestTheLoserOfARaceEndsTheAuthorization(t *testing.T) {
+	r := start(t)
+	r.client()
+	var winner answer
+	code := r.code()
+	r.store.beforeRedeem.set(func() { winner = r.redeem(code) })
+	r.wants(r.redeem(code), 400, "invalid_grant")
+	if winner.status != 200 || r.isActive(winner.str("access_token")) {
+		t.Errorf("the winner of the code got %d and keeps it", winner.status)
+	}
+	token := r.tokens().str("refresh_token")
+	refresh := func() answer {
+		return r.post("/oauth2/token", "app:secret", "grant_type", "refresh_token", "refresh_token", token)
+	}
+	r.store.beforeRotate.set(func() { winner = refresh() })
+	r.wants(refresh(), 400, "invalid_grant")
+	if winner.status != 200 || r.isActive(winner.str("access_token")) {
+		t.Errorf("the winner of the refresh token got %d and keeps it", winner.status)
+	}
+}
+
 func TestAReplayedCodeEndsTheAuthorizationOnlyForItsOwnClient(t *testing.T) {
 	r := start(t)
 	r.client()

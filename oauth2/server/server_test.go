@@ -55,10 +55,35 @@ var ring = sync.OnceValue(func() *keys.Ring {
 	return r
 })
 
-// flaky is a store that can be told to fail.
+// flaky is a store that can be told to fail, and to let something happen in the
+// middle of a call, once.
 type flaky struct {
 	*sql.Store
-	down atomic.Bool
+	down          atomic.Bool
+	beforeRedeem  once
+	beforeRotate  once
+	afterReadback once // of an access token
+}
+
+// once is a hook that runs at most once.
+type once struct{ do atomic.Pointer[func()] }
+
+func (o *once) set(do func()) { o.do.Store(&do) }
+
+func (o *once) run() {
+	if do := o.do.Swap(nil); do != nil {
+		(*do)()
+	}
+}
+
+func (f *flaky) RedeemCode(ctx context.Context, signature string, buy oauth2.Issue) error {
+	f.beforeRedeem.run()
+	return f.Store.RedeemCode(ctx, signature, buy)
+}
+
+func (f *flaky) RotateRefresh(ctx context.Context, signature string, buy oauth2.Issue) error {
+	f.beforeRotate.run()
+	return f.Store.RotateRefresh(ctx, signature, buy)
 }
 
 func (f *flaky) err() error {
@@ -72,7 +97,9 @@ func (f *flaky) AccessToken(ctx context.Context, s string) (oauth2.Token, error)
 	if err := f.err(); err != nil {
 		return oauth2.Token{}, err
 	}
-	return f.Store.AccessToken(ctx, s)
+	t, err := f.Store.AccessToken(ctx, s)
+	f.afterReadback.run()
+	return t, err
 }
 
 func (f *flaky) IssueTokens(ctx context.Context, buy oauth2.Issue) error {

@@ -168,15 +168,10 @@ func (st *storage) CreateAccessTokenSession(ctx context.Context, signature strin
 	return err
 }
 
-// CreateRefreshTokenSession compares the scope exactly, because fosite's own
-// comparison ignores case.
 func (st *storage) CreateRefreshTokenSession(ctx context.Context, signature, access string, r fosite.Requester) error {
 	u := unitOf(ctx)
 	g, err := grantOf(r)
 	g.RequestedAt = u.now
-	if !u.client.allowsGrant("refresh_token") || !(slices.Contains(g.GrantedScope, "offline_access") || slices.Contains(g.GrantedScope, "offline")) {
-		return fosite.ErrInvalidScope
-	}
 	u.refresh = &oauth2.Token{Signature: signature, Grant: g, ExpiresAt: st.s.refreshExpiry(u), AccessSignature: access}
 	return err
 }
