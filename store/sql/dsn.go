@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -28,6 +29,7 @@ type target struct {
 	memory  bool
 	// password must never be printed.
 	password       string
+	file           string // SQLite's, or empty
 	reader, writer func() (driver.Connector, error)
 	pool           poolOptions
 }
@@ -138,7 +140,7 @@ func (t *target) sqliteFile(path string, query url.Values) error {
 	if err != nil || path == "" {
 		return dsnError("sqlite:// needs a path")
 	}
-	t.dialect = sqliteDialect
+	t.dialect, t.file = sqliteDialect, path
 	// Every commit is on the disk before it is answered: with NORMAL a loss of power
 	// could make a redeemed code good again.
 	t.sqlite((&url.URL{Scheme: "file", Opaque: filepath.ToSlash((&url.URL{Path: path}).EscapedPath())}).String(),
@@ -251,7 +253,18 @@ func (t target) open() (*sql.DB, error) {
 	return db, nil
 }
 
+// openWriter creates SQLite's file for the owner alone; the files beside it inherit
+// that.
 func (t target) openWriter() (*sql.DB, error) {
+	if t.file != "" {
+		file, err := os.OpenFile(t.file, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := file.Close(); err != nil {
+			return nil, err
+		}
+	}
 	connector, err := t.writer()
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"context"
 	"database/sql"
 
 	"github.com/gatewarden/gatewarden/store"
@@ -12,3 +13,9 @@ var Tables = []string{"gw_meta", "gw_rules", "gw_policies", "gw_groups", "gw_gro
 
 // Pool returns the connections of an open store.
 func Pool(s store.Store) *sql.DB { return s.(*Store).pool }
+
+// Exec runs any statement on an open store.
+func Exec(ctx context.Context, s *Store, statement string) error {
+	_, err := s.exec(ctx, statement)
+	return err
+}
