@@ -400,6 +400,10 @@ func TestBadAuthorizationRequestsEndAtTheClientOrOnTheErrorPage(t *testing.T) {
 			}
 		})
 	}
+	long := r.browser().open(r.authURL(request("login_hint", strings.Repeat("x", 70_000))))
+	if long.Query().Get("error") != "invalid_request" || long.Host != "login.test" {
+		t.Errorf("a query that is too long: %s", long)
+	}
 	twice := r.browser().open(r.url + "/oauth2/auth?" + request().Encode() + "&client_id=spa")
 	if twice.Query().Get("error") != "invalid_request" || twice.Host != "login.test" {
 		t.Errorf("a parameter that occurs twice: %s", twice)
@@ -592,6 +596,34 @@ func TestAClientThatIsDisabledMeanwhileGetsNoCode(t *testing.T) {
 	r.server.EvictClient("app")
 	if to := b.consent(consent); to.Host != "login.test" || to.Query().Get("error") != "invalid_client" {
 		t.Errorf("got %s", to)
+	}
+}
+
+// What was used in a flow is a secret afterwards too.
+func TestTheLogHasNoSecrets(t *testing.T) {
+	r := start(t)
+	r.client()
+	code := r.code()
+	tokens := r.redeem(code)
+	r.store.down.Store(true)
+	for _, a := range []answer{
+		r.redeem(code),
+		r.post("/oauth2/revoke", "app:secret", "token", tokens.str("access_token")),
+		r.post("/oauth2/revoke", "app:secret", "token", tokens.str("refresh_token")),
+		r.post("/oauth2/token", "app:secret", "grant_type", "client_credentials"),
+	} {
+		if a.status != 503 {
+			t.Errorf("got %d %s", a.status, a.raw)
+		}
+	}
+	if r.log.Len() == 0 {
+		t.Fatal("nothing was logged")
+	}
+	for name, secret := range map[string]string{"code": code, "access token": tokens.str("access_token"), "refresh token": tokens.str("refresh_token"),
+		"ID token": tokens.str("id_token"), "verifier": verifier, "client secret": ":secret", "state": "the-state-of-it", "nonce": "the-nonce-of-it"} {
+		if strings.Contains(r.log.String(), secret) {
+			t.Errorf("the log has the %s", name)
+		}
 	}
 }
 

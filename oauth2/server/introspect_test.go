@@ -279,6 +279,21 @@ func TestAForeignTokenIsNotRevoked(t *testing.T) {
 	}
 }
 
+func TestAPublicClientRevokesItsOwnTokens(t *testing.T) {
+	r := start(t)
+	r.client(public)
+	b := r.browser()
+	code := b.consent(b.login(request("client_id", "spa"), oauth2.AcceptLogin{Subject: "alice"})).Query().Get("code")
+	token := r.post("/oauth2/token", "", "grant_type", "authorization_code", "client_id", "spa", "code", code,
+		"redirect_uri", "http://127.0.0.1/cb", "code_verifier", verifier).str("access_token")
+	if !r.isActive(token) {
+		t.Fatal("the token is not active")
+	}
+	if a := r.post("/oauth2/revoke", "", "client_id", "spa", "token", token); a.status != 200 || r.isActive(token) {
+		t.Errorf("got %d %s", a.status, a.raw)
+	}
+}
+
 func TestRevokingTheRefreshTokenEndsTheAuthorization(t *testing.T) {
 	r := start(t)
 	r.client()

@@ -51,6 +51,13 @@ func TestDiscoveryListsWhatWorksUnderTheExactIssuer(t *testing.T) {
 	}
 }
 
+func TestTheMetadataOfAnIssuerWithAPathIsWhereRFC8414PutsIt(t *testing.T) {
+	r := start(t, func(o *server.Options) { o.Issuer += "/tenant" })
+	if a := r.get("/.well-known/oauth-authorization-server/tenant"); a.str("issuer") != r.url+"/tenant" {
+		t.Errorf("got %d %s", a.status, a.raw)
+	}
+}
+
 func TestTheKeySetIsPublicAndCached(t *testing.T) {
 	r := start(t)
 	a := r.get("/.well-known/jwks.json")

@@ -51,8 +51,8 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if u.client, err = s.authenticateClient(r.Context(), r, form); err != nil {
 		return tokenAnswer{}, err
 	}
-	if !u.client.allowsGrant(u.grantType) {
-		return tokenAnswer{}, fosite.ErrUnauthorizedClient.WithHintf("The client is not registered for grant type '%s'.", u.grantType)
+	if !u.client.allowsGrant(u.grantType) || u.grantType == "client_credentials" && u.client.Public() {
+		return tokenAnswer{}, fosite.ErrUnauthorizedClient.WithHintf("The client may not use grant type '%s'.", u.grantType)
 	}
 	ctx := context.WithValue(r.Context(), unitKey{}, u)
 	// fosite reads the form that was parsed and limited here, never the wire.

@@ -133,7 +133,7 @@ func TestBadTokenRequestsAreRefusedWithTheRightError(t *testing.T) {
 		"two methods":              {"app:secret", cc + "&client_secret=secret", 400, "invalid_request"},
 		"two clients":              {"app:secret", cc + "&client_id=spa", 400, "invalid_request"},
 		"public with a secret":     {"spa:secret", cc, 401, "invalid_client"},
-		"public client":            {"", cc + "&client_id=spa", 400, "invalid_grant"},
+		"public client":            {"", cc + "&client_id=spa", 400, "unauthorized_client"},
 		"grant not registered":     {"codeonly:secret", cc, 400, "unauthorized_client"},
 		"scope not registered":     {"app:secret", cc + "&scope=admin", 400, "invalid_scope"},
 		"scope of a longer name":   {"app:secret", cc + "&scope=read.all", 400, "invalid_scope"},
@@ -235,6 +235,41 @@ func TestAStoreThatIsDownIsTemporarilyUnavailableAndSaysNothingElse(t *testing.T
 	}
 	if _, err := r.server.Introspect(context.Background(), token); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("introspection says %v", err)
+	}
+}
+
+func TestTheClientsTokenStrategyWinsOverTheServers(t *testing.T) {
+	r := start(t)
+	r.client(func(c *oauth2.Client) { c.AccessTokenStrategy = server.JWT })
+	if token := r.machineToken(); strings.Count(token, ".") != 2 || !r.isActive(token) {
+		t.Errorf("got %q", token)
+	}
+}
+
+func TestEveryAnswerIsCounted(t *testing.T) {
+	var got []string
+	note := func(parts ...string) { got = append(got, strings.Join(parts, " ")) }
+	r := start(t, func(o *server.Options) {
+		o.Metrics = server.Metrics{
+			TokenIssued:   func(grant, kind string) { note("issued", grant, kind) },
+			Introspection: func(result string) { note("introspection", result) },
+			Cache:         func(cache string, hit bool) { note("cache", cache, map[bool]string{true: "hit", false: "miss"}[hit]) },
+			OAuth2:        func(endpoint, code string) { note("answer", endpoint, code) },
+		}
+	})
+	r.client()
+	token := r.machineToken()
+	r.isActive(token)
+	r.isActive(token)
+	r.isActive("garbage")
+	r.post("/oauth2/token", "app:wrong", "grant_type", "client_credentials")
+	want := []string{
+		"cache clients miss", "issued client_credentials access_token", "answer token ",
+		"cache introspection miss", "cache clients hit", "introspection active", "cache introspection hit", "introspection active",
+		"cache introspection miss", "introspection inactive", "cache clients hit", "answer token invalid_client",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
 

@@ -43,7 +43,10 @@ func unitOf(ctx context.Context) *unit {
 // authorization, because it was used twice (RFC 6749 section 4.1.2, RFC 9700
 // section 4.14.2).
 func (s *Server) settle(ctx context.Context, u *unit) error {
-	if u.access == nil || u.client.Disabled || !u.client.allowsGrant(u.grantType) {
+	if u.access == nil || (u.spend == nil) != (u.grantType == "client_credentials") {
+		return fosite.ErrServerError.WithDebug("the grant is incomplete")
+	}
+	if u.client.Disabled || !u.client.allowsGrant(u.grantType) {
 		return fosite.ErrUnauthorizedClient
 	}
 	granted := u.access.Grant
