@@ -599,6 +599,69 @@ func TestAClientThatIsDisabledMeanwhileGetsNoCode(t *testing.T) {
 	}
 }
 
+func TestARedirectURIMayBeLeftOutWhenThereIsOne(t *testing.T) {
+	r := start(t)
+	r.client(func(c *oauth2.Client) { c.RedirectURIs = []string{"https://app.test/cb"} })
+	b := r.browser()
+	to := b.consent(b.login(request("redirect_uri", "-", "scope", "read"), oauth2.AcceptLogin{Subject: "alice"}))
+	if to.Host != "app.test" {
+		t.Fatalf("got %s", to)
+	}
+	if a := r.redeem(to.Query().Get("code"), "redirect_uri", "-"); a.status != 200 {
+		t.Errorf("got %d %s", a.status, a.raw)
+	}
+	// OpenID Connect Core section 3.1.2.1 wants it.
+	if to := b.open(r.authURL(request("redirect_uri", "-"))); to.Host != "login.test" || to.Query().Get("error") != "invalid_request" {
+		t.Errorf("got %s", to)
+	}
+}
+
+func TestFlowsRunSideBySideInOneBrowser(t *testing.T) {
+	r := start(t)
+	r.client()
+	b := r.browser()
+	first := b.login(request("state", "first-state"), oauth2.AcceptLogin{Subject: "alice"})
+	second := b.login(request("state", "second-state"), oauth2.AcceptLogin{Subject: "alice"})
+	for state, challenge := range map[string]string{"first-state": first, "second-state": second} {
+		if to := b.consent(challenge); to.Query().Get("state") != state || to.Query().Get("code") == "" {
+			t.Errorf("got %s", to)
+		}
+	}
+}
+
+func TestAnAuthorizationRequestMayBePosted(t *testing.T) {
+	r := start(t)
+	r.client()
+	a := r.postRaw("/oauth2/auth", "", request().Encode())
+	if a.status != http.StatusSeeOther || !strings.Contains(a.header.Get("Location"), "login_challenge=") {
+		t.Errorf("got %d %v", a.status, a.header)
+	}
+	req, _ := http.NewRequest("POST", r.url+"/oauth2/auth", strings.NewReader("{}"))
+	req.Header.Set("Content-Type", "application/json")
+	if a := r.do(r.http, req); !strings.HasPrefix(a.header.Get("Location"), "http://login.test/error?error=invalid_request") {
+		t.Errorf("got %d %v", a.status, a.header)
+	}
+}
+
+func TestTheClientSeesTheForcedSubject(t *testing.T) {
+	r := start(t)
+	r.client()
+	b := r.browser()
+	a := r.redeem(b.consent(b.login(request(), oauth2.AcceptLogin{Subject: "alice", ForceSubjectIdentifier: "pairwise-1"})).Query().Get("code"))
+	payload, err := ring().Verify(context.Background(), a.str("id_token"), "JWT")
+	if err != nil || !strings.Contains(string(payload), `"sub":"pairwise-1"`) {
+		t.Errorf("the ID token has %s, %v", payload, err)
+	}
+	req := must(newRequest(r.url + "/userinfo"))
+	req.Header.Set("Authorization", "Bearer "+a.str("access_token"))
+	if info := r.do(r.http, req); info.str("sub") != "pairwise-1" {
+		t.Errorf("userinfo is %s", info.raw)
+	}
+	if known, _ := r.server.Introspect(context.Background(), a.str("access_token")); known.Subject != "alice" {
+		t.Errorf("introspection has %s", known.Subject)
+	}
+}
+
 // What was used in a flow is a secret afterwards too.
 func TestTheLogHasNoSecrets(t *testing.T) {
 	r := start(t)

@@ -56,9 +56,9 @@ func (s *Server) introspect(ctx context.Context, token string) (access.Token, er
 		t.ID = stored.Signature // the jti of a JWT
 	}
 	g := stored.Grant
-	s.tokens.put(epoch, key, &known{token: t, items: []string{
-		family + g.RequestID, ofClient + g.ClientID, ofSubject + g.Subject, oneAccess + stored.Signature,
-	}}, s.o.Now())
+	s.tokens.put(epoch, key, t, [indexes]string{
+		byFamily: g.RequestID, byClient: g.ClientID, bySubject: g.Subject, bySignature: stored.Signature,
+	}, s.o.Now())
 	return t, nil
 }
 

@@ -57,23 +57,25 @@ func (s *Server) RevokeClientTokens(ctx context.Context, clientID string) error 
 	if err := s.o.Store.RevokeClientTokens(ctx, clientID); err != nil {
 		return err
 	}
-	s.tokens.evict(ofClient + clientID)
+	s.tokens.evict(byClient, clientID)
 	return nil
 }
 
 // Evict forgets what is cached about revoked tokens. The item is that of a change
 // of topic tokens: a request id, client:<id>, or access:<signature>.
 func (s *Server) Evict(item string) {
-	if strings.HasPrefix(item, ofClient) || strings.HasPrefix(item, oneAccess) {
-		s.tokens.evict(item)
-		return
+	if id, ok := strings.CutPrefix(item, "client:"); ok {
+		s.tokens.evict(byClient, id)
+	} else if signature, ok := strings.CutPrefix(item, "access:"); ok {
+		s.tokens.evict(bySignature, signature)
+	} else {
+		s.tokens.evict(byFamily, item)
 	}
-	s.tokens.evict(family + item)
 }
 
 // EvictClient forgets what is cached about a client that was changed or deleted,
 // and about its tokens. The id is the item of a change of topic clients.
 func (s *Server) EvictClient(id string) {
 	s.clients.evict(id)
-	s.tokens.evict(ofClient + id)
+	s.tokens.evict(byClient, id)
 }

@@ -31,7 +31,7 @@ func (s *Server) RevokeConsents(ctx context.Context, subject, clientID string) e
 	if err := s.o.Store.RevokeConsents(ctx, subject, clientID); err != nil {
 		return err
 	}
-	s.tokens.evict(ofSubject + subject)
+	s.tokens.evict(bySubject, subject)
 	return nil
 }
 

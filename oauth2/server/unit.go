@@ -87,7 +87,7 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 		return err
 	}
 	if u.grantType == "refresh_token" {
-		s.tokens.evict(family + u.spend.Grant.RequestID) // the predecessors are gone
+		s.tokens.evict(byFamily, u.spend.Grant.RequestID) // the predecessors are gone
 	}
 	return nil
 }
@@ -97,7 +97,7 @@ func (s *Server) revokeFamily(ctx context.Context, requestID string) error {
 	if err := s.o.Store.RevokeFamily(ctx, requestID); err != nil {
 		return err
 	}
-	s.tokens.evict(family + requestID)
+	s.tokens.evict(byFamily, requestID)
 	return nil
 }
 
