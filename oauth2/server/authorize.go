@@ -211,7 +211,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 		return
 	}
 	s.o.Metrics.OAuth2("authorize", "")
-	s.browse(w, r, s.pageURL(s.o.URLs.Login, "login"), url.Values{"login_challenge": {challenge}})
+	s.browse(w, s.pageURL(s.o.URLs.Login, "login"), url.Values{"login_challenge": {challenge}})
 }
 
 // pageURL returns the operator's page, or the built-in one.

@@ -110,7 +110,7 @@ func (s *Server) verifySecret(ctx context.Context, c *client, creds credentials)
 	if c.SecretHash == "" || creds.secret == "" {
 		return failed
 	}
-	if c.SecretExpiresAt > 0 && !s.o.Now().Before(unix(c.SecretExpiresAt)) {
+	if c.SecretExpiresAt > 0 && s.o.Now().Unix() >= c.SecretExpiresAt {
 		return failed.WithHint("The client secret has expired.")
 	}
 	err := s.o.ClientSecrets.Verify(ctx, c.SecretHash, creds.secret)

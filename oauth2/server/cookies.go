@@ -64,7 +64,7 @@ func (s *Server) browserSession(ctx context.Context, r *http.Request) (*oauth2.L
 	if err != nil {
 		return nil, nil
 	}
-	id, ok := s.cookieKey.open(c.Value)
+	id, ok := s.sessionIDs.open(c.Value)
 	if !ok {
 		return nil, nil
 	}

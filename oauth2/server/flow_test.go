@@ -334,6 +334,16 @@ func TestARefreshTokenNeedsScopeGrantTypeAndTime(t *testing.T) {
 	r.wants(r.post("/oauth2/token", "app:secret", "grant_type", "refresh_token", "refresh_token", token), 400, "invalid_grant")
 }
 
+func TestARefreshTokenCanLiveForEver(t *testing.T) {
+	r := start(t, func(o *server.Options) { o.Lifespans.RefreshToken = -1 })
+	r.client()
+	token := r.tokens().str("refresh_token")
+	r.wait(100_000 * time.Hour)
+	if a := r.post("/oauth2/token", "app:secret", "grant_type", "refresh_token", "refresh_token", token); a.status != 200 {
+		t.Errorf("got %d %s", a.status, a.raw)
+	}
+}
+
 func TestBadAuthorizationRequestsEndAtTheClientOrOnTheErrorPage(t *testing.T) {
 	r := start(t)
 	r.client()

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/ory/fosite"
 )
@@ -82,5 +81,3 @@ func printable(text string) string {
 	}
 	return b.String()
 }
-
-func unix(seconds int64) time.Time { return time.Unix(seconds, 0) }

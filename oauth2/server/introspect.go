@@ -139,7 +139,7 @@ func (s *Server) IntrospectWire(ctx context.Context, token, scope string) (oauth
 }
 
 func (s *Server) anyToken(ctx context.Context, token string) (access.Token, error) {
-	signature, ok := s.refresh.signature(token)
+	signature, ok := s.refreshTokens.signature(token)
 	if !ok {
 		return s.Introspect(ctx, token)
 	}

@@ -46,7 +46,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		e := wire(err)
 		s.report(r.Context(), "logout", e, err)
-		s.errorPage(w, r, e)
+		s.errorPage(w, e)
 		return
 	}
 	s.o.Metrics.OAuth2("logout", "")
@@ -75,7 +75,7 @@ func (s *Server) beginLogout(w http.ResponseWriter, r *http.Request, form url.Va
 	}
 	// A hint about another session must not end the one of whoever sits here now.
 	if sid, _ := hint["sid"].(string); session == nil || sid != "" && sid != session.ID {
-		s.browse(w, r, d.RedirectTo, nil)
+		s.browse(w, d.RedirectTo, nil)
 		return nil
 	}
 	challenge := randomString()
@@ -92,7 +92,7 @@ func (s *Server) beginLogout(w http.ResponseWriter, r *http.Request, form url.Va
 	if err := s.o.Store.CreateFlow(ctx, f); err != nil {
 		return err
 	}
-	s.browse(w, r, s.pageURL(s.o.URLs.Logout, "logout"), url.Values{logoutChallenge: {challenge}})
+	s.browse(w, s.pageURL(s.o.URLs.Logout, "logout"), url.Values{logoutChallenge: {challenge}})
 	return nil
 }
 
@@ -146,11 +146,11 @@ func (s *Server) completeLogout(w http.ResponseWriter, r *http.Request, verifier
 		return err
 	}
 	if c, err := r.Cookie(s.cookieName(sessionCookie)); err == nil {
-		if id, _ := s.cookieKey.open(c.Value); id == f.SessionID {
+		if id, _ := s.sessionIDs.open(c.Value); id == f.SessionID {
 			s.setCookie(w, sessionCookie, "", -1)
 		}
 	}
-	s.browse(w, r, d.RedirectTo, nil)
+	s.browse(w, d.RedirectTo, nil)
 	return nil
 }
 

@@ -102,7 +102,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, request *fosite.
 	e := wire(err)
 	s.report(r.Context(), "authorize", e, err)
 	if request == nil || request.RedirectURI == nil {
-		s.errorPage(w, r, e)
+		s.errorPage(w, e)
 		return
 	}
 	params := url.Values{"error": {e.Code}}
@@ -113,16 +113,16 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, request *fosite.
 }
 
 // errorPage sends the browser to the operator's error page, or to the built-in one.
-func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, e wireError) {
+func (s *Server) errorPage(w http.ResponseWriter, e wireError) {
 	target := s.o.URLs.Error
 	if target == "" {
 		target = s.base + fallbacksPath + "error"
 	}
-	s.browse(w, r, target, url.Values{"error": {e.Code}, "error_description": {e.Description}})
+	s.browse(w, target, url.Values{"error": {e.Code}, "error_description": {e.Description}})
 }
 
 // browse sends the browser to target with params added to its query.
-func (s *Server) browse(w http.ResponseWriter, _ *http.Request, target string, params url.Values) {
+func (s *Server) browse(w http.ResponseWriter, target string, params url.Values) {
 	noStore(w)
 	w.Header().Set("Location", withQuery(target, params))
 	w.WriteHeader(http.StatusSeeOther)

@@ -29,7 +29,7 @@ func (*refreshGrant) CanHandleTokenEndpointRequest(_ context.Context, r fosite.A
 
 func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	u := unitOf(ctx)
-	signature, ok := h.s.refresh.signature(r.GetRequestForm().Get("refresh_token"))
+	signature, ok := h.s.refreshTokens.signature(r.GetRequestForm().Get("refresh_token"))
 	if !ok {
 		return fosite.ErrInvalidGrant
 	}

@@ -118,7 +118,7 @@ func (s *Server) resumeLogin(w http.ResponseWriter, r *http.Request, verifier st
 		s.refuse(w, r, nil, err)
 		return
 	}
-	s.browse(w, r, s.pageURL(s.o.URLs.Consent, "consent"), url.Values{"consent_challenge": {challenge}})
+	s.browse(w, s.pageURL(s.o.URLs.Consent, "consent"), url.Values{"consent_challenge": {challenge}})
 }
 
 // keepSession stores the login session and gives the browser its cookie, when the
@@ -148,9 +148,9 @@ func (s *Server) keepSession(ctx context.Context, w http.ResponseWriter, f oauth
 	case !kept.Remember && d.Session != nil:
 		s.setCookie(w, sessionCookie, "", -1)
 	case kept.Remember && d.Login.RememberFor == 0 && !d.Skip:
-		s.setCookie(w, sessionCookie, s.cookieKey.seal(kept.ID), 0)
+		s.setCookie(w, sessionCookie, s.sessionIDs.seal(kept.ID), 0)
 	case kept.Remember:
-		s.setCookie(w, sessionCookie, s.cookieKey.seal(kept.ID), span)
+		s.setCookie(w, sessionCookie, s.sessionIDs.seal(kept.ID), span)
 	}
 	return nil
 }

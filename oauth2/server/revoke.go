@@ -38,7 +38,7 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request) error {
 	}
 	// token_type_hint is only a hint (section 2.1), and the token itself says more.
 	var stored *oauth2.Token
-	if signature, ok := s.refresh.signature(token); ok {
+	if signature, ok := s.refreshTokens.signature(token); ok {
 		stored, err = s.active(r.Context(), signature, s.o.Store.RefreshToken)
 	} else {
 		stored, err = s.activeAccess(r.Context(), token)

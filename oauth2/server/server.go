@@ -41,19 +41,19 @@ const (
 
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
-	o         Options
-	secure    bool   // the issuer is https
-	base      string // the issuer without trailing slash
-	fosite    *fosite.Fosite
-	clients   *clientCache
-	tokens    *tokenCache
-	codeKeys  opaque
-	accessKey opaque
-	refresh   opaque
-	cookieKey opaque
-	jwks      *document
-	discovery *document
-	scopes    fosite.ScopeStrategy
+	o             Options
+	secure        bool   // the issuer is https
+	base          string // the issuer without trailing slash
+	fosite        *fosite.Fosite
+	clients       *clientCache
+	tokens        *tokenCache
+	codes         opaque
+	accessTokens  opaque
+	refreshTokens opaque
+	sessionIDs    opaque
+	jwks          *document
+	discovery     *document
+	scopes        fosite.ScopeStrategy
 }
 
 var (
@@ -69,8 +69,8 @@ func New(options Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, secure: strings.HasPrefix(o.Issuer, "https://"), base: strings.TrimSuffix(o.Issuer, "/"),
-		codeKeys: newOpaque("ory_ac_", o.Secrets), accessKey: newOpaque("ory_at_", o.Secrets),
-		refresh: newOpaque("ory_rt_", o.Secrets), cookieKey: newOpaque("session", o.Secrets),
+		codes: newOpaque("ory_ac_", o.Secrets), accessTokens: newOpaque("ory_at_", o.Secrets),
+		refreshTokens: newOpaque("ory_rt_", o.Secrets), sessionIDs: newOpaque("session", o.Secrets),
 		scopes: fosite.ExactScopeStrategy,
 	}
 	if o.ScopeStrategy == WildcardScopes {

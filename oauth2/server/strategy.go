@@ -28,32 +28,32 @@ func (st *strategy) GenerateAccessToken(ctx context.Context, r fosite.Requester)
 	if kind == JWT {
 		token, signature, err = st.s.signAccessToken(ctx, u, r)
 	} else {
-		token, signature = st.s.accessKey.generate()
+		token, signature = st.s.accessTokens.generate()
 	}
 	u.accessToken = token
 	return token, signature, err
 }
 
 func (st *strategy) GenerateRefreshToken(ctx context.Context, _ fosite.Requester) (token, signature string, err error) {
-	token, signature = st.s.refresh.generate()
+	token, signature = st.s.refreshTokens.generate()
 	unitOf(ctx).refreshToken = token
 	return token, signature, nil
 }
 
 func (st *strategy) GenerateAuthorizeCode(context.Context, fosite.Requester) (token, signature string, err error) {
-	token, signature = st.s.codeKeys.generate()
+	token, signature = st.s.codes.generate()
 	return token, signature, nil
 }
 
 // AuthorizeCodeSignature returns "", which no code has, for a code that this
 // server did not make.
 func (st *strategy) AuthorizeCodeSignature(_ context.Context, code string) string {
-	signature, _ := st.s.codeKeys.signature(code)
+	signature, _ := st.s.codes.signature(code)
 	return signature
 }
 
 func (st *strategy) ValidateAuthorizeCode(_ context.Context, _ fosite.Requester, code string) error {
-	if _, ok := st.s.codeKeys.signature(code); !ok {
+	if _, ok := st.s.codes.signature(code); !ok {
 		return fosite.ErrTokenSignatureMismatch
 	}
 	return nil
@@ -117,7 +117,7 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 // a string that this server did not make. An error means that it could not be
 // found out.
 func (s *Server) accessSignature(ctx context.Context, token string) (signature string, ok bool, err error) {
-	if signature, ok := s.accessKey.signature(token); ok {
+	if signature, ok := s.accessTokens.signature(token); ok {
 		return signature, true, nil
 	}
 	if strings.Count(token, ".") != 2 {
