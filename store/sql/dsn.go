@@ -244,7 +244,7 @@ func (t target) open() (*sql.DB, error) {
 		return nil, err
 	}
 	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(t.pool.conns)
+	db.SetMaxOpenConns(max(t.pool.conns, 2)) // a migration runs beside its lock
 	db.SetMaxIdleConns(t.pool.idle)
 	if !t.dialect.writer {
 		db.SetConnMaxLifetime(t.pool.lifetime)
