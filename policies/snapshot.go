@@ -2,7 +2,6 @@ package policies
 
 import (
 	"maps"
-	"slices"
 
 	"github.com/ory/ladon"
 )
@@ -57,15 +56,14 @@ func (s *snapshot) with(id string, c *compiled) *snapshot {
 	return next
 }
 
-// candidates returns the policies that may apply.
+// candidates returns the policies that may apply: what the index finds, without
+// those that cheap patterns rule out. Ladon looks at the rest, in full; a denial
+// costs it a stack trace and a goroutine, so that it is not asked in vain.
 func (s *snapshot) candidates(subject, action, resource string) ladon.Policies {
 	var room [64]int32
 	var found ladon.Policies
 	for _, x := range [...]*index{s.base, s.recent} {
 		at := x.candidates(subject, action, resource, room[:0])
-		if len(at) > 0 {
-			found = slices.Grow(found, len(at))
-		}
 		for _, i := range at {
 			c := x.policies[i]
 			if x == s.base && len(s.gone) > 0 {
@@ -73,7 +71,9 @@ func (s *snapshot) candidates(subject, action, resource string) ladon.Policies {
 					continue
 				}
 			}
-			found = append(found, c)
+			if c.match(actions, action, nil) != no && c.match(subjects, subject, nil) != no && c.match(resources, resource, nil) != no {
+				found = append(found, c)
+			}
 		}
 	}
 	return found
