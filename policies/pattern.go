@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dlclark/regexp2"
 )
@@ -56,6 +57,9 @@ type pattern struct {
 // never a line feed before it. And in a deny policy "." matches a line feed too,
 // so that no value slips past <.*> by having one.
 func compilePattern(template string, deny bool) pattern {
+	if len(template) > maxTemplate || !utf8.ValidString(template) {
+		return pattern{broken: fmt.Errorf("must be UTF-8 of at most %d bytes", maxTemplate)}
+	}
 	if !strings.Contains(template, "<") {
 		return pattern{prefix: template, literals: []string{template}}
 	}

@@ -74,7 +74,7 @@ func FuzzPolicy(f *testing.F) {
 		if got.Allow && deny {
 			t.Errorf("a deny policy allowed %q by %q", value, template)
 		}
-		if got.Allow && policies.Validate(p) != nil && len(template) < 4096 && template != "" && places(policies.Validate(p))[0] == "/subjects/0" {
+		if got.Allow && policies.Validate(p) != nil {
 			t.Errorf("a broken policy allowed %q by %q", value, template)
 		}
 	})
