@@ -1,0 +1,301 @@
+// Package config turns files, the environment and flags into one validated,
+// immutable value, once, at start.
+//
+// The schema is the union of Oathkeeper's and Hydra's configuration plus a few keys
+// of our own: their files work unchanged. Later layers win: defaults, files in
+// order, environment, flags. A key that is not in the schema is an error that
+// names where it stands and the nearest known key, because a misspelt key that is
+// ignored is a gate that is open. Nothing reads configuration at request time.
+package config
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+)
+
+// Config is the whole configuration. Get one from Load.
+type Config struct {
+	// DSN says where data is kept: memory, sqlite://path, postgres://..., mysql://...
+	DSN string `key:"dsn"`
+	// BackendURL is the upstream of rules that name none.
+	BackendURL string `key:"backend_url"`
+	// Demo starts with an echo API, a client, a policy and rules.
+	Demo bool `key:"demo"`
+	// Dev allows an issuer without TLS on any host.
+	Dev bool `key:"dev"`
+
+	Secrets     Secrets     `key:"secrets"`
+	Serve       Serve       `key:"serve"`
+	URLs        URLs        `key:"urls"`
+	TTL         TTL         `key:"ttl"`
+	Strategies  Strategies  `key:"strategies"`
+	OAuth2      OAuth2      `key:"oauth2"`
+	AccessRules AccessRules `key:"access_rules"`
+	IDToken     IDToken     `key:"id_token"`
+	Log         Log         `key:"log"`
+	Management  Management  `key:"management"`
+	Migrate     bool        `key:"auto_migrate"` // apply migrations at start; memory and SQLite always do
+
+	// The handlers' own sections keep their spelling and are decoded by the
+	// handlers themselves.
+	Authenticators map[string]Handler `key:"-"`
+	Authorizers    map[string]Handler `key:"-"`
+	Mutators       map[string]Handler `key:"-"`
+	Errors         Errors             `key:"-"`
+}
+
+// Secrets are the system's keys. The first of a list is in use, the others only
+// verify and decrypt.
+type Secrets struct {
+	// System has at least 16 characters each. Empty is allowed with dsn memory
+	// only, where a random one is made.
+	System []string `key:"system"`
+	// Cookie secures cookies; empty: System.
+	Cookie []string `key:"cookie"`
+}
+
+// Serve holds the listeners.
+type Serve struct {
+	Proxy      Proxy      `key:"proxy"`
+	API        API        `key:"api"`
+	Admin      Listener   `key:"admin"` // Hydra's admin port, off while the port is negative
+	Public     Public     `key:"public"`
+	Prometheus Prometheus `key:"prometheus"`
+	Cookies    Cookies    `key:"cookies"`
+	// Shutdown bounds the wait for running requests after SIGTERM.
+	Shutdown time.Duration `key:"shutdown_timeout"`
+	// DrainDelay is the time between a readiness of 503 and closing the listeners.
+	DrainDelay time.Duration `key:"drain_delay"`
+}
+
+// Listener is one address.
+type Listener struct {
+	Host string `key:"host"`
+	// Port 0 picks a free one; negative: no listener.
+	Port int `key:"port"`
+	TLS  TLS `key:"tls"`
+}
+
+// TLS holds a certificate; TLS is on when it is set.
+type TLS struct {
+	Key  PEM `key:"key"`
+	Cert PEM `key:"cert"`
+}
+
+// PEM is a file or base64 of PEM.
+type PEM struct {
+	Path   string `key:"path"`
+	Base64 string `key:"base64"`
+}
+
+// Set reports whether a value is there.
+func (p PEM) Set() bool { return p.Path != "" || p.Base64 != "" }
+
+// Proxy is the data plane's listener.
+type Proxy struct {
+	Listener `key:",inline"`
+	Trust    `key:",inline"`
+	Timeout  Timeouts `key:"timeout"`
+	Limits   Limits   `key:"limits"`
+	Upstream Upstream `key:"upstream"`
+}
+
+// Trust says whose forwarded headers are read; nobody's by default.
+type Trust struct {
+	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
+	// TrustForwardedHeaders is Oathkeeper's switch: private and loopback ranges.
+	TrustForwardedHeaders bool `key:"trust_forwarded_headers"`
+}
+
+// Timeouts are limits on slow clients. They never cut a body that flows.
+type Timeouts struct {
+	// Read bounds the request header, not the body.
+	Read time.Duration `key:"read"`
+	// Write is accepted for compatibility and unused: it would cut long streams.
+	Write time.Duration `key:"write"`
+	Idle  time.Duration `key:"idle"`
+}
+
+// Limits bound what a client may send.
+type Limits struct {
+	Header int   `key:"header"` // bytes of request header
+	Body   int64 `key:"body"`   // bytes of request body; 0: no limit
+}
+
+// Upstream tunes the client towards upstreams.
+type Upstream struct {
+	// Timeout bounds the wait for a response header.
+	Timeout time.Duration `key:"timeout"`
+	// MaxIdlePerHost is the size of the idle pool per upstream host.
+	MaxIdlePerHost int `key:"max_idle_conns_per_host"`
+	// Fast switches the synchronous HTTP/1.1 client on.
+	Fast bool `key:"fast"`
+}
+
+// API is the management listener.
+type API struct {
+	Listener `key:",inline"`
+	Trust    `key:",inline"`
+	Timeout  Timeouts `key:"timeout"`
+}
+
+// Public is the listener of the OAuth 2.0 endpoints.
+type Public struct {
+	Listener `key:",inline"`
+	Timeout  Timeouts `key:"timeout"`
+}
+
+// Prometheus is an extra listener for the metrics.
+type Prometheus struct {
+	Host        string `key:"host"`
+	Port        int    `key:"port"` // negative: no listener of its own
+	MetricsPath string `key:"metrics_path"`
+}
+
+// Cookies are the authorization endpoint's cookies.
+type Cookies struct {
+	SameSite string `key:"same_site_mode"`
+	Domain   string `key:"domain"`
+}
+
+// Management guards the management API.
+type Management struct {
+	// Tokens are bearer tokens that may call the API; empty: no authentication,
+	// which is allowed on loopback addresses only.
+	Tokens []string `key:"tokens"`
+	// Exposed is --dangerous-expose-management: no authentication on any address.
+	Exposed bool `key:"dangerous_expose"`
+	// AllowedHosts are further host names by which browsers may call the API.
+	AllowedHosts []string `key:"allowed_hosts"`
+}
+
+// URLs are the addresses of the authorization server and of the login apps.
+type URLs struct {
+	Self               Self   `key:"self"`
+	Login              string `key:"login"`
+	Consent            string `key:"consent"`
+	Logout             string `key:"logout"`
+	Error              string `key:"error"`
+	PostLogoutRedirect string `key:"post_logout_redirect"`
+}
+
+// Self are the program's own addresses.
+type Self struct {
+	// Issuer is used exactly as configured. Default: http://127.0.0.1:<public port>.
+	Issuer string `key:"issuer"`
+	Public string `key:"public"` // default: Issuer
+	Admin  string `key:"admin"`  // accepted for compatibility
+}
+
+// TTL are lifespans.
+type TTL struct {
+	LoginConsentRequest   time.Duration `key:"login_consent_request"`
+	AccessToken           time.Duration `key:"access_token"`
+	RefreshToken          time.Duration `key:"refresh_token"` // -1: never expires
+	IDToken               time.Duration `key:"id_token"`
+	AuthCode              time.Duration `key:"auth_code"`
+	AuthenticationSession time.Duration `key:"authentication_session"`
+}
+
+// Strategies choose between ways to do one thing.
+type Strategies struct {
+	Scope       string      `key:"scope"`        // exact or wildcard
+	AccessToken string      `key:"access_token"` // opaque or jwt
+	JWT         StrategyJWT `key:"jwt"`
+}
+
+// StrategyJWT is about JWT access tokens.
+type StrategyJWT struct {
+	ScopeClaim string `key:"scope_claim"` // list, string or both
+}
+
+// OAuth2 are switches of the authorization server.
+type OAuth2 struct {
+	PKCE                   PKCE     `key:"pkce"`
+	AllowedTopLevelClaims  []string `key:"allowed_top_level_claims"`
+	MirrorTopLevelClaims   bool     `key:"mirror_top_level_claims"`
+	ExposeInternalErrors   bool     `key:"expose_internal_errors"`
+	ExcludeNotBeforeClaim  bool     `key:"exclude_not_before_claim"`
+	IntrospectionCacheSize int      `key:"introspection_cache_size"` // tokens
+}
+
+// PKCE says who must use it (RFC 7636). S256 is the only method.
+type PKCE struct {
+	Enforced                 bool `key:"enforced"`
+	EnforcedForPublicClients bool `key:"enforced_for_public_clients"`
+}
+
+// AccessRules say where rules come from.
+type AccessRules struct {
+	Repositories     []string `key:"repositories"`
+	MatchingStrategy string   `key:"matching_strategy"` // regexp or glob
+	OnOverlap        string   `key:"on_overlap"`        // precedence or refuse
+	// RefreshInterval is how often the database is asked for changes.
+	RefreshInterval time.Duration `key:"refresh_interval"`
+}
+
+// IDToken is about the keys of the id_token mutator.
+type IDToken struct {
+	Set string `key:"jwk_set_id"`
+}
+
+// Log is the program's log.
+type Log struct {
+	Level  string `key:"level"`  // debug, info, warn, error
+	Format string `key:"format"` // json or text
+}
+
+// Handler is one entry of a handler section.
+type Handler struct {
+	// Disabled is enabled: false; a rule that names the handler is then refused.
+	Disabled bool
+	// Config is the operator's configuration as JSON, spelling kept.
+	Config json.RawMessage
+}
+
+// Errors is the section of error handlers.
+type Errors struct {
+	Fallback []string
+	Handlers map[string]Handler
+}
+
+// Default returns the configuration without any layer.
+func Default() Config {
+	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
+	return Config{
+		DSN: "memory",
+		Serve: Serve{
+			Proxy: Proxy{
+				Listener: Listener{Port: 4455},
+				Timeout:  timeouts,
+				Limits:   Limits{Header: 64 << 10},
+				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+			},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456}, Timeout: timeouts},
+			Admin:      Listener{Host: "127.0.0.1", Port: -1},
+			Public:     Public{Listener: Listener{Port: 4444}, Timeout: timeouts},
+			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
+			Cookies:    Cookies{SameSite: "Lax"},
+			Shutdown:   30 * time.Second,
+		},
+		TTL: TTL{
+			LoginConsentRequest:   30 * time.Minute,
+			AccessToken:           time.Hour,
+			RefreshToken:          720 * time.Hour,
+			IDToken:               time.Hour,
+			AuthCode:              10 * time.Minute,
+			AuthenticationSession: 720 * time.Hour,
+		},
+		Strategies: Strategies{Scope: "exact", AccessToken: "opaque", JWT: StrategyJWT{ScopeClaim: "both"}},
+		OAuth2: OAuth2{
+			PKCE:                   PKCE{Enforced: true, EnforcedForPublicClients: true},
+			MirrorTopLevelClaims:   true,
+			IntrospectionCacheSize: 100_000,
+		},
+		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", RefreshInterval: 5 * time.Second},
+		IDToken:     IDToken{Set: "oathkeeper:id-token"},
+		Log:         Log{Level: "info", Format: "json"},
+		Errors:      Errors{Fallback: []string{"json"}},
+	}
+}

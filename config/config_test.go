@@ -1,0 +1,195 @@
+package config
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// write puts text into a file of the test and returns its name.
+func write(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// load loads and fails the test on a fault.
+func load(t *testing.T, s Sources) *Config {
+	t.Helper()
+	cfg, _, err := Load(s)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	return cfg
+}
+
+func TestNoLayersGiveTheDefaults(t *testing.T) {
+	want := Default()
+	want.Authenticators, want.Authorizers, want.Mutators, want.Errors.Handlers = map[string]Handler{}, map[string]Handler{}, map[string]Handler{}, map[string]Handler{}
+	if diff := cmp.Diff(&want, load(t, Sources{}), cmp.AllowUnexported(netip.Prefix{})); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestLaterLayersWin(t *testing.T) {
+	first := write(t, "a.yaml", "serve:\n  proxy:\n    port: 1001\n    host: a.example\nlog:\n  level: debug\n")
+	second := write(t, "b.json", `{"serve": {"proxy": {"port": 1002}}}`)
+	third := write(t, "c.toml", "[serve.public]\nport = 1003\n")
+	cfg := load(t, Sources{
+		Files:   []string{first, second, third},
+		Environ: []string{"PROXY_PORT=7", "SERVE_PROXY_PORT=1004", "MANAGEMENT_PORT=1005", "LOG_LEVEL=warn", "TTL_REFRESH_TOKEN=-1"},
+		Flags:   []Flag{{Name: "--log-level", Key: "log.level", Value: "error"}},
+	})
+	got := []any{cfg.Serve.Proxy.Port, cfg.Serve.Proxy.Host, cfg.Serve.Public.Port, cfg.Serve.API.Port, cfg.Log.Level, cfg.TTL.RefreshToken}
+	want := []any{1004, "a.example", 1003, 1005, "error", time.Duration(-1)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestFaultsNameTheirPlace(t *testing.T) {
+	for _, c := range []struct {
+		name, file, text string
+		environ          []string
+		want             string
+	}{
+		{name: "a misspelt key", file: "c.yaml", text: "serve:\n  proxy:\n    prot: 1\n", want: "c.yaml:3: unknown key serve.proxy.prot, did you mean serve.proxy.port?"},
+		{name: "a misspelt section", file: "c.yaml", text: "\nserv:\n  proxy: {}\n", want: "c.yaml:2: unknown key serv, did you mean serve?"},
+		{name: "a key of another case", file: "c.yaml", text: "DSN: memory\n", want: "c.yaml:1: unknown key DSN"},
+		{name: "a misspelt key in TOML", file: "c.toml", text: "dns = 'memory'\n", want: "c.toml: unknown key dns, did you mean dsn?"},
+		{name: "a value of the wrong type", file: "c.yaml", text: "serve:\n  proxy:\n    port: many\n", want: "c.yaml:3: serve.proxy.port must be a whole number"},
+		{name: "a duration without unit", file: "c.yaml", text: "ttl:\n  access_token: 5\n", want: "c.yaml:2: ttl.access_token must be a duration such as 30s or 1h"},
+		{name: "a variable of the wrong type", environ: []string{"PROXY_PORT=x"}, want: "environment PROXY_PORT: serve.proxy.port must be a whole number"},
+		{name: "a file of a variable that is missing", environ: []string{"DSN_FILE=/does/not/exist"}, want: "environment DSN_FILE: open /does/not/exist: no such file or directory"},
+		{name: "a variable and its file", environ: []string{"DSN=memory", "DSN_FILE=/x"}, want: "environment DSN: DSN_FILE is set as well; set one of the two"},
+		{name: "a port out of range", environ: []string{"PROXY_PORT=70000"}, want: "environment PROXY_PORT: serve.proxy.port must be between 0 and 65535"},
+		{name: "broken YAML", file: "c.yaml", text: "a: [\n", want: "line"},
+		{name: "broken TOML", file: "c.toml", text: "\na = \n", want: "c.toml:2"},
+		{name: "a key twice", file: "c.yaml", text: "dsn: memory\ndsn: memory\n", want: `"dsn" already defined at line 1`},
+		{name: "two documents", file: "c.yaml", text: "dsn: memory\n---\ndsn: memory\n", want: "more than one document"},
+		{name: "a short secret", environ: []string{"SYSTEM_SECRET=short"}, want: "environment SYSTEM_SECRET: secrets.system must have at least 16 characters each"},
+		{name: "a database without a secret", environ: []string{"DATABASE_URL=sqlite:///x"}, want: "secrets.system must be set when dsn is not memory"},
+		{name: "a strategy that does not exist", environ: []string{"STRATEGIES_ACCESS_TOKEN=paseto"}, want: "strategies.access_token must be one of opaque, jwt"},
+		{name: "an issuer without TLS", environ: []string{"ISSUER=http://id.example"}, want: "environment ISSUER: urls.self.issuer must use https"},
+		{name: "trust in everybody", file: "c.yaml", text: "serve:\n  proxy:\n    trusted_proxies: [0.0.0.0/0]\n", want: "c.yaml:3: serve.proxy.trusted_proxies must not trust the whole internet"},
+		{name: "a network that is none", file: "c.yaml", text: "serve:\n  proxy:\n    trusted_proxies: [10.0.0/8]\n", want: "c.yaml:3: serve.proxy.trusted_proxies must be a list of networks"},
+		{name: "management without authentication on every address", environ: []string{"SERVE_API_HOST=0.0.0.0"}, want: "environment SERVE_API_HOST: serve.api.host exposes the management API without authentication"},
+		{name: "half a certificate", file: "c.yaml", text: "serve:\n  proxy:\n    tls:\n      key: {path: k.pem}\n", want: "serve.proxy.tls needs both key and cert"},
+		{name: "a feature that is missing here", file: "c.yaml", text: "hsm:\n  enabled: true\n", want: "c.yaml:1: hsm is not supported"},
+		{name: "a handler with an unknown key", file: "c.yaml", text: "mutators:\n  header:\n    conf: {}\n", want: "c.yaml:3: unknown key mutators.header.conf, known are enabled and config"},
+		{name: "a file that is missing", want: "--config /does/not/exist.yaml: no such file or directory"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := Sources{Environ: c.environ}
+			switch {
+			case c.file != "":
+				s.Files = []string{write(t, c.file, c.text)}
+			case c.environ == nil:
+				s.Files = []string{"/does/not/exist.yaml"}
+			}
+			_, _, err := Load(s)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestSecretsMayComeFromFiles(t *testing.T) {
+	cfg := load(t, Sources{Environ: []string{"SYSTEM_SECRET_FILE=" + write(t, "secret", "sixteen,characters-long\n")}})
+	if diff := cmp.Diff([]string{"sixteen,characters-long"}, cfg.Secrets.System); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// jwtConfig stands for a handler's configuration.
+type jwtConfig struct {
+	JWKSURLs []string `json:"jwks_urls"`
+	Cache    struct {
+		Enabled bool `json:"enabled"`
+	} `json:"cache"`
+	Subject string `json:"subject"`
+}
+
+func TestHandlerSectionsMergeAndKeepTheirSpelling(t *testing.T) {
+	first := write(t, "a.yaml", "mutators:\n  header:\n    enabled: true\n    config:\n      headers:\n        X-User: a\n        X-Mail: m\nerrors:\n  fallback: [redirect, json]\n")
+	second := write(t, "b.yaml", "mutators:\n  header:\n    config:\n      headers:\n        X-User: b\nauthenticators:\n  noop:\n    enabled: false\n")
+	cfg := load(t, Sources{
+		Files:    []string{first, second},
+		Environ:  []string{"AUTHENTICATORS_JWT_CONFIG_JWKS_URLS=https://a/k,https://b/k", "AUTHENTICATORS_JWT_CONFIG_CACHE_ENABLED=true", "AUTHENTICATORS_JWT_ENABLED=false", "AUTHENTICATOR_ANONYMOUS_USERNAME=guest"},
+		Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}, "anonymous": jwtConfig{}}},
+	})
+	want := map[string]map[string]Handler{
+		"authenticators": {
+			"noop":      {Disabled: true},
+			"jwt":       {Disabled: true, Config: json.RawMessage(`{"cache":{"enabled":true},"jwks_urls":["https://a/k","https://b/k"]}`)},
+			"anonymous": {Config: json.RawMessage(`{"subject":"guest"}`)},
+		},
+		"mutators": {"header": {Config: json.RawMessage(`{"headers":{"X-Mail":"m","X-User":"b"}}`)}},
+	}
+	got := map[string]map[string]Handler{"authenticators": cfg.Authenticators, "mutators": cfg.Mutators}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"redirect", "json"}, cfg.Errors.Fallback); diff != "" {
+		t.Errorf("fallback (-want +got)\n%s", diff)
+	}
+}
+
+func TestKeysWithoutEffectAreWarnedOf(t *testing.T) {
+	_, warnings, err := Load(Sources{Files: []string{write(t, "c.yaml", "version: v0.40\ntracing:\n  provider: jaeger\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warnings) != 2 {
+		t.Errorf("got %d warnings %q, want 2", len(warnings), warnings)
+	}
+}
+
+func TestVariablesDoNotSwitchDangerousThingsOn(t *testing.T) {
+	cfg := load(t, Sources{Environ: []string{"DEMO=true", "DEV=true", "MANAGEMENT_DANGEROUS_EXPOSE=true"}})
+	if cfg.Demo || cfg.Dev || cfg.Management.Exposed {
+		t.Errorf("got demo %v, dev %v, exposed %v, want none", cfg.Demo, cfg.Dev, cfg.Management.Exposed)
+	}
+}
+
+func TestTrustForwardedHeadersMeansPrivateRanges(t *testing.T) {
+	cfg := load(t, Sources{Environ: []string{"SERVE_PROXY_TRUST_FORWARDED_HEADERS=true", "SERVE_PROXY_TRUSTED_PROXIES=203.0.113.7"}})
+	var got []string
+	for _, p := range cfg.Serve.Proxy.Trusted() {
+		got = append(got, p.String())
+	}
+	want := []string{"203.0.113.7/32", "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func FuzzConfigFilesNeverCrash(f *testing.F) {
+	f.Add([]byte("serve: {proxy: {port: 1}}"), true)
+	f.Add([]byte("a: &x [*x]"), true)
+	f.Add([]byte("[serve]\nproxy = 1"), false)
+	f.Add([]byte("errors: {fallback: 1, handlers: []}"), true)
+	f.Fuzz(func(t *testing.T, data []byte, yaml bool) {
+		name := "c.toml"
+		if yaml {
+			name = "c.yaml"
+		}
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if cfg, _, err := Load(Sources{Files: []string{path}}); err == nil && cfg == nil {
+			t.Error("neither a configuration nor an error")
+		}
+	})
+}

@@ -1,0 +1,158 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// validate checks what one key alone cannot show; place names where a key was set.
+func (c *Config) validate(place func(key string) string) []error {
+	var faults []error
+	fault := func(key, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s: %s %s", place(key), key, fmt.Sprintf(format, args...)))
+	}
+	oneOf := func(key, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			fault(key, "must be one of %s", strings.Join(allowed, ", "))
+		}
+	}
+	oneOf("log.level", c.Log.Level, "trace", "debug", "info", "warn", "warning", "error")
+	oneOf("log.format", c.Log.Format, "json", "json_pretty", "text")
+	oneOf("access_rules.matching_strategy", c.AccessRules.MatchingStrategy, "regexp", "glob")
+	oneOf("access_rules.on_overlap", c.AccessRules.OnOverlap, "precedence", "refuse")
+	oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
+	oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
+	oneOf("strategies.jwt.scope_claim", c.Strategies.JWT.ScopeClaim, "list", "string", "both")
+	oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
+
+	for _, p := range []struct {
+		key  string
+		port int
+		off  bool // negative means no listener
+	}{
+		{"serve.proxy.port", c.Serve.Proxy.Port, false},
+		{"serve.api.port", c.Serve.API.Port, false},
+		{"serve.public.port", c.Serve.Public.Port, false},
+		{"serve.admin.port", c.Serve.Admin.Port, true},
+		{"serve.prometheus.port", c.Serve.Prometheus.Port, true},
+	} {
+		if p.port > 65535 || (p.port < 0 && !p.off) {
+			fault(p.key, "must be between 0 and 65535")
+		}
+	}
+	for _, t := range []struct {
+		key string
+		tls TLS
+	}{
+		{"serve.proxy.tls", c.Serve.Proxy.TLS}, {"serve.api.tls", c.Serve.API.TLS},
+		{"serve.public.tls", c.Serve.Public.TLS}, {"serve.admin.tls", c.Serve.Admin.TLS},
+	} {
+		if t.tls.Key.Set() != t.tls.Cert.Set() {
+			fault(t.key, "needs both key and cert")
+		}
+	}
+	for _, u := range []struct{ key, value string }{
+		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer}, {"urls.self.public", c.URLs.Self.Public},
+		{"urls.login", c.URLs.Login}, {"urls.consent", c.URLs.Consent}, {"urls.logout", c.URLs.Logout},
+		{"urls.error", c.URLs.Error}, {"urls.post_logout_redirect", c.URLs.PostLogoutRedirect},
+	} {
+		if u.value == "" {
+			continue
+		}
+		parsed, err := url.Parse(u.value)
+		if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https" && parsed.Scheme != "h2c") {
+			fault(u.key, "must be an absolute http or https URL")
+		} else if u.key == "urls.self.issuer" {
+			if parsed.RawQuery != "" || parsed.Fragment != "" {
+				fault(u.key, "must have neither query nor fragment (RFC 8414 section 2)")
+			}
+			if parsed.Scheme != "https" && !c.Dev && !loopback(parsed.Hostname()) {
+				fault(u.key, "must use https; --dev allows http for trials")
+			}
+		}
+	}
+	for _, s := range []struct {
+		key  string
+		list []string
+	}{{"secrets.system", c.Secrets.System}, {"secrets.cookie", c.Secrets.Cookie}, {"management.tokens", c.Management.Tokens}} {
+		for _, secret := range s.list {
+			if len(secret) < 16 {
+				fault(s.key, "must have at least 16 characters each")
+			}
+		}
+	}
+	if len(c.Secrets.System) == 0 && c.DSN != "memory" {
+		fault("secrets.system", "must be set when dsn is not memory: it encrypts what is stored")
+	}
+	for _, d := range []struct {
+		key   string
+		value int64
+		never bool
+	}{
+		{"ttl.login_consent_request", int64(c.TTL.LoginConsentRequest), false},
+		{"ttl.access_token", int64(c.TTL.AccessToken), false},
+		{"ttl.refresh_token", int64(c.TTL.RefreshToken), true},
+		{"ttl.id_token", int64(c.TTL.IDToken), false},
+		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
+		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
+		{"access_rules.refresh_interval", int64(c.AccessRules.RefreshInterval), false},
+	} {
+		if d.value <= 0 && !(d.never && d.value == -1) {
+			fault(d.key, "must be positive")
+		}
+	}
+	for key, list := range map[string][]netip.Prefix{
+		"serve.proxy.trusted_proxies": c.Serve.Proxy.TrustedProxies, "serve.api.trusted_proxies": c.Serve.API.TrustedProxies,
+	} {
+		for _, p := range list {
+			if p.Bits() == 0 {
+				fault(key, "must not trust the whole internet (%s)", p)
+			}
+		}
+	}
+	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
+		fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
+	}
+	if c.exposed(c.Serve.API.Host) {
+		fault("serve.api.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
+	}
+	if c.Serve.Admin.Port >= 0 && c.exposed(c.Serve.Admin.Host) {
+		fault("serve.admin.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
+	}
+	return faults
+}
+
+// exposed reports whether the management API would be open to other machines.
+func (c *Config) exposed(host string) bool {
+	return len(c.Management.Tokens) == 0 && !c.Management.Exposed && !loopback(host)
+}
+
+// loopback reports whether host is this machine only.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.IsLoopback()
+}
+
+// Address returns host:port for net.Listen.
+func (l Listener) Address() string {
+	return net.JoinHostPort(strings.Trim(l.Host, "[]"), strconv.Itoa(l.Port))
+}
+
+// Trusted returns the networks whose forwarded headers are read.
+func (t Trust) Trusted() []netip.Prefix {
+	list := slices.Clone(t.TrustedProxies)
+	if t.TrustForwardedHeaders {
+		for _, p := range []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"} {
+			list = append(list, netip.MustParsePrefix(p))
+		}
+	}
+	return list
+}
