@@ -8,3 +8,8 @@ import "github.com/gatewarden/gatewarden/access"
 type Handler interface {
 	Refuse(r *access.Request, err error) access.Response
 }
+
+// Selective is implemented by handlers that answer only some refusals (when).
+type Selective interface {
+	Answers(r *access.Request, err error) bool
+}

@@ -11,45 +11,50 @@ import (
 
 // Rule is one access rule in Oathkeeper's format plus our additions.
 type Rule struct {
-	ID          string `json:"id" yaml:"id"`
-	Version     string `json:"version,omitempty" yaml:"version"`
-	Description string `json:"description,omitempty" yaml:"description"`
+	ID          string `json:"id"`
+	Version     string `json:"version,omitempty"`
+	Description string `json:"description,omitempty"`
 	// Match says which requests the rule is for.
-	Match          Match     `json:"match" yaml:"match"`
-	Authenticators []Handler `json:"authenticators,omitempty" yaml:"authenticators"`
+	Match          Match     `json:"match"`
+	Authenticators []Handler `json:"authenticators,omitempty"`
 	// Authorizer is Oathkeeper's single authorizer; Authorizers must all allow.
-	Authorizer  *Handler       `json:"authorizer,omitempty" yaml:"authorizer"`
-	Authorizers []Handler      `json:"authorizers,omitempty" yaml:"authorizers"`
-	Mutators    []Handler      `json:"mutators,omitempty" yaml:"mutators"`
-	Errors      []ErrorHandler `json:"errors,omitempty" yaml:"errors"`
-	Upstream    Upstream       `json:"upstream,omitzero" yaml:"upstream"`
+	Authorizer  *Handler       `json:"authorizer,omitempty"`
+	Authorizers []Handler      `json:"authorizers,omitempty"`
+	Mutators    []Handler      `json:"mutators,omitempty"`
+	Errors      []ErrorHandler `json:"errors,omitempty"`
+	Upstream    Upstream       `json:"upstream,omitzero"`
 	// Priority decides between overlapping rules before specificity does; default 0.
-	Priority int `json:"priority,omitempty" yaml:"priority"`
+	Priority int `json:"priority,omitempty"`
 
 	// Origin is where the rule was read. It is not part of the wire format.
-	Origin Origin `json:"-" yaml:"-"`
+	Origin Origin `json:"-"`
+	// Faults is what is wrong with the rule as it is written. A rule with faults is
+	// never run, but it keeps the id, match and priority that could be read, so that
+	// its requests are refused instead of falling to a broader rule.
+	Faults []Fault `json:"-"`
 }
 
 // Match says which requests a rule is for.
 type Match struct {
 	// URL is a pattern for scheme://host/path in the configured strategy.
-	URL string `json:"url,omitempty" yaml:"url"`
-	// Methods are compared without regard to case. Empty matches nothing in
-	// Oathkeeper and is refused here.
-	Methods []string `json:"methods,omitempty" yaml:"methods"`
-	// Hosts and Paths are the alternative to URL: host names (with *. wildcards)
-	// and path patterns.
-	Hosts []string `json:"hosts,omitempty" yaml:"hosts"`
-	Paths []string `json:"paths,omitempty" yaml:"paths"`
+	URL string `json:"url,omitempty"`
+	// Methods are compared without regard to case; at least one is needed.
+	Methods []string `json:"methods,omitempty"`
+	// Hosts and Paths are the alternative to URL. A host is a name, *.name for all
+	// names below it, or *; without a port it stands for every port. A path is a
+	// pattern in the configured strategy. Without hosts, every host is meant.
+	Hosts []string `json:"hosts,omitempty"`
+	Paths []string `json:"paths,omitempty"`
 	// Headers and Query hold values that must be present and equal; * is any value.
-	Headers map[string]string `json:"headers,omitempty" yaml:"headers"`
-	Query   map[string]string `json:"query,omitempty" yaml:"query"`
+	// Of several values of one name, one must be equal.
+	Headers map[string]string `json:"headers,omitempty"`
+	Query   map[string]string `json:"query,omitempty"`
 }
 
 // Handler names a handler and overrides its configuration.
 type Handler struct {
-	Handler string          `json:"handler" yaml:"handler"`
-	Config  json.RawMessage `json:"config,omitempty" yaml:"config"`
+	Handler string          `json:"handler"`
+	Config  json.RawMessage `json:"config,omitempty"`
 }
 
 // ErrorHandler is a Handler of the error stage.
@@ -57,11 +62,11 @@ type ErrorHandler = Handler
 
 // Upstream is where allowed requests go.
 type Upstream struct {
-	URL          string `json:"url,omitempty" yaml:"url"`
-	PreserveHost bool   `json:"preserve_host,omitempty" yaml:"preserve_host"`
-	StripPath    string `json:"strip_path,omitempty" yaml:"strip_path"`
+	URL          string `json:"url,omitempty"`
+	PreserveHost bool   `json:"preserve_host,omitempty"`
+	StripPath    string `json:"strip_path,omitempty"`
 	// Timeout is a Go duration for the wait for the response header; empty: default.
-	Timeout string `json:"timeout,omitempty" yaml:"timeout"`
+	Timeout string `json:"timeout,omitempty"`
 }
 
 // Origin is where a rule was read.

@@ -1,0 +1,312 @@
+package spec
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Decode reads the rules of one source: a JSON array or a single object, or the
+// same as YAML. Source names the place in faults; an extension of .json, .yaml or
+// .yml decides the format, anything else is told by the content.
+//
+// Every rule is returned, with its Origin; what is wrong with a single rule is in
+// its Faults and affects no other rule. The error means that the source as a
+// whole cannot be read; it names source and line. An empty source is an error,
+// because that is what a file looks like while it is being rewritten: the list of
+// no rules is written [].
+func Decode(source string, data []byte) ([]Rule, error) {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	docs, err := parse(source, data)
+	if err != nil {
+		return nil, Fault{Source: source, Message: err.Error()}
+	}
+	var found []value
+	for _, doc := range docs {
+		switch doc.kind {
+		case list:
+			found = append(found, doc.items...)
+		case object:
+			found = append(found, doc)
+		case null:
+		default:
+			return nil, Fault{Source: source, Line: doc.line, Message: "must be a list of rules, not " + doc.kind.String()}
+		}
+		if doc.wrong != "" && doc.kind != object {
+			return nil, Fault{Source: source, Line: doc.line, Message: doc.wrong}
+		}
+	}
+	if len(found) == 0 && !anyList(docs) {
+		return nil, Fault{Source: source, Message: "is empty; the list of no rules is written []"}
+	}
+	rules := make([]Rule, len(found))
+	for i := range found {
+		rules[i] = decodeRule(source, i, &found[i])
+	}
+	return rules, nil
+}
+
+func anyList(docs []value) bool {
+	for i := range docs {
+		if docs[i].kind == list {
+			return true
+		}
+	}
+	return false
+}
+
+func parse(source string, data []byte) ([]value, error) {
+	ext := strings.ToLower(filepath.Ext(source))
+	if ext == ".yaml" || ext == ".yml" {
+		return parseYAML(data)
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, nil
+	}
+	doc, err := parseJSON(data)
+	if err == nil || ext == ".json" {
+		return []value{doc}, err
+	}
+	docs, yamlErr := parseYAML(data)
+	if start := bytes.TrimSpace(data)[0]; yamlErr != nil && (start == '[' || start == '{') {
+		return nil, err // it set out to be JSON
+	}
+	return docs, yamlErr
+}
+
+// decoder decodes one rule and collects its faults.
+type decoder struct {
+	rule Rule
+	name string // the id, or #N while there is none
+}
+
+func decodeRule(source string, index int, v *value) Rule {
+	d := &decoder{rule: Rule{Origin: Origin{Source: source, Line: v.line}}, name: "#" + strconv.Itoa(index+1)}
+	if v.kind != object {
+		d.fault("", v.line, "must be an object, not "+v.kind.String())
+		return d.rule
+	}
+	for i := range v.members {
+		if m := &v.members[i]; m.name == "id" && m.value.kind == text && m.value.text != "" {
+			d.name = m.value.text
+			break
+		}
+	}
+	v.faulty("", d.fault)
+	if isEarly(v) {
+		d.early(v)
+	} else {
+		d.current(v)
+	}
+	if err := migrate(&d.rule); err != nil {
+		var f Fault
+		errors.As(err, &f)
+		d.fault(f.Pointer, v.line, f.Message)
+	}
+	return d.rule
+}
+
+func (d *decoder) fault(pointer string, line int, message string) {
+	d.rule.Faults = append(d.rule.Faults, Fault{Source: d.rule.Origin.Source, Line: line, RuleID: d.name, Pointer: pointer, Message: message})
+}
+
+// fields calls the decoder of each member; any other member is a fault.
+func (d *decoder) fields(v *value, pointer string, known map[string]func(v *value, pointer string)) {
+	if v.kind != object {
+		d.mismatch(v, pointer, object)
+		return
+	}
+	for i := range v.members {
+		m := &v.members[i]
+		at := pointer + "/" + escape(m.name)
+		decode, ok := known[m.name]
+		if !ok {
+			d.fault(at, m.line, "unknown field"+hint(m.name, known))
+			continue
+		}
+		if m.value.wrong == "" && m.value.kind != null {
+			decode(&m.value, at)
+		}
+	}
+}
+
+func (d *decoder) mismatch(v *value, pointer string, want kind) {
+	if v.wrong == "" {
+		d.fault(pointer, v.line, "must be "+want.String()+", not "+v.kind.String())
+	}
+}
+
+func (d *decoder) string(to *string) func(*value, string) {
+	return func(v *value, pointer string) {
+		if v.kind != text {
+			d.mismatch(v, pointer, text)
+			return
+		}
+		*to = v.text
+	}
+}
+
+func (d *decoder) boolean(to *bool) func(*value, string) {
+	return func(v *value, pointer string) {
+		if v.kind != boolean {
+			d.mismatch(v, pointer, boolean)
+			return
+		}
+		*to = v.text == "true"
+	}
+}
+
+func (d *decoder) strings(to *[]string) func(*value, string) {
+	return func(v *value, pointer string) {
+		if v.kind != list {
+			d.mismatch(v, pointer, list)
+			return
+		}
+		for i := range v.items {
+			var s string
+			d.string(&s)(&v.items[i], pointer+"/"+strconv.Itoa(i))
+			*to = append(*to, s)
+		}
+	}
+}
+
+func (d *decoder) stringMap(to *map[string]string) func(*value, string) {
+	return func(v *value, pointer string) {
+		if v.kind != object {
+			d.mismatch(v, pointer, object)
+			return
+		}
+		*to = map[string]string{}
+		for i := range v.members {
+			var s string
+			d.string(&s)(&v.members[i].value, pointer+"/"+escape(v.members[i].name))
+			(*to)[v.members[i].name] = s
+		}
+	}
+}
+
+func (d *decoder) handler(to *Handler) func(*value, string) {
+	return func(v *value, pointer string) {
+		d.fields(v, pointer, map[string]func(*value, string){
+			"handler": d.string(&to.Handler),
+			"config": func(v *value, pointer string) {
+				if v.kind != object {
+					d.mismatch(v, pointer, object)
+					return
+				}
+				var b bytes.Buffer
+				v.json(&b)
+				to.Config = b.Bytes()
+			},
+		})
+		if v.kind == object && to.Handler == "" {
+			d.fault(pointer+"/handler", v.line, "must be set")
+		}
+	}
+}
+
+func (d *decoder) handlers(to *[]Handler) func(*value, string) {
+	return func(v *value, pointer string) {
+		if v.kind != list {
+			d.mismatch(v, pointer, list)
+			return
+		}
+		for i := range v.items {
+			var h Handler
+			d.handler(&h)(&v.items[i], pointer+"/"+strconv.Itoa(i))
+			*to = append(*to, h)
+		}
+	}
+}
+
+// current decodes today's format, and the renamed members of v0.13 to v0.17.
+func (d *decoder) current(v *value) {
+	r := &d.rule
+	d.fields(v, "", map[string]func(*value, string){
+		"id":          d.string(&r.ID),
+		"description": d.string(&r.Description),
+		"version": func(v *value, pointer string) {
+			if v.kind == number { // version: 0.36 is a number in YAML
+				r.Version = v.text
+				return
+			}
+			d.string(&r.Version)(v, pointer)
+		},
+		"match": func(v *value, pointer string) {
+			d.fields(v, pointer, map[string]func(*value, string){
+				"url":     d.string(&r.Match.URL),
+				"methods": d.strings(&r.Match.Methods),
+				"hosts":   d.strings(&r.Match.Hosts),
+				"paths":   d.strings(&r.Match.Paths),
+				"headers": d.stringMap(&r.Match.Headers),
+				"query":   d.stringMap(&r.Match.Query),
+			})
+		},
+		"authenticators": d.handlers(&r.Authenticators),
+		"authorizer": func(v *value, pointer string) {
+			r.Authorizer = &Handler{}
+			d.handler(r.Authorizer)(v, pointer)
+		},
+		"authorizers":        d.handlers(&r.Authorizers),
+		"mutators":           d.handlers(&r.Mutators),
+		"mutator":            d.issuer,
+		"credentials_issuer": d.issuer,
+		"errors":             d.handlers(&r.Errors),
+		"upstream": func(v *value, pointer string) {
+			d.fields(v, pointer, map[string]func(*value, string){
+				"url":           d.string(&r.Upstream.URL),
+				"preserve_host": d.boolean(&r.Upstream.PreserveHost),
+				"strip_path":    d.string(&r.Upstream.StripPath),
+				"timeout":       d.string(&r.Upstream.Timeout),
+			})
+		},
+		"priority": func(v *value, pointer string) {
+			n, err := strconv.ParseInt(v.text, 10, 32)
+			if v.kind != number || err != nil {
+				d.fault(pointer, v.line, "must be an integer of 32 bits")
+				return
+			}
+			r.Priority = int(n)
+		},
+	})
+}
+
+// hint returns the known field that is nearest to name, as a suggestion.
+func hint(name string, known map[string]func(*value, string)) string {
+	best, least := "", 3
+	for k := range known {
+		if n := distance(name, k); n < least || n == least && best != "" && k < best {
+			best, least = k, n
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return ", did you mean " + strconv.Quote(best)
+}
+
+// distance is the edit distance of a and b, cut short when it cannot be small.
+func distance(a, b string) int {
+	if d := len(a) - len(b); d > 2 || d < -2 {
+		return 3
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
