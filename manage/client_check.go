@@ -83,6 +83,8 @@ func checkClient(c oauth2.Client) error {
 			k.fail(metadata, "/metadata", "must be an object")
 		}
 	}
+	// Maps were walked; the same client gets the same answer.
+	slices.SortStableFunc(k.faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(k.faults...)
 }
 

@@ -23,6 +23,12 @@ type Reloader interface {
 	Reload(ctx context.Context) error
 }
 
+// ReloadFunc is a function as a Reloader.
+type ReloadFunc func(ctx context.Context) error
+
+// Reload calls f.
+func (f ReloadFunc) Reload(ctx context.Context) error { return f(ctx) }
+
 // apply ends a write that succeeded.
 func apply(ctx context.Context, r Reloader) error {
 	if r == nil {

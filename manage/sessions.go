@@ -2,19 +2,25 @@ package manage
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
+// SessionServer is the part of the authorization server that keeps remembered
+// consents and logins; revoking ends what is cached too.
+type SessionServer interface {
+	ConsentSessions(ctx context.Context, subject, clientID string, limit, offset int) ([]oauth2.ConsentGrant, error)
+	RevokeConsents(ctx context.Context, subject, clientID string) error
+	RevokeLoginSessions(ctx context.Context, subject string) error
+	RevokeLoginSession(ctx context.Context, sessionID string) error
+}
+
 // Sessions manages remembered consents and logins.
 type Sessions struct {
-	Consents oauth2.ConsentStore
-	Logins   oauth2.SessionStore
-	Reload   Reloader
+	Server SessionServer
+	Reload Reloader
 }
 
 // List returns the consents of a subject, newest first.
@@ -22,19 +28,9 @@ func (s *Sessions) List(ctx context.Context, subject string, limit, offset int) 
 	if subject == "" {
 		return nil, missing("subject")
 	}
-	stored, err := s.Consents.Consents(ctx, subject, "", limit, offset)
-	grants := make([]oauth2.ConsentGrant, len(stored))
-	for i, c := range stored {
-		if len(c.Data) > 0 {
-			if err := json.Unmarshal(c.Data, &grants[i]); err != nil {
-				return nil, fmt.Errorf("stored consent %s: %w", c.ID, err)
-			}
-		}
-		g := &grants[i]
-		g.GrantScope, g.GrantAudience, g.Remember, g.HandledAt = c.GrantedScope, c.GrantedAudience, c.Remember, c.HandledAt
-		g.ConsentRequest.Subject, g.ConsentRequest.LoginSessionID = c.Subject, c.LoginSessionID
-		g.ConsentRequest.Client.ID = c.ClientID
-		g.ConsentRequest.Client.Secret = ""
+	grants, err := s.Server.ConsentSessions(ctx, subject, "", limit, offset)
+	for i := range grants {
+		grants[i].ConsentRequest.Client = shown(grants[i].ConsentRequest.Client)
 	}
 	return grants, err
 }
@@ -50,7 +46,7 @@ func (s *Sessions) RevokeConsents(ctx context.Context, subject, client string, a
 	case client != "" && all:
 		return fault.New(fault.Invalid, "invalid_request", "the query parameters client and all exclude each other")
 	}
-	if err := s.Consents.RevokeConsents(ctx, subject, client); err != nil {
+	if err := s.Server.RevokeConsents(ctx, subject, client); err != nil {
 		return err
 	}
 	return apply(ctx, s.Reload)
@@ -64,9 +60,9 @@ func (s *Sessions) RevokeLogins(ctx context.Context, subject, sessionID string) 
 	case subject != "" && sessionID != "":
 		return fault.New(fault.Invalid, "invalid_request", "the query parameters subject and sid exclude each other")
 	case subject != "":
-		err = s.Logins.DeleteLoginSessions(ctx, subject)
+		err = s.Server.RevokeLoginSessions(ctx, subject)
 	default:
-		err = s.Logins.DeleteLoginSession(ctx, sessionID)
+		err = s.Server.RevokeLoginSession(ctx, sessionID)
 	}
 	if err != nil {
 		return err
