@@ -1,0 +1,131 @@
+package errorhandlers
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/fault"
+)
+
+// realm is the protection space of challenges that name none (RFC 9110 section 11.5).
+const realm = `realm="gatewarden"`
+
+// Status returns what the gateway answers for err: the one map of kinds for
+// refusals. Nil and unclassified errors are 500.
+func Status(err error) int {
+	switch fault.KindOf(err) {
+	case fault.Invalid:
+		return http.StatusBadRequest
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.Forbidden:
+		return http.StatusForbidden
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.Conflict:
+		return http.StatusConflict
+	case fault.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case fault.RateLimited:
+		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	case fault.Timeout:
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusInternalServerError
+}
+
+// response has what every refusal carries: it is never stored, never sniffed, and
+// says when to come back.
+func response(err error, status int, contentType string, body []byte) access.Response {
+	h := http.Header{
+		"Cache-Control":          {"no-store"},
+		"Content-Type":           {contentType},
+		"X-Content-Type-Options": {"nosniff"},
+	}
+	if seconds := retryAfter(err); seconds > 0 {
+		h["Retry-After"] = []string{strconv.Itoa(seconds)}
+	}
+	return access.Response{Status: status, Header: h, Body: body}
+}
+
+// text is a plain text body with the decision id.
+func text(r *access.Request, status int) []byte {
+	line := http.StatusText(status)
+	if r != nil && r.ID != "" {
+		line += " (decision " + r.ID + ")"
+	}
+	return []byte(line + "\n")
+}
+
+// retryAfter returns whole seconds, rounded up (RFC 9110 section 10.2.3).
+func retryAfter(err error) int {
+	switch fault.KindOf(err) {
+	case fault.RateLimited, fault.Unavailable:
+		for e := next(err); e != nil; e = next(e.Err) {
+			if e.RetryAfter > 0 {
+				return int(math.Ceil(e.RetryAfter.Seconds()))
+			}
+		}
+	}
+	return 0
+}
+
+// challenge returns the value of WWW-Authenticate for a bearer of err, with a
+// realm (RFC 6750 section 3). A 401 always has one (RFC 9110 section 15.5.2), a 403
+// has one when err says so; empty: none.
+func challenge(err error) string {
+	kind := fault.KindOf(err)
+	if kind != fault.Unauthenticated && kind != fault.Forbidden {
+		return ""
+	}
+	for e := next(err); e != nil; e = next(e.Err) {
+		if e.Challenge != "" && printable(e.Challenge) {
+			return withRealm(e.Challenge)
+		}
+	}
+	if kind == fault.Forbidden {
+		return ""
+	}
+	return withRealm("Bearer")
+}
+
+// next returns the outermost *fault.Error of err's chain.
+func next(err error) *fault.Error {
+	var e *fault.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return nil
+}
+
+func withRealm(challenge string) string {
+	scheme, params, more := strings.Cut(challenge, " ")
+	if strings.Contains(params, "realm=") {
+		return challenge
+	}
+	if !more {
+		return scheme + " " + realm
+	}
+	return scheme + " " + realm + ", " + params
+}
+
+// quote returns s as a quoted-string (RFC 9110 section 5.6.4); s is printable.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// printable reports whether s is ASCII without control characters.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

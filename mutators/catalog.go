@@ -1,0 +1,34 @@
+package mutators
+
+import (
+	"time"
+
+	"github.com/gatewarden/gatewarden/handler"
+)
+
+// Deps are what mutators need.
+type Deps struct {
+	// Signer signs the tokens of id_token with the gateway's own keys. Nil: an
+	// id_token without jwks_url is refused at load.
+	Signer Signer
+	// LoadSigner returns a signer over the private key set at location, the
+	// jwks_url of an id_token. Its Sign takes an empty alg, which means that of the
+	// first private key. Nil: jwks_url is refused at load.
+	LoadSigner func(location string) (Signer, error)
+	// Tokens keeps minted tokens while they are fresh. Nil: every request mints.
+	Tokens *TokenCache
+	// Observe is told of every look-up in Tokens; may be nil.
+	Observe func(cache string, hit bool)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Catalog returns the mutators by name.
+func Catalog(d Deps) handler.Catalog[Mutator] {
+	return handler.Catalog[Mutator]{
+		"noop":     handler.Of(func() NoopConfig { return NoopConfig{} }, newNoop),
+		"header":   handler.Of(func() HeaderConfig { return HeaderConfig{} }, newHeader),
+		"cookie":   handler.Of(func() CookieConfig { return CookieConfig{} }, newCookie),
+		"id_token": handler.Of(defaultIDToken, func(c IDTokenConfig) (Mutator, error) { return newIDToken(d, c) }),
+	}
+}

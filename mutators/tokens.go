@@ -1,0 +1,69 @@
+package mutators
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// TokenCache keeps minted tokens, bounded by size; it is safe for concurrent use.
+// A key stands for everything that goes into a token, so a token can only be
+// found by a request that would mint the same one.
+type TokenCache struct {
+	tokens *otter.Cache[tokenKey, minted]
+}
+
+type tokenKey [sha256.Size]byte
+
+// minted is a token that may be handed out until fresh is over.
+type minted struct {
+	header     string // the value of Authorization
+	freshUntil time.Time
+	freshFor   time.Duration
+}
+
+// cacheBytes bounds the tokens kept, at about 1 KiB each.
+const cacheBytes = 32 << 20
+
+// NewTokenCache returns an empty cache. Close it to stop its goroutine.
+func NewTokenCache() *TokenCache { return newTokenCache(cacheBytes) }
+
+func newTokenCache(bytes uint64) *TokenCache {
+	return &TokenCache{tokens: otter.Must(&otter.Options[tokenKey, minted]{
+		MaximumWeight: bytes,
+		Weigher: func(_ tokenKey, m minted) uint32 {
+			const entry = 200 // what the cache itself needs for one
+			return uint32(len(m.header) + entry)
+		},
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[tokenKey, minted]) time.Duration { return e.Value.freshFor }),
+	})}
+}
+
+// Close stops the cache's goroutine.
+func (c *TokenCache) Close() { c.tokens.StopAllGoroutines() }
+
+// get returns a token that is still fresh at now.
+func (c *TokenCache) get(k tokenKey, now time.Time) (minted, bool) {
+	m, ok := c.tokens.GetIfPresent(k)
+	return m, ok && now.Before(m.freshUntil)
+}
+
+func (c *TokenCache) put(k tokenKey, m minted) { c.tokens.Set(k, m) }
+
+// keyOf hashes what goes into a token, each part with its length in front, so that
+// no two tuples have the same input.
+func keyOf(generation uint64, identity, subject string, claims []byte) tokenKey {
+	var array [1024]byte // stays on the stack unless claims are long
+	buf := binary.BigEndian.AppendUint64(array[:0], generation)
+	buf = appendPart(buf, identity)
+	buf = appendPart(buf, subject)
+	buf = appendPart(buf, claims)
+	return sha256.Sum256(buf)
+}
+
+func appendPart[T string | []byte](dst []byte, part T) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(len(part)))
+	return append(dst, part...)
+}
