@@ -56,8 +56,11 @@ type Change struct {
 // Changes is the revision log: every write of a topic appends to it in its own
 // transaction.
 type Changes interface {
-	// Revision returns the newest revision; 0 for an empty log.
+	// Revision returns the newest revision; 0 for an empty log. Every change up to it
+	// is committed. It may wait for writes that are under way: call it once, before
+	// loading everything, and ChangesSince from then on.
 	Revision(ctx context.Context) (int64, error)
-	// ChangesSince returns changes after revision in order, at most limit.
+	// ChangesSince returns changes after revision in order, at most limit. It returns
+	// fault.Conflict when such changes were swept away: load everything anew.
 	ChangesSince(ctx context.Context, revision int64, limit int) ([]Change, error)
 }

@@ -1,0 +1,124 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/store"
+)
+
+const selectClients = "SELECT doc, secret_hash, auth_method_set FROM gw_clients "
+
+// CreateClient returns fault.Conflict when the id is taken. The plain secret is not
+// stored.
+func (s *Store) CreateClient(ctx context.Context, c oauth2.Client) error {
+	if err := checkID("client", c.ID); err != nil {
+		return err
+	}
+	args, err := clientArgs(c)
+	if err != nil {
+		return err
+	}
+	return conflict(s.write(ctx, func(t *tx) error {
+		t.changed(store.Clients, c.ID)
+		_, err := t.exec("INSERT INTO gw_clients (name, owner, secret_hash, auth_method_set, doc, id) VALUES (?, ?, ?, ?, ?, ?)", args...)
+		return err
+	}), "client")
+}
+
+// Client returns fault.NotFound.
+func (s *Store) Client(ctx context.Context, id string) (oauth2.Client, error) {
+	if !isKey(id) {
+		return oauth2.Client{}, notFound(sql.ErrNoRows, "client")
+	}
+	c, err := readClient(func(into ...any) error { return s.one(ctx, selectClients+"WHERE id = ?", []any{id}, into...) })
+	return c, notFound(s.fail(ctx, err), "client")
+}
+
+// UpdateClient returns fault.NotFound.
+func (s *Store) UpdateClient(ctx context.Context, c oauth2.Client) error {
+	if !isKey(c.ID) {
+		return notFound(sql.ErrNoRows, "client")
+	}
+	args, err := clientArgs(c)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, func(t *tx) error {
+		t.changed(store.Clients, c.ID)
+		rows, err := t.exec("UPDATE gw_clients SET name = ?, owner = ?, secret_hash = ?, auth_method_set = ?, doc = ? WHERE id = ?", args...)
+		return found(rows, err, "client")
+	})
+}
+
+// DeleteClient returns fault.NotFound. The client's codes, tokens and consents go
+// with it.
+func (s *Store) DeleteClient(ctx context.Context, id string) error {
+	if !isKey(id) {
+		return notFound(sql.ErrNoRows, "client")
+	}
+	return s.write(ctx, func(t *tx) error {
+		rows, err := t.exec("DELETE FROM gw_clients WHERE id = ?", id)
+		if err := found(rows, err, "client"); err != nil {
+			return err
+		}
+		t.changed(store.Clients, id)
+		t.changed(store.Tokens, "client:"+id)
+		if _, err := t.exec("DELETE FROM gw_consents WHERE client_id = ?", id); err != nil {
+			return err
+		}
+		_, err = t.deleteTokens("client_id = ?", id)
+		return err
+	})
+}
+
+// Clients lists by id.
+func (s *Store) Clients(ctx context.Context, f oauth2.ClientFilter) (clients []oauth2.Client, err error) {
+	if !isKey(f.Name) || !isKey(f.Owner) {
+		return nil, nil
+	}
+	query, args := selectClients+"WHERE 1 = 1", []any{}
+	if f.Name != "" {
+		query, args = query+" AND name = ?", append(args, f.Name)
+	}
+	if f.Owner != "" {
+		query, args = query+" AND owner = ?", append(args, f.Owner)
+	}
+	err = s.each(ctx, query+" ORDER BY id LIMIT ? OFFSET ?", append(args, page(f.Limit, f.Offset)...), func(rows *sql.Rows) error {
+		c, err := readClient(rows.Scan)
+		clients = append(clients, c)
+		return err
+	})
+	return clients, err
+}
+
+// clientArgs ends with the id.
+func clientArgs(c oauth2.Client) ([]any, error) {
+	if err := checkKeys("client", c.Name, c.Owner); err != nil {
+		return nil, err
+	}
+	c.Secret = ""
+	doc, err := encode("client", c)
+	return []any{c.Name, c.Owner, c.SecretHash, flag(c.AuthMethodSet), doc, c.ID}, err
+}
+
+func readClient(scan func(...any) error) (c oauth2.Client, err error) {
+	var doc []byte
+	var hash string
+	var set int
+	if err := scan(&doc, &hash, &set); err != nil {
+		return c, err
+	}
+	err = decode("client", doc, &c)
+	c.SecretHash, c.AuthMethodSet = hash, set != 0
+	return c, err
+}
+
+// flag is a bool as every database stores it.
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,77 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+// sealedSession is what of a login session only this program may read.
+type sealedSession struct {
+	AuthenticatedAt time.Time `json:"authenticated_at"`
+	Remember        bool      `json:"remember,omitempty"`
+	ACR             string    `json:"acr,omitempty"`
+	AMR             []string  `json:"amr,omitempty"`
+}
+
+// SaveLoginSession inserts or replaces.
+func (s *Store) SaveLoginSession(ctx context.Context, l oauth2.LoginSession) error {
+	if err := checkID("login session", l.ID); err != nil {
+		return err
+	}
+	if err := checkKeys("login session", l.Subject); err != nil {
+		return err
+	}
+	data, err := encode("login session", sealedSession{l.AuthenticatedAt, l.Remember, l.ACR, l.AMR})
+	if err != nil {
+		return err
+	}
+	_, err = s.exec(ctx, s.dialect.upsert("gw_login_sessions", 1, "id", "subject", "expires_at", "data"),
+		l.ID, l.Subject, millis(l.ExpiresAt), s.ring.seal(sealSessions, l.ID, data))
+	return err
+}
+
+// LoginSession returns fault.NotFound, also when expired.
+func (s *Store) LoginSession(ctx context.Context, id string) (oauth2.LoginSession, error) {
+	if !isKey(id) {
+		return oauth2.LoginSession{}, notFound(sql.ErrNoRows, "login session")
+	}
+	l := oauth2.LoginSession{ID: id}
+	var expires int64
+	var sealed []byte
+	err := s.one(ctx, "SELECT subject, expires_at, data FROM gw_login_sessions WHERE id = ? AND (expires_at = 0 OR expires_at > ?)",
+		[]any{id, millis(s.now())}, &l.Subject, &expires, &sealed)
+	if err != nil {
+		return oauth2.LoginSession{}, notFound(s.fail(ctx, err), "login session")
+	}
+	var opened sealedSession
+	data, err := s.ring.open(sealSessions, id, sealed)
+	if err == nil {
+		err = decode("login session", data, &opened)
+	}
+	if err != nil {
+		return oauth2.LoginSession{}, err
+	}
+	l.ExpiresAt, l.AuthenticatedAt, l.Remember, l.ACR, l.AMR = fromMillis(expires), opened.AuthenticatedAt, opened.Remember, opened.ACR, opened.AMR
+	return l, nil
+}
+
+// DeleteLoginSession is idempotent.
+func (s *Store) DeleteLoginSession(ctx context.Context, id string) error {
+	return s.deleteSessions(ctx, "DELETE FROM gw_login_sessions WHERE id = ?", id)
+}
+
+// DeleteLoginSessions is idempotent.
+func (s *Store) DeleteLoginSessions(ctx context.Context, subject string) error {
+	return s.deleteSessions(ctx, "DELETE FROM gw_login_sessions WHERE subject = ?", subject)
+}
+
+func (s *Store) deleteSessions(ctx context.Context, query, key string) error {
+	if !isKey(key) {
+		return nil
+	}
+	_, err := s.exec(ctx, query, key)
+	return err
+}

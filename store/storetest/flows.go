@@ -1,0 +1,186 @@
+package storetest
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/store"
+)
+
+func flow(id string) oauth2.Flow {
+	return oauth2.Flow{ID: id, State: oauth2.FlowLoginRequested, LoginChallenge: "lc-" + id, ClientID: "client", ExpiresAt: now().Add(time.Hour), Data: json.RawMessage(`{"url":"https://a/?b=<c>"}`)}
+}
+
+func flowsCRUD(t *testing.T, s store.Store) {
+	c := ctx(t)
+	f := flow("f")
+	check(t, s.CreateFlow(c, f))
+	check(t, s.CreateFlow(c, flow("other"))) // unset hashes are not equal to each other
+	kind(t, "creating a flow twice", s.CreateFlow(c, f), fault.Conflict)
+	clash := flow("clash")
+	clash.LoginChallenge = f.LoginChallenge
+	kind(t, "creating with a taken hash", s.CreateFlow(c, clash), fault.Conflict)
+	equal(t, "flow", must(s.Flow(c, oauth2.ByLoginChallenge, "lc-f"))(t), f)
+
+	f.State, f.LoginVerifier, f.Subject, f.SessionID = oauth2.FlowConsentRequested, "lv-f", "subject", "sid"
+	f.ConsentChallenge, f.ConsentVerifier, f.Data = "cc-f", "cv-f", json.RawMessage(`{"n":1}`)
+	check(t, s.AdvanceFlow(c, oauth2.FlowLoginRequested, f))
+	for by, hash := range map[oauth2.FlowKey]string{oauth2.ByLoginChallenge: "lc-f", oauth2.ByLoginVerifier: "lv-f", oauth2.ByConsentChallenge: "cc-f", oauth2.ByConsentVerifier: "cv-f"} {
+		equal(t, string(by), must(s.Flow(c, by, hash))(t), f)
+		for _, wrong := range []string{"", "unknown", hash + " ", "LC-F", "lc-f' OR '1'='1"} {
+			_, err := s.Flow(c, by, wrong)
+			kind(t, string(by)+" "+wrong, err, fault.NotFound)
+		}
+	}
+	if _, err := s.Flow(c, "id = id OR login_challenge", "lc-f"); err == nil {
+		t.Error("a flow was found by a key that is none")
+	}
+}
+
+func flowsRace(t *testing.T, s store.Store) {
+	c := ctx(t)
+	f := flow("f")
+	check(t, s.CreateFlow(c, f))
+	states := []oauth2.FlowState{oauth2.FlowLoginRequested, oauth2.FlowLoginAnswered, oauth2.FlowLoginVerified, oauth2.FlowConsentRequested, oauth2.FlowConsentAnswered, oauth2.FlowFinished}
+	for i, to := range states[1:] {
+		won := winner(t, race(parallel, func(n int) error {
+			next := f
+			next.State, next.Subject = to, numbered("subject", n)
+			return s.AdvanceFlow(c, states[i], next)
+		}))
+		got := must(s.Flow(c, oauth2.ByLoginChallenge, "lc-f"))(t)
+		equal(t, "state", got.State, to)
+		equal(t, "subject", got.Subject, numbered("subject", won))
+		spent(t, "going back", s.AdvanceFlow(c, states[0], got))
+	}
+	spent(t, "an unknown flow", s.AdvanceFlow(c, oauth2.FlowLoginRequested, oauth2.Flow{ID: "unknown", State: oauth2.FlowLoginAnswered}))
+	f.State = oauth2.FlowLoginRequested
+	kind(t, "a transition to an earlier state", s.AdvanceFlow(c, oauth2.FlowFinished, f), fault.Invalid)
+	kind(t, "a transition to the same state", s.AdvanceFlow(c, oauth2.FlowLoginRequested, f), fault.Invalid)
+}
+
+func flowsExpiry(t *testing.T, s store.Store) {
+	c := ctx(t)
+	f := flow("f")
+	f.ExpiresAt = now().Add(-time.Millisecond)
+	check(t, s.CreateFlow(c, f))
+	_, err := s.Flow(c, oauth2.ByLoginChallenge, "lc-f")
+	kind(t, "an expired flow", err, fault.NotFound)
+	f.State, f.ExpiresAt = oauth2.FlowLoginAnswered, now().Add(time.Hour)
+	spent(t, "advancing an expired flow", s.AdvanceFlow(c, oauth2.FlowLoginRequested, f))
+}
+
+func sessionsCRUD(t *testing.T, s store.Store) {
+	c := ctx(t)
+	session := func(id, subject string) oauth2.LoginSession {
+		return oauth2.LoginSession{ID: id, Subject: subject, AuthenticatedAt: now(), ExpiresAt: now().Add(time.Hour), Remember: true, ACR: "2", AMR: []string{"pwd", "otp"}}
+	}
+	a := session("a", "alice")
+	check(t, s.SaveLoginSession(c, a))
+	equal(t, "session", must(s.LoginSession(c, "a"))(t), a)
+	a.ACR, a.Remember, a.ExpiresAt = "", false, time.Time{}
+	check(t, s.SaveLoginSession(c, a))
+	equal(t, "replaced session", must(s.LoginSession(c, "a"))(t), a)
+
+	gone := func(ids ...string) {
+		t.Helper()
+		for _, id := range ids {
+			_, err := s.LoginSession(c, id)
+			kind(t, "session "+id, err, fault.NotFound)
+		}
+	}
+	expired := session("expired", "alice")
+	expired.ExpiresAt = now().Add(-time.Millisecond)
+	check(t, s.SaveLoginSession(c, expired))
+	gone("expired", "unknown", "", "A")
+
+	check(t, s.SaveLoginSession(c, session("b", "alice")))
+	check(t, s.SaveLoginSession(c, session("c", "bob")))
+	for range 2 {
+		check(t, s.DeleteLoginSession(c, "a"))
+	}
+	gone("a")
+	must(s.LoginSession(c, "b"))(t)
+	for range 2 {
+		check(t, s.DeleteLoginSessions(c, "alice"))
+	}
+	gone("b")
+	must(s.LoginSession(c, "c"))(t)
+}
+
+func consent(id, subject, clientID string, handled time.Time) oauth2.Consent {
+	return oauth2.Consent{
+		ID: id, Subject: subject, ClientID: clientID, LoginSessionID: "sid", GrantedScope: []string{"a"}, GrantedAudience: []string{"x"},
+		Remember: true, ExpiresAt: now().Add(time.Hour), HandledAt: handled, Data: json.RawMessage(`{"session":{"id_token":{"n":1}}}`),
+	}
+}
+
+func consentsCRUD(t *testing.T, s store.Store) {
+	c := ctx(t)
+	older, newer := consent("z", "alice", "one", now().Add(-time.Minute)), consent("a", "alice", "two", now())
+	older.Remember, older.ExpiresAt = false, time.Time{}
+	expired, other := consent("e", "alice", "one", now()), consent("o", "bob", "one", now())
+	expired.ExpiresAt = now().Add(-time.Millisecond)
+	for _, each := range []oauth2.Consent{older, newer, expired, other} {
+		check(t, s.SaveConsent(c, each))
+	}
+	equal(t, "consents", must(s.Consents(c, "alice", "", 10, 0))(t), []oauth2.Consent{newer, older})
+	equal(t, "consents for a client", must(s.Consents(c, "alice", "one", 10, 0))(t), []oauth2.Consent{older})
+	equal(t, "second page of one", must(s.Consents(c, "alice", "", 1, 1))(t), []oauth2.Consent{older})
+	equal(t, "consents of nobody", must(s.Consents(c, "carol", "", 10, 0))(t), []oauth2.Consent(nil))
+	newer.GrantedScope = []string{"b"}
+	check(t, s.SaveConsent(c, newer))
+	equal(t, "replaced consent", must(s.Consents(c, "alice", "two", 10, 0))(t), []oauth2.Consent{newer})
+}
+
+func consentsRevoke(t *testing.T, s store.Store) {
+	c := ctx(t)
+	setup := func(name, subject, clientID string) {
+		check(t, s.SaveConsent(c, consent("consent-"+name, subject, clientID, now())))
+		code, buy := token("code-"+name, clientID, "family-"+name), issue(name, "family-"+name)
+		code.Grant.ConsentID, buy.Access.Grant.ConsentID, buy.Refresh.Grant.ConsentID = "consent-"+name, "consent-"+name, "consent-"+name
+		check(t, s.CreateCode(c, code))
+		check(t, s.IssueTokens(c, buy))
+	}
+	setup("a1", "alice", "one")
+	setup("a2", "alice", "two")
+	setup("b1", "bob", "one")
+	machine := token("access-machine", "one", "family-machine")
+	machine.Grant.Subject, machine.Grant.ConsentID = "alice", ""
+	check(t, s.IssueTokens(c, oauth2.Issue{Access: &machine}))
+
+	revision := must(s.Revision(c))(t)
+	for range 2 {
+		check(t, s.RevokeConsents(c, "alice", "one"))
+	}
+	equal(t, "tokens", alive(t, s, "a1", "a2", "b1", "machine"),
+		[]string{"code-a2", "code-b1", "access-a2", "access-b1", "access-machine", "refresh-a2", "refresh-b1"})
+	equal(t, "number of alice's consents", len(must(s.Consents(c, "alice", "", 10, 0))(t)), 1)
+	equal(t, "changes", must(s.ChangesSince(c, revision, 10))(t), []store.Change{{Revision: revision + 1, Topic: store.Tokens, Item: "family-a1"}})
+
+	check(t, s.RevokeConsents(c, "alice", ""))
+	equal(t, "tokens", alive(t, s, "a2", "b1", "machine"), []string{"code-b1", "access-b1", "access-machine", "refresh-b1"})
+	spent(t, "a revoked code", s.RedeemCode(c, "code-a2", oauth2.Issue{}))
+}
+
+func replayRace(t *testing.T, s store.Store) {
+	c := ctx(t)
+	until := now().Add(time.Hour)
+	winner(t, race(parallel, func(int) error { return s.UseJTI(c, "ns", "jti", until) }))
+	spent(t, "using it again", s.UseJTI(c, "ns", "jti", until))
+	// An expiry in the past is remembered too: a verifier may grant leeway.
+	winner(t, race(parallel, func(int) error { return s.UseJTI(c, "ns", "late", now().Add(-time.Second)) }))
+}
+
+func replayNamespaces(t *testing.T, s store.Store) {
+	c := ctx(t)
+	until := now().Add(time.Hour)
+	long := string(make([]byte, 10_000))
+	for _, value := range [][2]string{{"a", "bc"}, {"ab", "c"}, {"", "abc"}, {"abc", ""}, {"A", "bc"}, {"a", "bc "}, {"a", "\xff\x00"}, {"a", long}, {"a", long + "x"}} {
+		check(t, s.UseJTI(c, value[0], value[1], until))
+		spent(t, value[0]+" "+value[1], s.UseJTI(c, value[0], value[1], until))
+	}
+}
