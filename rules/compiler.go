@@ -1,0 +1,334 @@
+package rules
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/authn"
+	"github.com/gatewarden/gatewarden/authz"
+	"github.com/gatewarden/gatewarden/errorhandlers"
+	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/rules/match"
+	"github.com/gatewarden/gatewarden/rules/spec"
+)
+
+// maxID is the longest id of a rule, Oathkeeper's documented limit.
+const maxID = 190
+
+// Settings is what the operator configured for one handler name.
+type Settings struct {
+	// Enabled must be set for rules to use the handler.
+	Enabled bool
+	// Config is the base that the configuration in a rule is laid over.
+	Config handler.Raw
+}
+
+// Stage is one kind of handler: those that exist and how they are configured.
+type Stage[H any] struct {
+	Catalog  handler.Catalog[H]
+	Settings map[string]Settings
+}
+
+// Compiler turns definitions into Sets. The zero Compiler knows no handlers.
+type Compiler struct {
+	Authenticators Stage[authn.Authenticator]
+	Authorizers    Stage[authz.Authorizer]
+	Mutators       Stage[mutators.Mutator]
+	ErrorHandlers  Stage[errorhandlers.Handler]
+
+	// Fallback names the error handlers for refusals that the rule's own do not
+	// answer, and for those without a rule; default json. The handler json needs no
+	// Settings to be used here.
+	Fallback []string
+	// Upstream is the URL for rules without one (BACKEND_URL); empty means that such
+	// rules only decide.
+	Upstream string
+	// Strategy is access_rules.matching_strategy; default match.Regexp.
+	Strategy match.Strategy
+	// RefuseOverlap is access_rules.on_overlap: refuse. It makes every second match
+	// ambiguous, as in Oathkeeper.
+	RefuseOverlap bool
+	// OwnedHeaders are header names that are owned by the gateway whatever the rules
+	// say.
+	OwnedHeaders []string
+}
+
+// instance identifies a handler: equal ones are built once and shared, and carried
+// over from one Set to the next so that their caches survive a reload.
+type instance struct{ stage, name, base, override string }
+
+type instances map[instance]any
+
+// Compile returns a Set of all rules of defs. Faults of single rules are in
+// Set.Faults and refuse only the requests of these rules. The error means that
+// the Compiler itself is wrong: a fallback or the default upstream; there is no
+// Set then. Old may be nil; it must come from a Compiler with the same catalogs.
+func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
+	b := &build{Compiler: c, set: &Set{version: 1, shared: instances{}}, ids: map[string]spec.Origin{}}
+	if old != nil {
+		b.old = old.shared
+		b.set.version = old.version + 1
+	}
+	if err := b.defaults(); err != nil {
+		return nil, err
+	}
+	b.set.defs = slices.Clone(defs)
+	b.set.rules = make([]rule, len(defs))
+	entries := make([]match.Entry, len(defs))
+	for i := range b.set.defs {
+		d := &b.set.defs[i]
+		d.Faults = slices.Clone(d.Faults)
+		b.set.rules[i], entries[i] = b.rule(d)
+		b.set.faults = append(b.set.faults, d.Faults...)
+		if len(d.Faults) > 0 {
+			b.set.refused++
+		}
+	}
+	b.set.index = match.New(entries, c.RefuseOverlap)
+	b.set.faults = append(b.set.faults, b.set.warnings(c.RefuseOverlap)...)
+	b.set.owned = b.ownedHeaders()
+	return b.set, nil
+}
+
+// build is the state of one Compile.
+type build struct {
+	*Compiler
+	set      *Set
+	old      instances
+	ids      map[string]spec.Origin
+	upstream *access.Upstream
+}
+
+// defaults builds what belongs to no rule.
+func (b *build) defaults() error {
+	if b.Upstream != "" {
+		u, err := upstreamURL(b.Upstream)
+		if err != nil {
+			return fmt.Errorf("default upstream %w", err)
+		}
+		b.upstream = &access.Upstream{URL: u}
+	}
+	names := b.Fallback
+	if len(names) == 0 {
+		names = []string{"json"}
+	}
+	for _, name := range names {
+		stage := b.ErrorHandlers
+		if s, ok := stage.Settings[name]; !ok && name == "json" {
+			s.Enabled = true
+			stage.Settings = map[string]Settings{name: s}
+		}
+		h, err := obtain(b, "errors", stage, spec.Handler{Handler: name})
+		if err != nil {
+			return fmt.Errorf("errors.fallback: %w", err)
+		}
+		b.set.fallback = append(b.set.fallback, newErrorHandler(name, h))
+	}
+	return nil
+}
+
+// rule compiles one definition and adds what is wrong to its Faults.
+func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
+	report := func(pointer, format string, args ...any) {
+		d.Faults = append(d.Faults, d.FaultAt(pointer, format, args...))
+	}
+	b.id(d, report)
+	strategy := b.Strategy
+	if strategy == "" {
+		strategy = match.Regexp
+	}
+	pattern, problems := match.Compile(readable(d), strategy)
+	for _, p := range problems {
+		report(p.Pointer, "%s", p.Message)
+	}
+	r := rule{id: d.ID}
+	if len(d.Authenticators) == 0 {
+		report("/authenticators", "must name at least one handler")
+	}
+	r.authenticators = handlers(b, "authenticators", b.Authenticators, d.Authenticators, report)
+	switch {
+	case d.Authorizer != nil && len(d.Authorizers) > 0:
+		report("/authorizers", "cannot be combined with authorizer")
+	case d.Authorizer != nil:
+		if h, ok := one(b, "authorizers", b.Authorizers, *d.Authorizer, "/authorizer", report); ok {
+			r.authorizers = []named[authz.Authorizer]{h}
+		}
+	case len(d.Authorizers) > 0:
+		r.authorizers = handlers(b, "authorizers", b.Authorizers, d.Authorizers, report)
+	default:
+		report("/authorizer", "must be set")
+	}
+	r.mutators = handlers(b, "mutators", b.Mutators, d.Mutators, report)
+	for _, h := range handlers(b, "errors", b.ErrorHandlers, d.Errors, report) {
+		r.errors = append(r.errors, newErrorHandler(h.name, h.handler))
+	}
+	r.upstream = b.route(d.Upstream, report)
+	r.broken = len(d.Faults) > 0
+	return r, match.Entry{Pattern: pattern, Priority: d.Priority}
+}
+
+// readable returns the match of d without the conditions that could not be read: a
+// broken rule refuses too many requests rather than too few.
+func readable(d *spec.Rule) spec.Match {
+	m := d.Match
+	for _, f := range d.Faults {
+		if strings.HasPrefix(f.Pointer, "/match/headers") {
+			m.Headers = nil
+		}
+		if strings.HasPrefix(f.Pointer, "/match/query") {
+			m.Query = nil
+		}
+	}
+	return m
+}
+
+type reporter func(pointer, format string, args ...any)
+
+func (b *build) id(d *spec.Rule, report reporter) {
+	switch first, taken := b.ids[d.ID]; {
+	case d.ID == "":
+		report("/id", "must be set")
+	case len(d.ID) > maxID:
+		report("/id", "is longer than %d bytes", maxID)
+	case strings.ContainsFunc(d.ID, unicode.IsControl):
+		report("/id", "has a control character")
+	case taken:
+		report("/id", "is taken by the rule at %s", first)
+	default:
+		b.ids[d.ID] = d.Origin
+	}
+}
+
+// route returns where allowed requests go; nil for a rule that only decides.
+func (b *build) route(u spec.Upstream, report reporter) *access.Upstream {
+	var out access.Upstream
+	switch {
+	case u.URL != "":
+		parsed, err := upstreamURL(u.URL)
+		if err != nil {
+			report("/upstream/url", "%s", err)
+			return nil
+		}
+		out.URL = parsed
+	case b.upstream != nil:
+		out = *b.upstream
+	}
+	out.PreserveHost = u.PreserveHost
+	if strip := strings.Trim(u.StripPath, "/"); strip != "" {
+		out.StripPath = "/" + strip
+	}
+	if u.Timeout != "" {
+		d, err := time.ParseDuration(u.Timeout)
+		if err != nil || d <= 0 {
+			report("/upstream/timeout", "%q is not a positive duration such as 5s", u.Timeout)
+		}
+		out.Timeout = d
+	}
+	if out.URL == nil {
+		return nil
+	}
+	return &out
+}
+
+func upstreamURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%q is not a URL", text)
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c":
+		return nil, fmt.Errorf("%q must begin with http://, https:// or h2c://", text)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("%q has no host", text)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("must not have user information, a query or a fragment")
+	}
+	return u, nil
+}
+
+// handlers builds the handlers of one list.
+func handlers[H any](b *build, stage string, s Stage[H], list []spec.Handler, report reporter) []named[H] {
+	out := make([]named[H], 0, len(list))
+	for i, h := range list {
+		if built, ok := one(b, stage, s, h, "/"+stage+"/"+strconv.Itoa(i), report); ok {
+			out = append(out, built)
+		}
+	}
+	return out
+}
+
+func one[H any](b *build, stage string, s Stage[H], h spec.Handler, pointer string, report reporter) (named[H], bool) {
+	built, err := obtain(b, stage, s, h)
+	if err != nil {
+		report(pointer, "%s", err)
+		return named[H]{}, false
+	}
+	return named[H]{h.Handler, built}, true
+}
+
+// obtain returns the handler that h stands for: the one that is already there, or
+// a new one.
+func obtain[H any](b *build, stage string, s Stage[H], h spec.Handler) (H, error) {
+	var none H
+	settings := s.Settings[h.Handler]
+	if _, exists := s.Catalog[h.Handler]; exists && !settings.Enabled {
+		return none, fmt.Errorf("handler %q is not enabled, set %s.handlers.%s.enabled", h.Handler, stage, h.Handler)
+	}
+	key := instance{stage, h.Handler, compact(settings.Config), compact(h.Config)}
+	for _, known := range []instances{b.set.shared, b.old} {
+		if built, ok := known[key].(H); ok {
+			b.set.shared[key] = built
+			return built, nil
+		}
+	}
+	built, err := s.Catalog.Build(h.Handler, settings.Config, h.Config)
+	if err != nil {
+		return none, err
+	}
+	if any(built) == nil {
+		return none, fmt.Errorf("handler %q was built without an error and yet is nil", h.Handler)
+	}
+	b.set.shared[key] = built
+	return built, nil
+}
+
+// compact returns raw without insignificant space.
+func compact(raw handler.Raw) string {
+	var b bytes.Buffer
+	if json.Compact(&b, raw) != nil {
+		return string(raw)
+	}
+	return b.String()
+}
+
+func newErrorHandler(name string, h errorhandlers.Handler) errorHandler {
+	selective, _ := h.(errorhandlers.Selective)
+	return errorHandler{named[errorhandlers.Handler]{name, h}, selective}
+}
+
+// ownedHeaders collects what the mutators of all rules write.
+func (b *build) ownedHeaders() []string {
+	var out []string
+	for _, name := range b.OwnedHeaders {
+		out = append(out, http.CanonicalHeaderKey(name))
+	}
+	for _, h := range b.set.shared {
+		if owner, ok := h.(mutators.HeaderOwner); ok {
+			for _, name := range owner.OwnedHeaders() {
+				out = append(out, http.CanonicalHeaderKey(name))
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

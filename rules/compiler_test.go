@@ -1,0 +1,220 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/rules/spec"
+)
+
+func TestFaultsNameFileLineRuleAndFieldAndRefuseOnlyTheirRule(t *testing.T) {
+	for _, c := range []struct {
+		edit func(*spec.Rule)
+		want string
+	}{
+		{func(d *spec.Rule) { d.ID = "" }, "bad.yaml:7: /id: must be set"},
+		{func(d *spec.Rule) { d.ID = "good" }, `bad.yaml:7: rule "good": /id: is taken by the rule at good.yaml:7`},
+		{func(d *spec.Rule) { d.ID = "a\nb" }, `bad.yaml:7: rule "a\nb": /id: has a control character`},
+		{func(d *spec.Rule) { d.Match.Methods = nil }, `bad.yaml:7: rule "bad": /match/methods: must name at least one method`},
+		{func(d *spec.Rule) { d.Match.URL = "http://b/<[>" }, "bad.yaml:7: rule \"bad\": /match/url: <[> is not a regular expression: error parsing regexp: missing closing ]: `[)`"},
+		{func(d *spec.Rule) { d.Authenticators = nil }, `bad.yaml:7: rule "bad": /authenticators: must name at least one handler`},
+		{func(d *spec.Rule) { d.Authorizer = nil }, `bad.yaml:7: rule "bad": /authorizer: must be set`},
+		{func(d *spec.Rule) { d.Authorizers = []spec.Handler{x("")} }, `bad.yaml:7: rule "bad": /authorizers: cannot be combined with authorizer`},
+		{func(d *spec.Rule) { d.Authenticators[0].Handler = "z" }, `bad.yaml:7: rule "bad": /authenticators/0: unknown handler "z", known are x, y`},
+		{func(d *spec.Rule) { d.Authenticators[0].Handler = "y" }, `bad.yaml:7: rule "bad": /authenticators/0: handler "y" is not enabled, set authenticators.handlers.y.enabled`},
+		{func(d *spec.Rule) { d.Authenticators[0] = x(`{"value":"bad"}`) }, `bad.yaml:7: rule "bad": /authenticators/0: handler x: value must not be bad`},
+		{func(d *spec.Rule) { d.Mutators = []spec.Handler{x(`{"vlaue":""}`)} }, `bad.yaml:7: rule "bad": /mutators/0: handler x: config: unknown field "vlaue"`},
+		{func(d *spec.Rule) { d.Errors = []spec.Handler{{Handler: "q"}} }, `bad.yaml:7: rule "bad": /errors/0: unknown handler "q", known are json, x`},
+		{func(d *spec.Rule) { d.Upstream.URL = "users:80" }, `bad.yaml:7: rule "bad": /upstream/url: "users:80" must begin with http://, https:// or h2c://`},
+		{func(d *spec.Rule) { d.Upstream.URL = "http://" }, `bad.yaml:7: rule "bad": /upstream/url: "http://" has no host`},
+		{func(d *spec.Rule) { d.Upstream.URL = "http://u:p@a" }, `bad.yaml:7: rule "bad": /upstream/url: must not have user information, a query or a fragment`},
+		{func(d *spec.Rule) { d.Upstream.Timeout = "3" }, `bad.yaml:7: rule "bad": /upstream/timeout: "3" is not a positive duration such as 5s`},
+		{func(d *spec.Rule) { d.Faults = []spec.Fault{{RuleID: "bad", Message: "as written"}} }, `rule "bad": as written`},
+	} {
+		good, bad := definition("good", "http://a/<.*>"), definition("bad", "http://a/b/<.*>")
+		c.edit(&bad)
+		compiler, _ := compiler()
+		set, err := compiler.Compile([]spec.Rule{good, bad}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := set.Faults(); len(got) != 1 || got[0].Error() != c.want || set.Len() != 2 || set.Refused() != 1 {
+			t.Errorf("got  %v\nwant %s", got, c.want)
+		}
+		if diff := cmp.Diff(set.Faults(), set.Rules()[1].Faults); diff != "" {
+			t.Error(diff)
+		}
+		e := &Engine{}
+		e.Swap(set)
+		if d := e.Decide(t.Context(), get(t, "http://a/c")); !d.Allow {
+			t.Errorf("%s: the good rule refuses: %v", c.want, d.Err)
+		}
+		d := e.Decide(t.Context(), get(t, "http://a/b/c"))
+		if known := !strings.Contains(c.want, "/match/url"); d.Allow == known || known && d.Reason != ReasonRuleBroken {
+			t.Errorf("%s: a request of the bad rule: %+v", c.want, d)
+		}
+	}
+}
+
+func TestABrokenRuleRefusesWhateverItMayHaveMeant(t *testing.T) {
+	for _, written := range []string{
+		`"match":{"url":"http://a/b","methods":"GET"}`,
+		`"match":{"url":"http://a/b","methods":["GET","*"]}`,
+		`"match":{"url":"http://a/b","methods":["GET"],"headers":{"X":1}}`,
+		`"match":{"url":"http://a/b","methods":["GET"],"headers":{"X Y":"1"}}`,
+		`"match":{"url":"http://a/b","methods":["GET"],"query":{"q":{}}}`,
+		`"match":{"url":"http://a/b","methods":["GET"]},"authorizers":[{"handler":"x"}],"unknown":1`,
+		`"matchesUrl":"http://a/b","matchesMethods":["GET"],"mode":"unknown"`,
+	} {
+		bad, err := spec.Decode("r.json", []byte(`{"id":"bad",`+written+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := engine(t, definition("broad", "http://a/<.*>"), bad[0])
+		if d := e.Decide(t.Context(), get(t, "http://a/b")); d.Allow || d.Reason != ReasonRuleBroken {
+			t.Errorf("%s: %+v", written, d)
+		}
+	}
+}
+
+func TestAWrongCompilerGivesNoSet(t *testing.T) {
+	for want, edit := range map[string]func(*Compiler){
+		`errors.fallback: unknown handler "z", known are json, x`:                          func(c *Compiler) { c.Fallback = []string{"z"} },
+		`errors.fallback: handler "x" is not enabled, set errors.handlers.x.enabled`:       func(c *Compiler) { c.Fallback, c.ErrorHandlers.Settings = []string{"x"}, nil },
+		`errors.fallback: handler "json" is not enabled, set errors.handlers.json.enabled`: func(c *Compiler) { c.ErrorHandlers.Settings = map[string]Settings{"json": {}} },
+		`default upstream "backend" must begin with http://, https:// or h2c://`:           func(c *Compiler) { c.Upstream = "backend" },
+		`errors.fallback: handler json: config: unknown field "x"`:                         func(c *Compiler) { c.ErrorHandlers.Settings["json"] = Settings{true, handler.Raw(`{"x":1}`)} },
+	} {
+		c, _ := compiler()
+		edit(c)
+		if set, err := c.Compile(nil, nil); set != nil || err == nil || err.Error() != want {
+			t.Errorf("got %v\nwant %s", err, want)
+		}
+	}
+}
+
+func TestTheFallbackJSONNeedsNoSettings(t *testing.T) {
+	c, _ := compiler()
+	c.ErrorHandlers.Settings = nil
+	if _, err := c.Compile(nil, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRulesWithoutAnUpstreamUseTheDefault(t *testing.T) {
+	c, _ := compiler()
+	c.Upstream = "http://backend:8080"
+	own := definition("own", "http://a/own")
+	own.Upstream.URL = "http://own"
+	set, err := c.Compile([]spec.Rule{definition("default", "http://a/"), own}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Engine{}
+	e.Swap(set)
+	for url, want := range map[string]string{"http://a/": "http://backend:8080", "http://a/own": "http://own"} {
+		if got := e.Decide(t.Context(), get(t, url)).Upstream; got == nil || got.URL.String() != want {
+			t.Errorf("%s: %v", url, got)
+		}
+	}
+	if got := engine(t, definition("a", "http://a/")).Decide(t.Context(), get(t, "http://a/")); !got.Allow || got.Upstream != nil {
+		t.Errorf("a rule without any upstream: %+v", got)
+	}
+}
+
+func TestEqualHandlersAreSharedAndSurviveAReload(t *testing.T) {
+	c, built := compiler()
+	defs := []spec.Rule{definition("a", "http://a/"), definition("b", "http://b/"), definition("c", "http://c/")}
+	defs[1].Authenticators = []spec.Handler{x(`{ "value" : "alice" }`)}
+	defs[2].Authenticators = []spec.Handler{x(`{"value":"carol"}`)}
+	first, err := c.Compile(defs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := built.Load(); n != 2 {
+		t.Errorf("%d authenticators were built for two configurations", n)
+	}
+	defs[2].Authenticators = []spec.Handler{x(`{"value":"dave"}`)}
+	second, err := c.Compile(defs, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := built.Load(); n != 3 {
+		t.Errorf("%d authenticators were built, want one more for the changed configuration", n)
+	}
+	c.Authenticators.Settings = map[string]Settings{"x": {Enabled: true, Config: handler.Raw(`{"value":"changed"}`)}}
+	third, err := c.Compile(defs[:1], second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := built.Load(); n != 4 {
+		t.Errorf("%d authenticators were built, want one more for the changed base", n)
+	}
+	if first.Version() != 1 || second.Version() != 2 || third.Version() != 3 {
+		t.Errorf("versions %d %d %d", first.Version(), second.Version(), third.Version())
+	}
+}
+
+func TestOwnedHeadersAreThoseOfAllMutators(t *testing.T) {
+	c, _ := compiler()
+	c.OwnedHeaders = []string{"x-always"}
+	a, b := definition("a", "http://a/"), definition("b", "http://b/")
+	a.Mutators = []spec.Handler{x(`{"value":"user"}`), x("")}
+	b.Mutators = []spec.Handler{x(`{"value":"user"}`), x(`{"value":"role"}`)}
+	set, err := c.Compile([]spec.Rule{a, b}, nil)
+	if diff := cmp.Diff([]string{"X-Always", "X-Base", "X-Role", "X-User"}, set.OwnedHeaders()); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+func TestTiesAreReportedAtLoadAsWarnings(t *testing.T) {
+	set := engine(t, definition("a", "http://a/<.*>"), definition("b", "http://a/<[a-z]+>")).Set()
+	want := []spec.Fault{{Source: "b.yaml", Line: 7, RuleID: "b", Pointer: "/match", Warning: true,
+		Message: `matches some of the requests of rule "a" (a.yaml:7) and neither comes first; these are refused, set a priority`}}
+	if diff := cmp.Diff(want, set.Faults()); diff != "" || set.Refused() != 0 {
+		t.Error(diff)
+	}
+}
+
+func TestRefuseOverlapMakesEverySecondMatchAmbiguous(t *testing.T) {
+	c, _ := compiler()
+	c.RefuseOverlap = true
+	set, err := c.Compile([]spec.Rule{definition("a", "http://a/<.*>"), definition("b", "http://a/b")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Engine{}
+	e.Swap(set)
+	for url, want := range map[string]string{"http://a/b": ReasonAmbiguousRules, "http://a/c": ReasonAllowed} {
+		if got := e.Decide(t.Context(), get(t, url)).Reason; got != want {
+			t.Errorf("%s: %s", url, got)
+		}
+	}
+}
+
+func TestARuleIsFoundByItsID(t *testing.T) {
+	set := engine(t, definition("a", "http://a/"), definition("b", "http://b/")).Set()
+	if r, ok := set.Rule("b"); !ok || r.Match.URL != "http://b/" {
+		t.Errorf("%+v", r)
+	}
+	if _, ok := set.Rule("c"); ok {
+		t.Error("an unknown rule was found")
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	c, _ := compiler()
+	defs := make([]spec.Rule, 10000)
+	for i := range defs {
+		defs[i] = definition(fmt.Sprint(i), fmt.Sprintf("http://a/svc%d/<[^/]+>/x", i))
+	}
+	for b.Loop() {
+		if set, err := c.Compile(defs, nil); err != nil || set.Faults() != nil {
+			b.Fatal(err, set.Faults())
+		}
+	}
+}

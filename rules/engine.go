@@ -1,0 +1,315 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/authn"
+	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/rules/match"
+)
+
+// Reason ids of decisions that no handler took.
+const (
+	ReasonAllowed            = "allowed"
+	ReasonNoRuleMatch        = "no_rule_match"
+	ReasonAmbiguousRules     = "ambiguous_rules"
+	ReasonRuleBroken         = "rule_broken"
+	ReasonMatchTimeout       = "match_timeout"
+	ReasonMissingCredentials = "missing_credentials"
+	ReasonDenied             = "access_denied" // an authorizer that gave no reason
+	ReasonNotReady           = "rules_not_loaded"
+	ReasonPanic              = "handler_panic"
+)
+
+// Engine decides requests with the Set in force. The zero Engine has none and
+// refuses every request as Unavailable.
+type Engine struct{ current atomic.Pointer[Set] }
+
+// Swap puts s in force and returns the Set that was. Requests that are being
+// decided finish with the Set they began with.
+func (e *Engine) Swap(s *Set) (old *Set) { return e.current.Swap(s) }
+
+// Set returns the Set in force, nil when none was loaded.
+func (e *Engine) Set() *Set { return e.current.Load() }
+
+// Decide decides r. It never panics; a handler that does refuses the request.
+func (e *Engine) Decide(ctx context.Context, r *access.Request) access.Decision {
+	return e.decide(ctx, r, nil)
+}
+
+// DecideTraced decides r like Decide and lists the steps in Decision.Trace.
+func (e *Engine) DecideTraced(ctx context.Context, r *access.Request) access.Decision {
+	t := &trace{}
+	d := e.decide(ctx, r, t)
+	d.Trace = t.steps
+	return d
+}
+
+// trace collects steps; a nil trace collects none.
+type trace struct{ steps []access.Step }
+
+func (t *trace) start() time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
+func (t *trace) step(start time.Time, stage, handler, outcome, detail string) {
+	if t != nil {
+		t.steps = append(t.steps, access.Step{Stage: stage, Handler: handler, Outcome: outcome, Detail: detail, Duration: time.Since(start)})
+	}
+}
+
+func (t *trace) failed(start time.Time, stage, handler string, err error) {
+	if t != nil {
+		t.step(start, stage, handler, "failed", err.Error())
+	}
+}
+
+// run is the state of one decision.
+type run struct {
+	set   *Set
+	rule  *rule // nil until one matched
+	trace *trace
+	// stage and handler say what is running, for the report of a panic.
+	stage, handler string
+	d              access.Decision
+}
+
+func (e *Engine) decide(ctx context.Context, r *access.Request, t *trace) access.Decision {
+	s := run{set: e.current.Load(), trace: t}
+	if err := s.pipeline(ctx, r); err != nil {
+		s.refuse(r, err)
+	}
+	return s.d
+}
+
+// pipeline runs the stages and sets d. An error refuses the request.
+func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
+	defer s.recover(&err)
+	if s.set == nil {
+		return fault.New(fault.Unavailable, ReasonNotReady, "the access rules are not loaded yet")
+	}
+	in := access.Input{Request: r}
+	if err := s.match(&in); err != nil {
+		return err
+	}
+	if err := s.authenticate(ctx, &in); err != nil {
+		return err
+	}
+	header, err := s.authorize(ctx, in)
+	if err != nil {
+		return err
+	}
+	if s.d.Pass, err = s.mutate(ctx, in, header); err != nil {
+		return err
+	}
+	s.d.Allow, s.d.Reason, s.d.Upstream = true, ReasonAllowed, s.rule.upstream
+	return nil
+}
+
+func (s *run) match(in *access.Input) error {
+	s.stage = "match"
+	start := s.trace.start()
+	found, err := s.set.index.Find(in.Request)
+	if err != nil {
+		err = s.mismatch(err)
+		s.trace.failed(start, "match", "", err)
+		return err
+	}
+	s.rule = &s.set.rules[found.Rule]
+	in.RuleID, in.Captures, s.d.RuleID = s.rule.id, found.Captures, s.rule.id
+	if s.rule.broken {
+		err := &fault.Error{Kind: fault.Internal, Reason: ReasonRuleBroken, Err: s.set.defs[found.Rule].Faults[0]}
+		s.trace.failed(start, "match", "", err)
+		return err
+	}
+	s.trace.step(start, "match", "", "ok", s.rule.id)
+	return nil
+}
+
+// mismatch classifies an error of the index.
+func (s *run) mismatch(err error) error {
+	var ambiguous *match.AmbiguousError
+	var timeout *match.TimeoutError
+	switch {
+	case errors.Is(err, match.ErrNone):
+		return noRuleMatch
+	case errors.As(err, &ambiguous):
+		a, b := &s.set.defs[ambiguous.Rules[0]], &s.set.defs[ambiguous.Rules[1]]
+		return &fault.Error{Kind: fault.Internal, Reason: ReasonAmbiguousRules,
+			Err: fmt.Errorf("rule %q (%s) and rule %q (%s) both match", a.ID, a.Origin, b.ID, b.Origin)}
+	case errors.As(err, &timeout):
+		d := &s.set.defs[timeout.Rule]
+		return &fault.Error{Kind: fault.Unavailable, Reason: ReasonMatchTimeout, Message: "the request could not be matched in time",
+			Err: fmt.Errorf("rule %q (%s): %w", d.ID, d.Origin, err)}
+	}
+	return err
+}
+
+// Errors without a cause of their own, made once. They are never changed.
+var (
+	noRuleMatch        = fault.New(fault.NotFound, ReasonNoRuleMatch, "no access rule matches the request")
+	missingCredentials = error(&fault.Error{Kind: fault.Unauthenticated, Reason: ReasonMissingCredentials,
+		Message: "the request carries no credentials that this rule accepts", Challenge: "Bearer"})
+)
+
+// authenticate asks the authenticators in order. The first that is responsible
+// decides.
+func (s *run) authenticate(ctx context.Context, in *access.Input) error {
+	s.stage = "authn"
+	for i := range s.rule.authenticators {
+		h := &s.rule.authenticators[i]
+		s.handler = h.name
+		start := s.trace.start()
+		subject, err := h.handler.Authenticate(ctx, in.Request)
+		switch {
+		case err == nil:
+			if subject.Via == "" {
+				subject.Via = h.name
+			}
+			in.Subject, s.d.Subject = subject, subject
+			s.trace.step(start, "authn", h.name, "ok", subject.ID)
+			return nil
+		case errors.Is(err, authn.ErrNoCredentials):
+			s.trace.step(start, "authn", h.name, "skipped", err.Error())
+		default:
+			s.trace.failed(start, "authn", h.name, err)
+			return err
+		}
+	}
+	return missingCredentials
+}
+
+// authorize asks the authorizers in order; all must allow. It returns the header
+// fields that they want to send upstream.
+func (s *run) authorize(ctx context.Context, in access.Input) (header http.Header, err error) {
+	s.stage = "authz"
+	for i := range s.rule.authorizers {
+		h := &s.rule.authorizers[i]
+		s.handler = h.name
+		start := s.trace.start()
+		verdict, err := h.handler.Authorize(ctx, in)
+		if err != nil {
+			s.trace.failed(start, "authz", h.name, err)
+			return nil, err
+		}
+		if !verdict.Allow {
+			reason := verdict.Reason
+			if reason == "" {
+				reason = ReasonDenied
+			}
+			s.trace.step(start, "authz", h.name, "denied", reason)
+			return nil, fault.New(fault.Forbidden, reason, "the request is not allowed")
+		}
+		for name, values := range verdict.Header {
+			if header == nil {
+				header = http.Header{}
+			}
+			header[http.CanonicalHeaderKey(name)] = values
+		}
+		s.trace.step(start, "authz", h.name, "ok", verdict.Reason)
+	}
+	return header, nil
+}
+
+// mutate runs the mutators in order and returns what goes upstream.
+func (s *run) mutate(ctx context.Context, in access.Input, header http.Header) (access.Pass, error) {
+	s.stage = "mutate"
+	if len(s.rule.mutators) == 0 {
+		return access.Pass{Subject: in.Subject, Set: header}, nil
+	}
+	if header == nil {
+		header = http.Header{} // mutators need not ask
+	}
+	pass := &access.Pass{Subject: in.Subject, Set: header}
+	for i := range s.rule.mutators {
+		h := &s.rule.mutators[i]
+		s.handler = h.name
+		start := s.trace.start()
+		if err := h.handler.Mutate(ctx, in, pass); err != nil {
+			s.trace.failed(start, "mutate", h.name, err)
+			return access.Pass{}, err
+		}
+		in.Subject = pass.Subject // a later mutator sees what an earlier one found out
+		s.trace.step(start, "mutate", h.name, "ok", "")
+	}
+	return *pass, nil
+}
+
+// recover turns a panic of the running handler into an error.
+func (s *run) recover(err *error) {
+	if p := recover(); p != nil {
+		*err = &fault.Error{Kind: fault.Internal, Reason: ReasonPanic,
+			Err: fmt.Errorf("panic in %s %s: %v\n%s", s.stage, s.handler, p, debug.Stack())}
+		s.trace.step(time.Now(), s.stage, s.handler, "failed", "panic")
+	}
+}
+
+// refuse sets d to a refusal for err, answered by the rule's first error handler
+// that is for it, or else by the first such fallback.
+func (s *run) refuse(r *access.Request, err error) {
+	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err}
+	if s.rule != nil && !s.rule.broken {
+		for i := range s.rule.errors {
+			if s.answer(&s.rule.errors[i], r, err) {
+				return
+			}
+		}
+	}
+	if s.set != nil {
+		for i := range s.set.fallback {
+			if s.answer(&s.set.fallback[i], r, err) {
+				return
+			}
+		}
+	}
+	s.d.Refusal = lastResort(err)
+}
+
+// answer reports whether h answered the refusal.
+func (s *run) answer(h *errorHandler, r *access.Request, err error) (done bool) {
+	s.stage, s.handler = "error", h.name
+	var panicked error
+	defer func() {
+		if panicked != nil {
+			s.d.Err = errors.Join(err, panicked)
+			done = false
+		}
+	}()
+	defer s.recover(&panicked)
+	start := s.trace.start()
+	if h.selective != nil && !h.selective.Answers(r, err) {
+		s.trace.step(start, "error", h.name, "skipped", "")
+		return false
+	}
+	s.d.Refusal = h.handler.Refuse(r, err)
+	s.trace.step(start, "error", h.name, "ok", "")
+	return s.d.Refusal.Status != 0
+}
+
+// lastResort answers when no error handler did.
+func lastResort(err error) access.Response {
+	status := http.StatusInternalServerError
+	switch fault.KindOf(err) {
+	case fault.Unauthenticated:
+		status = http.StatusUnauthorized
+	case fault.Forbidden:
+		status = http.StatusForbidden
+	case fault.NotFound:
+		status = http.StatusNotFound
+	case fault.Unavailable:
+		status = http.StatusServiceUnavailable
+	}
+	text := http.StatusText(status)
+	return access.Response{Status: status, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: fmt.Appendf(nil, `{"error":{"code":%d,"status":%q,"message":%q}}`+"\n", status, text, text)}
+}

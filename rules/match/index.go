@@ -1,0 +1,191 @@
+package match
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Entry is one rule to index.
+type Entry struct {
+	Pattern  *Pattern
+	Priority int
+}
+
+// Index finds rules. It is immutable and safe for concurrent use.
+type Index struct {
+	strict    bool
+	hosts     table // keyed by the host as in the URL, port included
+	portless  table // keyed by the host without port
+	any       *node
+	conflicts []Conflict
+}
+
+// table holds the path trees of hosts and of the domains that hosts are below.
+type table struct{ exact, below map[string]*node }
+
+// entry is one target of one rule. What most searches need is copied into it, so
+// that they touch no other memory.
+type entry struct {
+	target  *target
+	pattern *Pattern
+	rule    int
+	rank    int // dense; the higher wins, equal ranks tie
+	length  int // of target.prefix
+	methods uint16
+	schemes uint8
+	// exact: a path of this length matches, and the host is known to.
+	exact, conditions bool
+}
+
+func newEntry(t *target, p *Pattern, rule int) entry {
+	return entry{target: t, pattern: p, rule: rule, length: len(t.prefix), methods: p.methods.mask(), schemes: t.schemes.mask(),
+		exact: t.exact && t.host.re == nil, conditions: len(p.headers)+len(p.query) > 0}
+}
+
+// New returns an index over entries, whose nil patterns are left out. Strict makes
+// every second match an *AmbiguousError, whatever comes first.
+func New(entries []Entry, strict bool) *Index {
+	x := &Index{strict: strict, any: &node{},
+		hosts:    table{map[string]*node{}, map[string]*node{}},
+		portless: table{map[string]*node{}, map[string]*node{}}}
+	ranked := rank(entries)
+	for _, e := range ranked {
+		x.tree(e.target.host).insert(e.target.prefix, e)
+	}
+	for _, t := range []table{x.hosts, x.portless} {
+		for _, trees := range []map[string]*node{t.exact, t.below} {
+			for _, n := range trees {
+				n.finish(nil)
+			}
+		}
+	}
+	x.any.finish(nil)
+	x.conflicts = conflicts(ranked, entries, strict)
+	return x
+}
+
+// rank returns the entries of all targets, the highest rank first.
+func rank(entries []Entry) []entry {
+	type key struct{ priority, prefix, literals int }
+	keyOf := func(e entry) key {
+		return key{entries[e.rule].Priority, e.target.literalPrefix(), e.target.literals}
+	}
+	compare := func(a, b key) int {
+		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(b.prefix, a.prefix), cmp.Compare(b.literals, a.literals))
+	}
+	var out []entry
+	for i, e := range entries {
+		if e.Pattern == nil {
+			continue
+		}
+		for _, t := range e.Pattern.targets {
+			out = append(out, newEntry(t, e.Pattern, i))
+		}
+	}
+	slices.SortStableFunc(out, func(a, b entry) int { return compare(keyOf(a), keyOf(b)) })
+	next := len(out)
+	for i := range out {
+		if i > 0 && compare(keyOf(out[i-1]), keyOf(out[i])) != 0 {
+			next--
+		}
+		out[i].rank = next
+	}
+	return out
+}
+
+// tree returns the path tree that a host's targets belong to.
+func (x *Index) tree(h host) *node {
+	t := &x.hosts
+	if h.portless {
+		t = &x.portless
+	}
+	switch {
+	case h.exact != "":
+		return grow(t.exact, h.exact)
+	case h.below != "":
+		return grow(t.below, h.below)
+	}
+	return x.any
+}
+
+func grow(trees map[string]*node, key string) *node {
+	n := trees[key]
+	if n == nil {
+		n = &node{}
+		trees[key] = n
+	}
+	return n
+}
+
+// node is a node of a radix tree over literal path prefixes.
+type node struct {
+	label    string // text of the edge that leads here
+	firsts   string // first bytes of the children's labels, in their order
+	children []node
+	entries  []entry // for the prefix that ends here, the highest rank first
+	up       *node   // nearest node above that has entries
+	best     int     // highest rank here and above
+}
+
+func (n *node) insert(prefix string, e entry) {
+	if prefix == "" {
+		n.entries = append(n.entries, e)
+		return
+	}
+	i := strings.IndexByte(n.firsts, prefix[0])
+	if i < 0 {
+		n.firsts += prefix[:1]
+		n.children = append(n.children, node{label: prefix, entries: []entry{e}})
+		return
+	}
+	child := &n.children[i]
+	same := 0
+	for same < len(prefix) && same < len(child.label) && prefix[same] == child.label[same] {
+		same++
+	}
+	if same < len(child.label) {
+		lower := *child
+		lower.label = child.label[same:]
+		*child = node{label: child.label[:same], firsts: lower.label[:1], children: []node{lower}}
+	}
+	child.insert(prefix[same:], e)
+}
+
+// finish links each node to the nearest one above that has entries. Entries came
+// in order of rank and stay so.
+func (n *node) finish(up *node) {
+	n.up, n.best = up, -1
+	if up != nil {
+		n.best = up.best
+	}
+	if len(n.entries) > 0 {
+		n.best = max(n.best, n.entries[0].rank)
+		up = n
+	}
+	for i := range n.children {
+		n.children[i].finish(up)
+	}
+}
+
+// deepest returns the node with entries that has the longest prefix of path.
+func (n *node) deepest(path string) *node {
+	var last *node
+	for {
+		if len(n.entries) > 0 {
+			last = n
+		}
+		if path == "" {
+			return last
+		}
+		i := strings.IndexByte(n.firsts, path[0])
+		if i < 0 {
+			return last
+		}
+		n = &n.children[i]
+		if !strings.HasPrefix(path, n.label) {
+			return last
+		}
+		path = path[len(n.label):]
+	}
+}

@@ -1,0 +1,381 @@
+// Package match finds the rule that a request is for.
+//
+// Compile turns a rule's match into a Pattern, New turns the patterns of a rule
+// set into an immutable Index. The index looks a request up by host, then by the
+// literal text that the path begins with, and runs only what is left of the
+// patterns found there, so that the cost does not grow with the number of rules.
+// Patterns run on RE2 in linear time; those that RE2 cannot express (look-around)
+// run on a backtracking engine under a time limit that refuses the request.
+//
+// What is matched is the canonical URL of access.Request without its query:
+// scheme://host/path, the path decoded. A pattern matches the whole of it.
+//
+// Of several matching rules the one with the higher priority wins, then the one
+// with the longer literal prefix (the scheme apart; a pattern that ends there is
+// longer than one that goes on), then the one with more literal characters, those
+// of header and query conditions included. A remaining tie is an *AmbiguousError.
+package match
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gatewarden/gatewarden/access"
+)
+
+// ErrNone means that no rule matches.
+var ErrNone = errors.New("no rule matches")
+
+// AmbiguousError means that two rules match and neither comes first.
+type AmbiguousError struct{ Rules [2]int }
+
+// Error names the rules by their indices.
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("rules %d and %d match and neither comes first", e.Rules[0], e.Rules[1])
+}
+
+// TimeoutError means that it could not be found out in time whether a rule
+// matches. The request must be refused: another rule is not the answer.
+type TimeoutError struct {
+	Rule int
+	Err  error
+}
+
+// Error names the rule by its index.
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("the pattern of rule %d exceeded its time: %v", e.Rule, e.Err)
+}
+
+// Unwrap returns the engine's error.
+func (e *TimeoutError) Unwrap() error { return e.Err }
+
+// Result is the rule that a request is for.
+type Result struct {
+	// Rule is the index of the Entry given to New.
+	Rule int
+	// Captures are the groups of the pattern in order, without the whole match.
+	Captures []string
+}
+
+// Find returns the rule for r. Errors: ErrNone, *AmbiguousError, *TimeoutError.
+func (x *Index) Find(r *access.Request) (Result, error) {
+	s := search{r: r, method: methodBit(r.Method), scheme: schemeBit(r.URL.Scheme), strict: x.strict, best: -1, late: -1}
+	host := r.URL.Host
+	s.chain(x.hosts.exact[host])
+	if len(x.hosts.below) > 0 {
+		s.below(x.hosts.below, host)
+	}
+	if len(x.portless.exact)+len(x.portless.below) > 0 {
+		name, _, _ := cutPort(host)
+		s.chain(x.portless.exact[name])
+		s.below(x.portless.below, name)
+	}
+	s.chain(x.any)
+	switch {
+	case s.late >= 0 && (s.late >= s.best || x.strict):
+		return Result{}, &TimeoutError{Rule: s.lateRule, Err: s.lateErr}
+	case s.found == nil:
+		return Result{}, ErrNone
+	case s.tie != nil:
+		return Result{}, &AmbiguousError{[2]int{s.found.rule, s.tie.rule}}
+	case s.found.target.groups == 0:
+		return Result{Rule: s.found.rule}, nil
+	}
+	captures, err := s.captures(s.found.target)
+	if err != nil {
+		return Result{}, &TimeoutError{Rule: s.found.rule, Err: err}
+	}
+	return Result{Rule: s.found.rule, Captures: captures}, nil
+}
+
+// search is the state of one Find.
+type search struct {
+	r      *access.Request
+	method uint16 // 0: an uncommon one
+	scheme uint8  // likewise
+	strict bool
+
+	found, tie *entry
+	best       int // rank of found
+
+	late     int // highest rank of a pattern that ran out of time
+	lateRule int
+	lateErr  error
+
+	url   string     // the text of whole patterns, made when first needed
+	query url.Values // likewise
+}
+
+// below searches the trees of all domains that host is below.
+func (s *search) below(trees map[string]*node, host string) {
+	for i := range len(host) {
+		if host[i] == '.' && i > 0 {
+			s.chain(trees[host[i+1:]])
+		}
+	}
+}
+
+// chain tries the entries on the way from the root of tree to where the path
+// leads, the longest prefix first.
+func (s *search) chain(tree *node) {
+	if tree == nil {
+		return
+	}
+	for n := tree.deepest(s.r.URL.Path); n != nil; n = n.up {
+		if n.best < s.best && !s.strict {
+			return
+		}
+		for i := range n.entries {
+			e := &n.entries[i]
+			if e.rank < s.best && !s.strict {
+				break
+			}
+			s.try(e)
+		}
+	}
+}
+
+func (s *search) try(e *entry) {
+	same := s.found != nil && s.found.rule == e.rule
+	if same && e.rank <= s.best {
+		return
+	}
+	if s.method != 0 && e.methods&s.method == 0 || s.method == 0 && !e.pattern.methods.has(s.r.Method) ||
+		s.scheme != 0 && e.schemes&s.scheme == 0 || s.scheme == 0 && !e.target.schemes.has(s.r.URL.Scheme) {
+		return
+	}
+	var err error
+	ok := e.exact && len(s.r.URL.Path) == e.length
+	if !e.exact {
+		ok, err = s.matches(e.target)
+	}
+	if !ok && err == nil || e.conditions && !s.fields(e.pattern) {
+		return
+	}
+	switch {
+	case err != nil:
+		if e.rank > s.late {
+			s.late, s.lateRule, s.lateErr = e.rank, e.rule, err
+		}
+	case s.found == nil, same && s.strict:
+		s.found, s.best = e, e.rank
+	case s.strict, e.rank == s.best:
+		s.tie = e
+	case e.rank > s.best:
+		s.found, s.tie, s.best = e, nil, e.rank
+	}
+}
+
+// matches runs the target, whose prefix the path is known to begin with.
+func (s *search) matches(t *target) (bool, error) {
+	u := s.r.URL
+	if t.host.re != nil {
+		if ok, err := t.host.re.match(u.Host); !ok || err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case t.exact:
+		return len(u.Path) == len(t.prefix), nil
+	case t.anyPath:
+		return true, nil
+	case t.rest != nil:
+		var at [maxPieces + 1]int
+		return t.rest.match(u.Path[len(t.prefix):], &at), nil
+	case t.tail != nil:
+		return t.tail.match(u.Path[len(t.prefix):])
+	}
+	return t.whole.match(s.subject(t))
+}
+
+// subject returns the text that t.whole runs over.
+func (s *search) subject(t *target) string {
+	if t.onPath {
+		return s.r.URL.Path
+	}
+	return s.text()
+}
+
+func (s *search) text() string {
+	if s.url == "" {
+		s.url = s.r.URL.Scheme + "://" + s.r.URL.Host + s.r.URL.Path
+	}
+	return s.url
+}
+
+func (s *search) captures(t *target) ([]string, error) {
+	switch {
+	case t.full != nil:
+		return t.full.captures(s.text())
+	case t.whole != nil:
+		return t.whole.captures(s.subject(t))
+	}
+	out := make([]string, 0, t.groups)
+	if t.schemeGroup {
+		out = append(out, s.r.URL.Scheme)
+	}
+	text := s.r.URL.Path[len(t.prefix):]
+	switch {
+	case t.rest != nil:
+		var at [maxPieces + 1]int
+		t.rest.match(text, &at)
+		for _, c := range t.rest.captures {
+			out = append(out, text[at[c[0]]:at[c[1]]])
+		}
+	case t.tail != nil:
+		groups, err := t.tail.captures(text)
+		return append(out, groups...), err
+	}
+	return out, nil
+}
+
+// fields reports whether the header and query conditions of p hold.
+func (s *search) fields(p *Pattern) bool {
+	for _, c := range p.headers {
+		if !oneOf(s.r.Header[c.name], c.value) {
+			return false
+		}
+	}
+	if len(p.query) > 0 && s.query == nil {
+		s.query, _ = url.ParseQuery(s.r.URL.RawQuery) // what is malformed is left out
+	}
+	for _, c := range p.query {
+		if !oneOf(s.query[c.name], c.value) {
+			return false
+		}
+	}
+	return true
+}
+
+func oneOf(values []string, want string) bool {
+	for _, v := range values {
+		if want == "*" || v == want {
+			return true
+		}
+	}
+	return false
+}
+
+// methodSet is a set of request methods.
+type methodSet struct {
+	bits   uint16
+	others []string // methods without a bit, upper case
+	any    bool
+}
+
+func (m *methodSet) add(name string) {
+	if bit := methodBit(name); bit != 0 {
+		m.bits |= bit
+		return
+	}
+	m.others = append(m.others, name)
+}
+
+// mask returns the bits of the common methods in the set.
+func (m *methodSet) mask() uint16 {
+	if m.any {
+		return ^uint16(0)
+	}
+	return m.bits
+}
+
+// has reports whether a method is in the set that has no bit as it is spelled.
+func (m *methodSet) has(name string) bool {
+	if m.any || m.bits&methodBit(strings.ToUpper(name)) != 0 {
+		return true
+	}
+	for _, o := range m.others {
+		if strings.EqualFold(o, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *methodSet) overlaps(o *methodSet) bool {
+	if m.any || o.any || m.bits&o.bits != 0 {
+		return true
+	}
+	for _, name := range m.others {
+		if o.has(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// methodBit returns the bit of a method in upper case, 0 for uncommon ones.
+func methodBit(name string) uint16 {
+	switch name {
+	case http.MethodGet:
+		return 1
+	case http.MethodHead:
+		return 1 << 1
+	case http.MethodPost:
+		return 1 << 2
+	case http.MethodPut:
+		return 1 << 3
+	case http.MethodPatch:
+		return 1 << 4
+	case http.MethodDelete:
+		return 1 << 5
+	case http.MethodOptions:
+		return 1 << 6
+	case http.MethodConnect:
+		return 1 << 7
+	case http.MethodTrace:
+		return 1 << 8
+	}
+	return 0
+}
+
+// schemeSet is a set of URL schemes; http and https are decided beforehand.
+type schemeSet struct {
+	http, https bool
+	others      *engine // nil: any
+}
+
+var anyScheme = schemeSet{http: true, https: true}
+
+func (s *schemeSet) set(tokens []token) (err error) {
+	if s.others, _, err = newEngine(tokens); err != nil {
+		return err
+	}
+	if s.http, err = s.others.match("http"); err == nil {
+		s.https, err = s.others.match("https")
+	}
+	return err
+}
+
+// mask returns the bits of http and https.
+func (s *schemeSet) mask() (bits uint8) {
+	if s.http {
+		bits |= schemeBit("http")
+	}
+	if s.https {
+		bits |= schemeBit("https")
+	}
+	return bits
+}
+
+func schemeBit(scheme string) uint8 {
+	switch scheme {
+	case "http":
+		return 1
+	case "https":
+		return 2
+	}
+	return 0
+}
+
+// has reports whether a scheme without a bit is in the set.
+func (s *schemeSet) has(scheme string) bool {
+	if s.others == nil {
+		return true
+	}
+	ok, err := s.others.match(scheme)
+	return ok && err == nil
+}

@@ -1,0 +1,318 @@
+package match
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// target is one URL pattern, taken apart so that the index can find it: the host
+// and the literal start of the path are looked up, and only the rest is run.
+type target struct {
+	schemes schemeSet
+	host    host
+	// prefix is the literal text that the path begins with.
+	prefix string
+
+	// How the rest is matched, in this order: exact means that nothing follows the
+	// prefix, anyPath that anything may; rest is a sequence after the prefix, tail a
+	// regular expression after the prefix, whole one over subject.
+	exact, anyPath bool
+	rest           *sequence
+	tail, whole    *engine
+	// onPath: whole runs over the path and not over the URL.
+	onPath bool
+
+	// groups is the number of captures; schemeGroup says that the first is the scheme.
+	groups      int
+	schemeGroup bool
+	// full yields the captures when neither rest nor tail can.
+	full *engine
+
+	// literal is the literal text that the pattern begins with, the scheme apart. It
+	// and literals, the number of all literal characters, decide between overlapping
+	// rules.
+	literal  string
+	literals int
+	// tokens are the whole pattern (the path's when onPath), for overlap.
+	tokens []token
+}
+
+// literalPrefix is the length of the literal text; a pattern that ends with it is
+// longer by one than a pattern that goes on.
+func (t *target) literalPrefix() int {
+	if t.exact {
+		return len(t.literal) + 1
+	}
+	return len(t.literal)
+}
+
+// host says which hosts a target is for. The zero host is any.
+type host struct {
+	// exact is a host as in the canonical URL; below is a suffix that a dot and
+	// something must precede.
+	exact, below string
+	// portless hosts are compared without the port of the request.
+	portless bool
+	// re decides where the index cannot.
+	re *engine
+}
+
+// parseHost reads a member of match.hosts.
+func parseHost(name string) (host, error) {
+	h := strings.TrimSuffix(strings.ToLower(name), ".")
+	if h == "*" {
+		return host{}, nil
+	}
+	text, wildcard := strings.CutPrefix(h, "*.")
+	name, port, _ := cutPort(text)
+	if name == "" || strings.ContainsAny(name, "*<>/?#@ \t\\") || strings.Contains(name, "..") || strings.HasPrefix(name, ".") {
+		return host{}, fmt.Errorf("%q is not a host name, *.name or *", h)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
+		return host{}, fmt.Errorf("%q has no valid port", h)
+	}
+	if wildcard {
+		return host{below: text, portless: port == ""}, nil
+	}
+	return host{exact: text, portless: port == ""}, nil
+}
+
+// cutPort splits host:port; an IPv6 address keeps its brackets.
+func cutPort(text string) (name, port string, found bool) {
+	i := strings.LastIndexByte(text, ':')
+	if i < 0 || strings.IndexByte(text[i:], ']') >= 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+1:], true
+}
+
+// newPathTarget returns a target for match.hosts and match.paths. Without tokens
+// it stands for every path.
+func newPathTarget(h host, tokens []token) (*target, error) {
+	t := &target{schemes: anyScheme, host: h, onPath: true, tokens: tokens, literal: h.exact}
+	t.literals = len(h.exact) + len(h.below)
+	if tokens == nil {
+		t.anyPath = true
+		return t, nil
+	}
+	if h.exact != "" {
+		t.literal += leading(tokens)
+	}
+	t.literals += literals(tokens)
+	return t, t.path(tokens)
+}
+
+// newURLTarget returns a target for match.url.
+func newURLTarget(pattern string, strategy Strategy) (*target, error) {
+	tokens, err := split(pattern, strategy)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{schemes: anyScheme, tokens: tokens, literal: leading(tokens), literals: literals(tokens)}
+	scheme, rest, ok := cut(tokens, "://", ":/")
+	if !ok {
+		return t, t.runWhole(tokens)
+	}
+	if err := t.schemes.set(scheme); err != nil {
+		return nil, err
+	}
+	if len(rest) == 0 {
+		return nil, errors.New("has no host")
+	}
+	name, path, ok := cut(rest, "/", "/")
+	if !ok && hostOnly(rest) {
+		name, path, ok = rest, nil, true // an empty path is / (RFC 3986 section 6.2.3)
+	}
+	if !ok {
+		t.literal = leading(rest)
+		return t, t.runWhole(tokens)
+	}
+	path = prepend("/", path)
+	name = canonicalHost(scheme, name)
+	tokens = slices.Concat(scheme, []token{{text: "://"}}, name, path)
+	t.tokens, t.literals = tokens, literals(tokens)
+	t.literal = leading(slices.Concat(name, path))
+	if err := t.indexHost(name); err != nil {
+		return nil, err
+	}
+	if err := t.path(path); err != nil {
+		return nil, err
+	}
+	if t.whole != nil {
+		return t, t.runWhole(tokens) // assertions in the path may look at what precedes it
+	}
+	return t, t.captureURL(scheme, name, tokens)
+}
+
+// hostOnly reports whether tokens cannot match a slash.
+func hostOnly(tokens []token) bool {
+	for _, t := range tokens {
+		if !t.plain() || t.reaches('/') {
+			return false
+		}
+	}
+	return len(tokens) > 0
+}
+
+// cut splits tokens at the first sep that stands in literal text. It reports false
+// when an expression before sep could match one of the characters of stop, since
+// then the place of sep in the URL is not known.
+func cut(tokens []token, sep, stop string) (before, after []token, ok bool) {
+	for i, t := range tokens {
+		if t.expr {
+			if !t.plain() || strings.ContainsFunc(stop, t.reaches) {
+				return nil, nil, false
+			}
+			continue
+		}
+		left, right, found := strings.Cut(t.text, sep)
+		if !found {
+			if strings.ContainsAny(t.text, stop) {
+				return nil, nil, false
+			}
+			continue
+		}
+		before = slices.Clone(tokens[:i])
+		if left != "" {
+			before = append(before, token{text: left})
+		}
+		after = tokens[i+1:]
+		if right != "" {
+			after = prepend(right, after)
+		}
+		return before, after, true
+	}
+	return nil, nil, false
+}
+
+// prepend puts literal text in front of tokens.
+func prepend(text string, tokens []token) []token {
+	if len(tokens) > 0 && !tokens[0].expr {
+		return slices.Concat([]token{{text: text + tokens[0].text}}, tokens[1:])
+	}
+	return slices.Concat([]token{{text: text}}, tokens)
+}
+
+// canonicalHost writes a host pattern as hosts are written in canonical URLs: in
+// lower case, without the default port and trailing dot. Expressions in it are
+// made to ignore case.
+func canonicalHost(scheme, name []token) []token {
+	out := make([]token, len(name))
+	for i, n := range name {
+		if n.expr {
+			if folded, err := newExpr("(?i:"+n.text+")", Regexp); err == nil {
+				n = folded
+			}
+		} else {
+			n.text = strings.ToLower(n.text)
+		}
+		out[i] = n
+	}
+	if len(out) == 0 || out[len(out)-1].expr {
+		return out
+	}
+	last := &out[len(out)-1]
+	text, port, _ := cutPort(last.text)
+	text = strings.TrimSuffix(text, ".")
+	if port != "" && !isDefault(scheme, port) {
+		text += ":" + port
+	}
+	last.text = text
+	return out
+}
+
+// isDefault reports whether port is the default port of the literal scheme.
+func isDefault(scheme []token, port string) bool {
+	if len(scheme) != 1 || scheme[0].expr {
+		return false
+	}
+	return scheme[0].text == "http" && port == "80" || scheme[0].text == "https" && port == "443"
+}
+
+// indexHost finds what the index can know of the host.
+func (t *target) indexHost(name []token) error {
+	if len(name) == 1 && !name[0].expr {
+		t.host.exact = name[0].text
+		return nil
+	}
+	if len(name) == 0 {
+		return errors.New("has no host")
+	}
+	if last := name[len(name)-1]; !last.expr {
+		_, t.host.below, _ = strings.Cut(last.text, ".")
+	}
+	var err error
+	t.host.re, _, err = newEngine(name)
+	return err
+}
+
+// path compiles the path's tokens. It sets whole when the path cannot be matched
+// apart from its prefix.
+func (t *target) path(tokens []token) (err error) {
+	t.prefix = leading(tokens)
+	rest := tokens
+	if t.prefix != "" {
+		rest = tokens[1:]
+	}
+	if len(rest) == 0 {
+		t.exact = true
+		return nil
+	}
+	if slices.ContainsFunc(rest, func(r token) bool { return !r.plain() }) {
+		t.whole, t.groups, err = newEngine(tokens)
+		return err
+	}
+	if t.rest = newSequence(rest); t.rest != nil {
+		t.groups = len(t.rest.captures)
+		return nil
+	}
+	t.tail, t.groups, err = newEngine(rest)
+	return err
+}
+
+// runWhole makes the target run tokens over the whole URL.
+func (t *target) runWhole(tokens []token) (err error) {
+	t.rest, t.tail, t.exact, t.onPath = nil, nil, false, false
+	t.whole, t.groups, err = newEngine(tokens)
+	return err
+}
+
+// captureURL sees to captures in scheme and host.
+func (t *target) captureURL(scheme, name, tokens []token) (err error) {
+	inHost := false
+	for _, n := range name {
+		inHost = inHost || n.expr
+	}
+	switch {
+	case !inHost && (len(scheme) == 1 && !scheme[0].expr):
+		return nil
+	case !inHost && len(scheme) == 1 && scheme[0].parsed.MaxCap() == 0:
+		t.schemeGroup = true
+		t.groups++
+		return nil
+	}
+	t.full, t.groups, err = newEngine(tokens)
+	return err
+}
+
+// leading returns the literal text that tokens begin with.
+func leading(tokens []token) string {
+	if len(tokens) == 0 || tokens[0].expr {
+		return ""
+	}
+	return tokens[0].text + leading(tokens[1:])
+}
+
+// literals returns the number of literal characters.
+func literals(tokens []token) int {
+	n := 0
+	for _, t := range tokens {
+		if !t.expr {
+			n += len(t.text)
+		}
+	}
+	return n
+}

@@ -1,0 +1,381 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gatewarden/gatewarden/rules"
+	"github.com/gatewarden/gatewarden/rules/spec"
+)
+
+// Changes tells whether stored rules changed.
+type Changes interface {
+	// RulesChanged reports whether a rule was written after revision since, and the
+	// newest revision.
+	RulesChanged(ctx context.Context, since int64) (newest int64, changed bool, err error)
+}
+
+// Options configure a Loader.
+type Options struct {
+	// Repositories are the members of access_rules.repositories.
+	Repositories []string
+	// Store holds the rules of the management API; nil: none.
+	Store spec.Store
+	// Changes tells of writes by other nodes; nil: Store is read by Reload alone.
+	Changes  Changes
+	Compiler *rules.Compiler
+	Engine   *rules.Engine
+	// Poll is the time between questions to Changes, and between attempts to read a
+	// source that failed; default 500 ms.
+	Poll time.Duration
+	// Reread is the time after which files are read again though no event came, as
+	// on network file systems; default 30 s.
+	Reread time.Duration
+	// Log may be nil.
+	Log *slog.Logger
+	// Reloaded is called after every load that put a Set in force or found other
+	// faults than the one before; it may be nil.
+	Reloaded func(ok bool, version uint64, active, refused int)
+}
+
+// Status is the outcome of the last load.
+type Status struct {
+	// OK means that every source was read and no rule is refused.
+	OK bool `json:"ok"`
+	// Version is that of the Set in force; 0 before the first load.
+	Version uint64 `json:"version"`
+	// Active and Refused are numbers of rules.
+	Active  int `json:"active"`
+	Refused int `json:"refused"`
+	// Errors are faults of sources and rules, and warnings, which leave OK true.
+	Errors []spec.Fault `json:"errors,omitempty"`
+	// LoadedAt is when the Set in force was put there.
+	LoadedAt time.Time `json:"loaded_at"`
+}
+
+// Loader keeps the rules of an Engine as its sources have them. Make one with New;
+// its methods may be called from several goroutines.
+type Loader struct {
+	Options
+
+	mu       sync.Mutex // one load at a time
+	sources  []*source
+	stored   *source // nil without Store
+	revision int64   // up to which stored rules are known
+	applied  [sha256.Size]byte
+
+	statusMu sync.Mutex
+	status   Status
+}
+
+// source is a repository, or the database, with what was last read from it.
+type source struct {
+	name   string
+	repo   repository // nil for the database
+	units  []good
+	faults []spec.Fault
+}
+
+// good holds the definitions of a unit as they were last readable.
+type good struct {
+	name  string
+	sum   [sha256.Size]byte
+	rules []spec.Rule
+}
+
+// New returns a Loader that has read nothing yet. The error names the members of
+// access_rules.repositories that cannot be a source.
+func New(o Options) (*Loader, error) {
+	if o.Poll <= 0 {
+		o.Poll = 500 * time.Millisecond
+	}
+	if o.Reread <= 0 {
+		o.Reread = 30 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Loader{Options: o}
+	var faults []error
+	for i, text := range o.Repositories {
+		repo, err := open(text, i+1)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("access_rules.repositories[%d]: %w", i, err))
+			continue
+		}
+		name := fmt.Sprintf("inline:#%d", i+1)
+		if f, ok := repo.(*files); ok {
+			name = f.name
+		}
+		l.sources = append(l.sources, &source{name: name, repo: repo})
+	}
+	if o.Store != nil {
+		l.stored = &source{name: "database"}
+	}
+	return l, errors.Join(faults...)
+}
+
+// Load reads all sources for the first time and puts the Set in force. A source
+// that cannot be read is an error, and nothing is in force then; a fault in a
+// single rule is not.
+func (l *Loader) Load(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readFiles(ctx)
+	l.readStored(ctx)
+	var faults []error
+	for _, s := range l.all() {
+		for _, f := range s.faults {
+			if s == l.stored {
+				faults = append(faults, f)
+			} else {
+				faults = append(faults, fmt.Errorf("access_rules.repositories: %w", f))
+			}
+		}
+	}
+	if faults != nil {
+		return errors.Join(faults...)
+	}
+	return l.apply(ctx)
+}
+
+// Reload reads all sources again. It returns when what they hold is in force. The
+// error means that a source could not be read or the rules not be compiled; the
+// definitions that were last readable stay in force. Faults of single rules are in
+// the Status.
+func (l *Loader) Reload(ctx context.Context) error {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readFiles(ctx)
+	l.readStored(ctx)
+	return errors.Join(l.apply(ctx), l.failure())
+}
+
+// ReloadStored reads the database again and leaves the repositories as they were.
+// It returns when the stored rules are in force.
+func (l *Loader) ReloadStored(ctx context.Context) error {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readStored(ctx)
+	err := l.apply(ctx)
+	if l.stored != nil && len(l.stored.faults) > 0 {
+		err = errors.Join(err, l.stored.faults[0])
+	}
+	return err
+}
+
+// detach returns a context that outlives the caller's: a load that was asked for is
+// brought to its end though the client who asked is gone.
+func detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+}
+
+// Status returns the outcome of the last load.
+func (l *Loader) Status() Status {
+	l.statusMu.Lock()
+	defer l.statusMu.Unlock()
+	s := l.status
+	s.Errors = slices.Clone(s.Errors)
+	return s
+}
+
+func (l *Loader) all() []*source {
+	if l.stored == nil {
+		return l.sources
+	}
+	return append(slices.Clip(l.sources), l.stored)
+}
+
+// failure returns the faults of sources that could not be read.
+func (l *Loader) failure() error {
+	var faults []error
+	for _, s := range l.all() {
+		for _, f := range s.faults {
+			faults = append(faults, f)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (l *Loader) readFiles(ctx context.Context) {
+	for _, s := range l.sources {
+		s.read(ctx)
+	}
+}
+
+// read reads a repository. Units that cannot be read or decoded keep their last
+// good definitions.
+func (s *source) read(ctx context.Context) {
+	units, err := s.repo.read(ctx)
+	if err != nil {
+		s.faults = []spec.Fault{{Source: s.name, Message: err.Error()}}
+		return
+	}
+	s.faults = nil
+	next := make([]good, 0, len(units))
+	for _, u := range units {
+		known := slices.IndexFunc(s.units, func(g good) bool { return g.name == u.name })
+		g, err := decode(u, s.units, known)
+		if err != nil {
+			s.faults = append(s.faults, asFault(u.name, err))
+			if known < 0 {
+				continue
+			}
+			g = s.units[known]
+		}
+		next = append(next, g)
+	}
+	s.units = next
+}
+
+// decode returns the definitions of u, the known ones when its text is the same.
+func decode(u unit, units []good, known int) (good, error) {
+	if u.err != nil {
+		return good{}, u.err
+	}
+	sum := sha256.Sum256(u.data)
+	if known >= 0 && units[known].sum == sum {
+		return units[known], nil
+	}
+	rules, err := spec.Decode(u.name, u.data)
+	return good{u.name, sum, rules}, err
+}
+
+func asFault(source string, err error) spec.Fault {
+	var f spec.Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	return spec.Fault{Source: source, Message: err.Error()}
+}
+
+// pageSize is how many stored rules are asked for at once.
+const pageSize = 1000
+
+// readStored reads the database. The revision is taken first, so that a write in
+// between is seen again later and never missed.
+func (l *Loader) readStored(ctx context.Context) {
+	if l.stored == nil {
+		return
+	}
+	g, revision, err := l.readPages(ctx)
+	if err != nil {
+		l.stored.faults = []spec.Fault{{Source: "database", Message: err.Error()}}
+		return
+	}
+	l.stored.faults, l.stored.units, l.revision = nil, []good{g}, revision
+}
+
+func (l *Loader) readPages(ctx context.Context) (g good, revision int64, err error) {
+	g.name = "database"
+	if l.Changes != nil {
+		if revision, _, err = l.Changes.RulesChanged(ctx, l.revision); err != nil {
+			return g, 0, err
+		}
+	}
+	sum := sha256.New()
+	last := ""
+	for offset := 0; ; {
+		page, err := l.Store.Rules(ctx, pageSize, offset)
+		if err != nil {
+			return g, 0, err
+		}
+		if len(page) == 0 {
+			sum.Sum(g.sum[:0])
+			return g, revision, nil
+		}
+		offset += len(page)
+		for _, s := range page {
+			if s.Rule.ID == last && last != "" {
+				continue // a write between two pages moved it; the next poll reads again
+			}
+			last = s.Rule.ID
+			s.Rule.Origin = spec.Origin{Source: "database"}
+			g.rules = append(g.rules, s.Rule)
+			fmt.Fprintf(sum, "%q %q\n", s.Rule.ID, s.ETag)
+		}
+	}
+}
+
+// apply compiles what the sources hold and puts it in force, unless it is already.
+func (l *Loader) apply(ctx context.Context) error {
+	var defs []spec.Rule
+	var faults []spec.Fault
+	fingerprint := sha256.New()
+	for _, s := range l.all() {
+		faults = append(faults, s.faults...)
+		for _, g := range s.units {
+			var size [8]byte
+			binary.BigEndian.PutUint64(size[:], uint64(len(g.name)))
+			fingerprint.Write(bytes.Join([][]byte{size[:], []byte(g.name), g.sum[:]}, nil))
+			defs = append(defs, g.rules...)
+		}
+	}
+	sum := [sha256.Size]byte(fingerprint.Sum(nil))
+	set := l.Engine.Set()
+	var failed error
+	swapped := set == nil || sum != l.applied
+	switch {
+	case set == nil && faults != nil:
+		swapped, failed = false, errors.New("not every source could be read, so no rules are in force")
+	case swapped:
+		next, err := l.Compiler.Compile(defs, set)
+		if err != nil {
+			failed, swapped = err, false
+			faults = append(faults, spec.Fault{Message: err.Error()})
+		} else {
+			l.Engine.Swap(next)
+			set, l.applied = next, sum
+		}
+	}
+	l.report(ctx, set, faults, swapped)
+	return failed
+}
+
+// report updates the Status, and says what is new about it.
+func (l *Loader) report(ctx context.Context, set *rules.Set, faults []spec.Fault, swapped bool) {
+	next := Status{Errors: faults, LoadedAt: time.Now()}
+	if set != nil {
+		next.Version, next.Refused = set.Version(), set.Refused()
+		next.Active = set.Len() - set.Refused()
+		next.Errors = append(next.Errors, set.Faults()...)
+	}
+	next.OK = set != nil && !slices.ContainsFunc(next.Errors, func(f spec.Fault) bool { return !f.Warning })
+	l.statusMu.Lock()
+	before := l.status
+	if !swapped {
+		next.LoadedAt = before.LoadedAt
+	}
+	l.status = next
+	l.statusMu.Unlock()
+	if !swapped && slices.Equal(before.Errors, next.Errors) {
+		return
+	}
+	for _, f := range next.Errors {
+		level := slog.LevelError
+		if f.Warning {
+			level = slog.LevelWarn
+		}
+		l.Log.Log(ctx, level, "access rule fault", "place", spec.Origin{Source: f.Source, Line: f.Line}.String(), "rule", f.RuleID, "pointer", f.Pointer, "fault", f.Message)
+	}
+	message := "access rules loaded"
+	if !swapped {
+		message = "access rules kept as they were"
+	}
+	l.Log.InfoContext(ctx, message, "ok", next.OK, "version", next.Version, "active", next.Active, "refused", next.Refused)
+	if l.Reloaded != nil {
+		l.Reloaded(next.OK, next.Version, next.Active, next.Refused)
+	}
+}
