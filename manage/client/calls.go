@@ -82,18 +82,18 @@ func (c *Client) Introspect(ctx context.Context, token, scope string) (answer oa
 	if scope != "" {
 		form.Set("scope", scope)
 	}
-	err = c.do(ctx, request{method: http.MethodPost, path: []string{"oauth2/introspect"}, body: form}, &answer)
+	err = c.do(ctx, request{method: http.MethodPost, path: "/oauth2/introspect", body: form}, &answer)
 	return answer, err
 }
 
 // RevokeClientTokens ends every token of an OAuth 2.0 client.
 func (c *Client) RevokeClientTokens(ctx context.Context, clientID string) error {
-	return c.do(ctx, request{method: http.MethodDelete, path: []string{"oauth2/tokens"}, query: url.Values{"client_id": {clientID}}}, nil)
+	return c.do(ctx, request{method: http.MethodDelete, path: "/oauth2/tokens", query: url.Values{"client_id": {clientID}}}, nil)
 }
 
 // Flush deletes tokens that expired before notAfter.
 func (c *Client) Flush(ctx context.Context, notAfter time.Time) error {
-	return c.do(ctx, request{method: http.MethodPost, path: []string{"oauth2/flush"}, body: map[string]time.Time{"notAfter": notAfter}}, nil)
+	return c.do(ctx, request{method: http.MethodPost, path: "/oauth2/flush", body: map[string]time.Time{"notAfter": notAfter}}, nil)
 }
 
 // Alive returns nil when the program runs.
