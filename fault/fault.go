@@ -45,6 +45,9 @@ type Error struct {
 	Reason string
 	// Message is plain text for the caller, without secrets.
 	Message string
+	// Pointer is the JSON pointer (RFC 6901) of the member of the caller's document
+	// that is wrong; empty when unknown or when it is the whole document.
+	Pointer string
 	// Challenge is the scheme and parameters of a WWW-Authenticate answer (RFC 6750
 	// section 3), without the realm; empty for none.
 	Challenge string
@@ -67,7 +70,7 @@ func Wrap(kind Kind, reason, message string, err error) error {
 	return &Error{Kind: kind, Reason: reason, Message: message, Err: err}
 }
 
-// Error joins message and cause; it is for logs.
+// Error joins place, message and cause; it is for logs.
 func (e *Error) Error() string {
 	text := e.Message
 	if text == "" {
@@ -75,6 +78,9 @@ func (e *Error) Error() string {
 	}
 	if text == "" {
 		text = e.Kind.String()
+	}
+	if e.Pointer != "" {
+		text = e.Pointer + ": " + text
 	}
 	if e.Err != nil {
 		text += ": " + e.Err.Error()

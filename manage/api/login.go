@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+func (a *API) loginRoutes() {
+	const requests = "/oauth2/auth/requests/"
+	if app := a.LoginApp; app != nil {
+		a.route(hydra, requests+"login", methods{http.MethodGet: ask("login", app.LoginRequest)})
+		a.route(hydra, requests+"login/accept", methods{http.MethodPut: answer("login", app.AcceptLogin)})
+		a.route(hydra, requests+"login/reject", methods{http.MethodPut: answer("login", app.RejectLogin)})
+		a.route(hydra, requests+"consent", methods{http.MethodGet: ask("consent", app.ConsentRequest)})
+		a.route(hydra, requests+"consent/accept", methods{http.MethodPut: answer("consent", app.AcceptConsent)})
+		a.route(hydra, requests+"consent/reject", methods{http.MethodPut: answer("consent", app.RejectConsent)})
+	}
+	if app := a.LogoutApp; app != nil {
+		a.route(hydra, requests+"logout", methods{http.MethodGet: ask("logout", app.LogoutRequest)})
+		a.route(hydra, requests+"logout/accept", methods{http.MethodPut: func(x *exchange) error {
+			challenge, err := x.challenge("logout")
+			if err != nil {
+				return err
+			}
+			return x.redirect(app.AcceptLogout(x.r.Context(), challenge))
+		}})
+		a.route(hydra, requests+"logout/reject", methods{http.MethodPut: func(x *exchange) error {
+			challenge, err := x.challenge("logout")
+			if err != nil {
+				return err
+			}
+			if err := app.RejectLogout(x.r.Context(), challenge); err != nil {
+				return err
+			}
+			return x.none()
+		}})
+	}
+	if a.Sessions != nil {
+		a.route(hydra, "/oauth2/auth/sessions/consent", methods{http.MethodGet: a.listConsents, http.MethodDelete: a.revokeConsents})
+		a.route(hydra, "/oauth2/auth/sessions/login", methods{http.MethodDelete: a.revokeLogins})
+	}
+}
+
+// challenge reads login_challenge and so on; plain challenge is Hydra 1.0's name.
+func (x *exchange) challenge(of string) (string, error) {
+	for _, name := range []string{of + "_challenge", "challenge"} {
+		if c := x.query(name); c != "" {
+			return c, nil
+		}
+	}
+	return "", fault.New(fault.Invalid, "invalid_request", "the query parameter "+of+"_challenge is missing")
+}
+
+func (x *exchange) redirect(to string, err error) error {
+	if err != nil {
+		return err
+	}
+	return x.json(http.StatusOK, map[string]string{"redirect_to": to})
+}
+
+// ask is GET of a request that an app is to answer.
+func ask[T any](of string, read func(context.Context, string) (T, error)) action {
+	return func(x *exchange) error {
+		challenge, err := x.challenge(of)
+		if err != nil {
+			return err
+		}
+		request, err := read(x.r.Context(), challenge)
+		if err != nil {
+			return err
+		}
+		return x.json(http.StatusOK, request)
+	}
+}
+
+// answer is PUT of an app's answer.
+func answer[T any](of string, give func(context.Context, string, T) (string, error)) action {
+	return func(x *exchange) error {
+		challenge, err := x.challenge(of)
+		if err != nil {
+			return err
+		}
+		var body T
+		if err := x.decode(&body); err != nil {
+			return err
+		}
+		return x.redirect(give(x.r.Context(), challenge, body))
+	}
+}
+
+func (a *API) listConsents(x *exchange) error {
+	p, err := x.page(hydraPage, hydraMost)
+	if err != nil {
+		return err
+	}
+	list, err := a.Sessions.List(x.r.Context(), x.query("subject"), p.limit+1, p.offset)
+	if err != nil {
+		return err
+	}
+	return sendPage[oauth2.ConsentGrant](x, p, list)
+}
+
+func (a *API) revokeConsents(x *exchange) error {
+	if err := a.Sessions.RevokeConsents(x.r.Context(), x.query("subject"), x.query("client"), x.query("all") == "true"); err != nil {
+		return err
+	}
+	return x.none()
+}
+
+func (a *API) revokeLogins(x *exchange) error {
+	if err := a.Sessions.RevokeLogins(x.r.Context(), x.query("subject"), x.query("sid")); err != nil {
+		return err
+	}
+	return x.none()
+}

@@ -1,0 +1,116 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/gatewarden/gatewarden/authz"
+	"github.com/gatewarden/gatewarden/manage"
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+// AddMembers adds members to a group.
+func (c *Client) AddMembers(ctx context.Context, group string, members []string) error {
+	return c.members(ctx, http.MethodPost, group, members)
+}
+
+// RemoveMembers removes members from a group.
+func (c *Client) RemoveMembers(ctx context.Context, group string, members []string) error {
+	return c.members(ctx, http.MethodDelete, group, members)
+}
+
+func (c *Client) members(ctx context.Context, method, group string, members []string) error {
+	return c.do(ctx, request{method: method, path: c.Groups.at(group, "members"), body: map[string][]string{"members": members}}, nil)
+}
+
+// Allowed asks the warden.
+func (c *Client) Allowed(ctx context.Context, q authz.Question) (bool, error) {
+	var answer struct {
+		Allowed bool `json:"allowed"`
+	}
+	body := map[string]any{"subject": q.Subject, "action": q.Action, "resource": q.Resource, "context": q.Context}
+	err := c.do(ctx, request{method: http.MethodPost, path: "/warden/allowed", body: body}, &answer)
+	return answer.Allowed, err
+}
+
+// PatchClient changes parts of an OAuth 2.0 client.
+func (c *Client) PatchClient(ctx context.Context, id string, operations []manage.Operation) (patched oauth2.Client, err error) {
+	err = c.do(ctx, request{method: http.MethodPatch, path: c.Clients.at(id), body: operations}, &patched)
+	return patched, err
+}
+
+// SetLifespans replaces the token lifespans of an OAuth 2.0 client.
+func (c *Client) SetLifespans(ctx context.Context, id string, l oauth2.Lifespans) (changed oauth2.Client, err error) {
+	err = c.do(ctx, request{method: http.MethodPut, path: c.Clients.at(id, "lifespans"), body: l}, &changed)
+	return changed, err
+}
+
+// Keys returns a key set; with a kid, that key of it.
+func (c *Client) Keys(ctx context.Context, set string, kid ...string) (keys jose.JSONWebKeySet, err error) {
+	err = c.do(ctx, request{method: http.MethodGet, path: below(below("/keys", set), kid...)}, &keys)
+	return keys, err
+}
+
+// CreateKey makes a key and adds it to a set; it returns the new key.
+func (c *Client) CreateKey(ctx context.Context, set string, n manage.NewKey) (keys jose.JSONWebKeySet, err error) {
+	err = c.do(ctx, request{method: http.MethodPost, path: below("/keys", set), body: n}, &keys)
+	return keys, err
+}
+
+// ReplaceKeys stores a whole set.
+func (c *Client) ReplaceKeys(ctx context.Context, set string, keys jose.JSONWebKeySet) error {
+	return c.do(ctx, request{method: http.MethodPut, path: below("/keys", set), body: keys}, nil)
+}
+
+// PutKey stores one key of a set.
+func (c *Client) PutKey(ctx context.Context, set string, key jose.JSONWebKey) error {
+	return c.do(ctx, request{method: http.MethodPut, path: below("/keys", set, key.KeyID), body: key}, nil)
+}
+
+// DeleteKeys removes a set; with a kid, that key of it.
+func (c *Client) DeleteKeys(ctx context.Context, set string, kid ...string) error {
+	return c.do(ctx, request{method: http.MethodDelete, path: below(below("/keys", set), kid...)}, nil)
+}
+
+// Introspect asks what a token stands for; scope is separated by spaces.
+func (c *Client) Introspect(ctx context.Context, token, scope string) (answer oauth2.Introspection, err error) {
+	form := url.Values{"token": {token}}
+	if scope != "" {
+		form.Set("scope", scope)
+	}
+	err = c.do(ctx, request{method: http.MethodPost, path: "/oauth2/introspect", body: form}, &answer)
+	return answer, err
+}
+
+// RevokeClientTokens ends every token of an OAuth 2.0 client.
+func (c *Client) RevokeClientTokens(ctx context.Context, clientID string) error {
+	return c.do(ctx, request{method: http.MethodDelete, path: "/oauth2/tokens", query: url.Values{"client_id": {clientID}}}, nil)
+}
+
+// Flush deletes tokens that expired before notAfter.
+func (c *Client) Flush(ctx context.Context, notAfter time.Time) error {
+	return c.do(ctx, request{method: http.MethodPost, path: "/oauth2/flush", body: map[string]time.Time{"notAfter": notAfter}}, nil)
+}
+
+// Alive returns nil when the program runs.
+func (c *Client) Alive(ctx context.Context) error {
+	return c.do(ctx, request{method: http.MethodGet, path: "/health/alive"}, nil)
+}
+
+// Ready returns nil when the program is ready; its error names what is not.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.do(ctx, request{method: http.MethodGet, path: "/health/ready"}, nil)
+}
+
+// Version returns the version of the program.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	var answer struct {
+		Version string `json:"version"`
+	}
+	err := c.do(ctx, request{method: http.MethodGet, path: "/version"}, &answer)
+	return answer.Version, err
+}

@@ -1,0 +1,212 @@
+package manage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+// The bounds of a secret that a person chose, in bytes.
+const (
+	minSecret = 6 // Hydra's
+	maxSecret = 1024
+)
+
+// defaultScope is what Hydra gives to a client that registered no scope.
+const defaultScope = "offline_access offline openid"
+
+// Clients manages OAuth 2.0 clients with Hydra's defaults. A secret is answered
+// once, when it is made or changed; only its hash is stored.
+type Clients struct {
+	Store  oauth2.ClientStore
+	Hasher oauth2.SecretHasher
+	Reload Reloader
+	Now    func() time.Time
+}
+
+// List returns clients by id.
+func (s *Clients) List(ctx context.Context, f oauth2.ClientFilter) ([]oauth2.Client, error) {
+	list, err := s.Store.Clients(ctx, f)
+	for i := range list {
+		list[i] = shown(list[i])
+	}
+	return list, err
+}
+
+// Get returns one client.
+func (s *Clients) Get(ctx context.Context, id string) (oauth2.Client, error) {
+	c, err := s.Store.Client(ctx, id)
+	return shown(c), err
+}
+
+// shown is a client as it is answered: without secret, and without null where
+// Hydra's clients expect a list.
+func shown(c oauth2.Client) oauth2.Client {
+	c.Secret, c.SecretHash = "", ""
+	for _, list := range []*[]string{&c.RedirectURIs, &c.GrantTypes, &c.ResponseTypes, &c.Audience, &c.AllowedCORSOrigins, &c.Contacts} {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
+	return c
+}
+
+// Create stores a new client. An empty id is replaced by a random one, and a
+// confidential client without secret gets a generated one.
+func (s *Clients) Create(ctx context.Context, c oauth2.Client) (oauth2.Client, error) {
+	if c.ID == "" {
+		c.ID = newID()
+	}
+	c.AuthMethodSet = c.TokenEndpointAuthMethod != ""
+	c.SecretHash = ""
+	c.CreatedAt = s.Now().UTC().Truncate(time.Second)
+	c.UpdatedAt = c.CreatedAt
+	secret, err := s.settle(&c)
+	if err != nil {
+		return c, err
+	}
+	if err := s.Store.CreateClient(ctx, c); err != nil {
+		return c, err
+	}
+	return s.changed(ctx, c, secret)
+}
+
+// Replace changes everything about a client but its id. An empty secret keeps the
+// one that it has.
+func (s *Clients) Replace(ctx context.Context, c oauth2.Client) (oauth2.Client, error) {
+	old, err := s.Store.Client(ctx, c.ID)
+	if err != nil {
+		return c, err
+	}
+	return s.replace(ctx, old, c)
+}
+
+func (s *Clients) replace(ctx context.Context, old, c oauth2.Client) (oauth2.Client, error) {
+	// What Get filled in and comes back is no explicit registration.
+	c.AuthMethodSet = c.TokenEndpointAuthMethod != "" && (old.AuthMethodSet || c.TokenEndpointAuthMethod != old.TokenEndpointAuthMethod)
+	c.SecretHash = old.SecretHash
+	c.CreatedAt, c.UpdatedAt = old.CreatedAt, s.Now().UTC().Truncate(time.Second)
+	secret, err := s.settle(&c)
+	if err != nil {
+		return c, err
+	}
+	if err := s.Store.UpdateClient(ctx, c); err != nil {
+		return c, err
+	}
+	return s.changed(ctx, c, secret)
+}
+
+// Patch applies a JSON Patch (RFC 6902) to a client. The id cannot be changed.
+func (s *Clients) Patch(ctx context.Context, id string, operations []Operation) (oauth2.Client, error) {
+	for i, o := range operations {
+		for _, pointer := range []string{o.Path, o.From} {
+			switch first, _, _ := strings.Cut(strings.TrimPrefix(pointer, "/"), "/"); first {
+			case "id", "client_id", "created_at", "updated_at":
+				return oauth2.Client{}, invalid(fmt.Sprintf("/%d/path", i), first+" cannot be changed")
+			}
+		}
+		if o.Path == "" && o.Op != "test" {
+			return oauth2.Client{}, invalid(fmt.Sprintf("/%d/path", i), "the client as a whole cannot be changed; use PUT")
+		}
+	}
+	old, err := s.Store.Client(ctx, id)
+	if err != nil {
+		return old, err
+	}
+	text, err := json.Marshal(shown(old))
+	if err != nil {
+		return old, err
+	}
+	var doc any
+	if err := json.Unmarshal(text, &doc); err != nil {
+		return old, err
+	}
+	if doc, err = patch(doc, operations); err != nil {
+		return old, err
+	}
+	if text, err = json.Marshal(doc); err != nil {
+		return old, err
+	}
+	var c oauth2.Client
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return old, fault.New(fault.Invalid, "invalid_patch", "the patched client cannot be read: "+strings.TrimPrefix(err.Error(), "json: "))
+	}
+	c.ID = id
+	return s.replace(ctx, old, c)
+}
+
+// SetLifespans replaces all token lifespans of a client.
+func (s *Clients) SetLifespans(ctx context.Context, id string, l oauth2.Lifespans) (oauth2.Client, error) {
+	old, err := s.Store.Client(ctx, id)
+	if err != nil {
+		return old, err
+	}
+	c := old
+	c.Lifespans = l
+	return s.replace(ctx, old, c)
+}
+
+// Delete removes a client; its codes, tokens and consents go with it.
+func (s *Clients) Delete(ctx context.Context, id string) error {
+	if err := s.Store.DeleteClient(ctx, id); err != nil {
+		return err
+	}
+	return apply(ctx, s.Reload)
+}
+
+func (s *Clients) changed(ctx context.Context, c oauth2.Client, secret string) (oauth2.Client, error) {
+	c = shown(c)
+	c.Secret = secret
+	return c, apply(ctx, s.Reload)
+}
+
+// settle fills in the defaults, checks the client, and turns a secret into its
+// hash; it returns the secret for the answer.
+func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
+	if c.TokenEndpointAuthMethod == "" {
+		c.TokenEndpointAuthMethod = "client_secret_basic"
+	}
+	if len(c.GrantTypes) == 0 {
+		c.GrantTypes = []string{"authorization_code"}
+	}
+	if len(c.ResponseTypes) == 0 {
+		c.ResponseTypes = []string{"code"}
+	}
+	if strings.TrimSpace(c.Scope) == "" {
+		c.Scope = defaultScope
+	}
+	if c.SubjectType == "" {
+		c.SubjectType = "public"
+	}
+	if c.UserinfoAlg == "" {
+		c.UserinfoAlg = "none"
+	}
+	for _, raw := range []*json.RawMessage{&c.JWKS, &c.Metadata} {
+		if text := string(bytes.TrimSpace(*raw)); text == "null" || text == "{}" {
+			*raw = nil
+		}
+	}
+	c.SecretExpiresAt = 0
+	if err := checkClient(*c); err != nil {
+		return "", err
+	}
+	secret, c.Secret = c.Secret, ""
+	switch {
+	case !slices.Contains(secretMethods, c.TokenEndpointAuthMethod):
+		c.SecretHash = ""
+	case secret != "":
+		c.SecretHash, err = s.Hasher.Hash(secret)
+	case c.SecretHash == "":
+		secret, c.SecretHash, err = s.Hasher.Generate()
+	}
+	return secret, err
+}
