@@ -1,0 +1,79 @@
+// Package decision is the edge that only answers: another proxy asks whether a
+// request may pass, and gets 200 with the header fields to send upstream, or the
+// refusal that the client should see.
+//
+// Which request is meant comes from X-Forwarded-Method, -Proto, -Host and -Uri of
+// a trusted peer, or from the path after /decisions, as in Oathkeeper. It is then
+// cleaned, made canonical and decided exactly as a proxied one.
+package decision
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/fault"
+)
+
+// Prefix is where the endpoint is; paths below it are judged without it.
+const Prefix = "/decisions"
+
+// Handler is the /decisions endpoint. Use New.
+type Handler struct{ gate *edge.Gate }
+
+// New returns a Handler. Listener defaults to decision; Target is the Handler's own.
+func New(o edge.Options) (*Handler, error) {
+	if o.Listener == "" {
+		o.Listener = "decision"
+	}
+	o.Target = target
+	gate, err := edge.NewGate(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Handler{gate: gate}, nil
+}
+
+// Handles reports whether r is for this endpoint. Ask it in front of a router that
+// cleans paths or redirects: the path is to be judged as it was sent.
+func (h *Handler) Handles(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), Prefix)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// ServeHTTP answers 200 with the header fields of the decision's Pass, or the
+// refusal. Every answer carries the decision id.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.gate.Serve(w, r, allow)
+}
+
+func allow(x *edge.Exchange) {
+	h := x.W.Header()
+	edge.WritePass(h, &x.Request, &x.Decision.Pass)
+	h[edge.DecisionID] = []string{x.Request.ID}
+	h["Content-Length"] = []string{"0"}
+	x.W.WriteHeader(http.StatusOK)
+}
+
+// target finds the request that is judged.
+func target(r *http.Request, t edge.Target, f edge.Forwarded) (edge.Target, error) {
+	rest := strings.TrimPrefix(r.URL.EscapedPath(), Prefix)
+	if f.Method != "" {
+		t.Method = f.Method
+	}
+	switch {
+	case f.URI != "":
+		t.URI = f.URI
+		return t, nil
+	case rest == "" && f.Present && !f.Trusted:
+		// Judging another request than the asking proxy meant could let it through.
+		return t, fault.New(fault.Forbidden, "untrusted_proxy", "forwarding header fields came from a peer that is not a trusted proxy")
+	case rest == "":
+		rest = "/"
+	}
+	t.URI = rest
+	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		t.URI += "?" + r.URL.RawQuery
+	}
+	return t, nil
+}

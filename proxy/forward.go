@@ -1,0 +1,173 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"time"
+
+	"github.com/gatewarden/gatewarden/edge"
+)
+
+// forwarder sends allowed requests to their upstreams.
+type forwarder struct {
+	http, h2c *http.Transport
+	timeout   time.Duration
+	buffers   buffers
+	silent    *log.Logger
+}
+
+func newForwarder(t Transport) *forwarder {
+	t = t.withDefaults()
+	return &forwarder{
+		http:    t.round(false),
+		h2c:     t.round(true),
+		timeout: t.ResponseHeaderTimeout,
+		buffers: buffers{sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}},
+		silent:  log.New(io.Discard, "", 0), // failures are in the access event
+	}
+}
+
+func (f *forwarder) close() {
+	f.http.CloseIdleConnections()
+	f.h2c.CloseIdleConnections()
+}
+
+// serve forwards x. The ReverseProxy is a value of this one request, so that the
+// decision needs no way through the context.
+func (f *forwarder) serve(x *edge.Exchange) {
+	up := x.Decision.Upstream
+	if up == nil || up.URL == nil {
+		x.Fail(http.StatusBadGateway, "no_upstream", "the rule has no upstream", nil)
+		return
+	}
+	x.Event.Forwarded = true
+	ctx, cancel := context.WithCancelCause(x.R.Context())
+	defer cancel(nil)
+	call := &call{x: x, began: time.Now(), wait: newWait(or(up.Timeout, f.timeout), func() { cancel(errUpstreamTimeout) })}
+	defer call.wait.stop()
+	r := x.R.WithContext(ctx)
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &sending{ReadCloser: r.Body, call: call}
+	}
+	transport := f.http
+	if up.URL.Scheme == "h2c" {
+		transport = f.h2c
+	}
+	p := httputil.ReverseProxy{
+		Rewrite:        call.rewrite,
+		Transport:      transport,
+		FlushInterval:  0, // unknown length and event streams are flushed at once anyway
+		ErrorLog:       f.silent,
+		BufferPool:     &f.buffers,
+		ModifyResponse: call.answered,
+		ErrorHandler:   call.failed,
+	}
+	p.ServeHTTP(x.W, r)
+}
+
+// call is one request to an upstream.
+type call struct {
+	x     *edge.Exchange
+	began time.Time
+	wait  *wait
+	out   *http.Request
+}
+
+func (c *call) rewrite(pr *httputil.ProxyRequest) {
+	up, in := c.x.Decision.Upstream, c.x.Request.URL
+	out := pr.Out
+	t := target(up, in)
+	out.URL = &t
+	out.Host = up.URL.Host
+	if up.PreserveHost {
+		out.Host = in.Host
+	}
+	// ReverseProxy took these away; they are the gateway's own by now.
+	for _, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v, ok := pr.In.Header[name]; ok {
+			out.Header[name] = v
+		}
+	}
+	if host := edge.ApplyPass(out.Header, &c.x.Decision.Pass); host != "" {
+		out.Host = host
+	}
+	c.out = out
+}
+
+// answered runs when the response header is there; the body may take for ever.
+func (c *call) answered(res *http.Response) error {
+	c.wait.stop()
+	c.x.Event.Upstream, c.x.Event.UpstreamStatus = time.Since(c.began), res.StatusCode
+	return nil
+}
+
+// failed answers for an upstream that did not.
+func (c *call) failed(_ http.ResponseWriter, r *http.Request, err error) {
+	if cause := context.Cause(r.Context()); cause != nil {
+		err = errors.Join(cause, err)
+	}
+	fail(c.x, err)
+}
+
+// sending is the request body on its way to the upstream. The clock stands still
+// while the client is the one to wait for. At the end it hands over the trailers
+// that the client announced.
+type sending struct {
+	io.ReadCloser
+	call *call
+}
+
+func (s *sending) Read(p []byte) (int, error) {
+	s.call.wait.pause()
+	n, err := s.ReadCloser.Read(p)
+	s.call.wait.resume()
+	if err == io.EOF && s.call.out != nil {
+		for name := range s.call.out.Trailer {
+			s.call.out.Trailer[name] = s.call.x.R.Trailer[name]
+		}
+	}
+	return n, err
+}
+
+// wait bounds the wait for a response header.
+type wait struct {
+	limit time.Duration
+	mu    sync.Mutex
+	over  bool
+	timer *time.Timer
+}
+
+func newWait(limit time.Duration, expire func()) *wait {
+	return &wait{limit: limit, timer: time.AfterFunc(limit, expire)}
+}
+
+func (w *wait) pause() { w.timer.Stop() }
+
+func (w *wait) resume() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over {
+		w.timer.Reset(w.limit)
+	}
+}
+
+func (w *wait) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	w.timer.Stop()
+}
+
+const bufferSize = 32 << 10
+
+// buffers implements httputil.BufferPool.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte { return *b.pool.Get().(*[]byte) }
+
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
