@@ -120,11 +120,12 @@ type Exchange struct {
 	// Event is logged when the edge returns.
 	Event Event
 
-	gate     *Gate
-	writer   responseWriter
-	body     body
-	url      url.URL
-	stripped *headerSet
+	gate      *Gate
+	writer    responseWriter
+	body      body
+	url       url.URL
+	forwarded Forwarded
+	stripped  *headerSet
 }
 
 // Serve admits r, has it decided, and calls pass when it is allowed; refusals are
@@ -159,6 +160,8 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 		// The rules changed between cleaning and deciding: the decision may be the
 		// newer rules', so their fields must be clean too.
 		now.strip(r.Header)
+		now.cleanTrailers(r.Trailer)
+		x.forwarded.write(r.Header, x.url.Host, x.url.Scheme)
 	}
 	pass(x)
 }
@@ -166,13 +169,15 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 // admit builds x.Request. Errors are faults of kind Invalid, Forbidden, TooLarge.
 func (x *Exchange) admit() error {
 	r, g := x.R, x.gate
-	f := g.o.Trusted.resolve(r)
+	x.forwarded = g.o.Trusted.resolve(r)
+	f := &x.forwarded
 	x.Request.ID = newID(r, f.Trusted)
 	x.Request.Client = f.Client
 	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
 	x.stripped = g.owned.current()
 	err := checkHost(r)
 	x.stripped.strip(r.Header)
+	x.stripped.cleanTrailers(r.Trailer)
 	cleanHopByHop(r, g.o.Upgrades)
 	if err != nil {
 		return err
@@ -181,7 +186,7 @@ func (x *Exchange) admit() error {
 	u := r.URL
 	if g.o.Target != nil {
 		t.URI = r.URL.RequestURI()
-		if t, err = g.o.Target(r, t, f); err != nil {
+		if t, err = g.o.Target(r, t, *f); err != nil {
 			return err
 		}
 		if u, err = parseTarget(t.URI); err != nil {
@@ -258,8 +263,9 @@ func (x *Exchange) write(a access.Response) {
 func (x *Exchange) failed(v any) {
 	if v == http.ErrAbortHandler { // a broken stream, already explained or the client's doing
 		x.Event.Aborted = true
-		if x.Event.Reason == "" {
-			x.Event.Reason, x.Event.Outcome = "stream_aborted", OutcomeError
+		x.Event.Outcome, x.Event.Reason = OutcomeError, "stream_aborted"
+		if x.R.Context().Err() != nil {
+			x.Event.Reason = "client_closed_request"
 		}
 		return
 	}

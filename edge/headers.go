@@ -162,9 +162,14 @@ func cleanHopByHop(r *http.Request, upgrades []string) {
 	} else {
 		delete(h, "Upgrade")
 	}
-	for name := range r.Trailer {
-		if !isPlainName(name) || hopByHop(name) {
-			delete(r.Trailer, name)
+}
+
+// cleanTrailers removes announced trailers that a client may not send or that
+// recipients might merge into fields that were already judged.
+func (s *headerSet) cleanTrailers(trailer http.Header) {
+	for name := range trailer {
+		if s.forbids(name) || s.owned[name] || isCredential(name) || hopByHop(name) || name == RequestID || name == "Host" {
+			delete(trailer, name)
 		}
 	}
 }
