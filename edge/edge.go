@@ -110,8 +110,8 @@ func NewGate(o Options) (*Gate, error) {
 type Exchange struct {
 	// W writes the answer and records it in Event.
 	W http.ResponseWriter
-	// R is the received request; its Header was cleaned in place, its Method is
-	// upper case, and its Body may be read once.
+	// R is the received request: its Header is cleaned, its Method upper case, and its
+	// Body may be read once.
 	R *http.Request
 	// Request is what was decided.
 	Request access.Request
@@ -220,7 +220,10 @@ func (x *Exchange) admitBody() error {
 		// An HTTP/2 stream without a length may rest for as long as it likes.
 		x.body.idle, x.body.control = x.gate.o.ReadIdle, http.NewResponseController(x.writer.ResponseWriter)
 	}
-	r.Body = &x.body
+	// A copy: net/http looks at the type of its own request's Body to leave one alone
+	// that the client was never told to send.
+	x.R = r.WithContext(r.Context())
+	x.R.Body = &x.body
 	x.Request.Body = x.body.Peek
 	return nil
 }
