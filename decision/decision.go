@@ -37,7 +37,7 @@ func New(o edge.Options) (*Handler, error) {
 // Handles reports whether r is for this endpoint. Ask it in front of a router that
 // cleans paths or redirects: the path is to be judged as it was sent.
 func (h *Handler) Handles(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), Prefix)
+	rest, ok := strings.CutPrefix(sent(r), Prefix)
 	return ok && (rest == "" || rest[0] == '/')
 }
 
@@ -57,7 +57,7 @@ func allow(x *edge.Exchange) {
 
 // target finds the request that is judged.
 func target(r *http.Request, t edge.Target, f edge.Forwarded) (edge.Target, error) {
-	rest := strings.TrimPrefix(r.URL.EscapedPath(), Prefix)
+	rest := strings.TrimPrefix(sent(r), Prefix)
 	if f.Method != "" {
 		t.Method = f.Method
 	}
@@ -76,4 +76,13 @@ func target(r *http.Request, t edge.Target, f edge.Forwarded) (edge.Target, erro
 		t.URI += "?" + r.URL.RawQuery
 	}
 	return t, nil
+}
+
+// sent is the path as it came over the wire; EscapedPath would repair what is to be
+// refused.
+func sent(r *http.Request) string {
+	if r.URL.RawPath != "" {
+		return r.URL.RawPath
+	}
+	return r.URL.EscapedPath()
 }

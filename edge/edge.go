@@ -51,7 +51,7 @@ type Target struct {
 	Method string
 	Scheme string // http or https
 	Host   string
-	URI    string // absolute path with optional query
+	URI    string // absolute path with optional query, as sent
 }
 
 // Options configure a Gate.
@@ -64,8 +64,8 @@ type Options struct {
 	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
 	Trusted Trusted
 	// Target, when set, says which request is judged in place of the received one.
-	// It gets the received one after forwarding fields were resolved, and the
-	// forwarding fields X-Forwarded-Method and X-Forwarded-Uri as sent.
+	// It gets the received one after forwarding fields were resolved, without URI,
+	// and what the forwarding fields said.
 	// Errors of kind Invalid and Forbidden are answered 400 and 403.
 	Target func(r *http.Request, t Target, f Forwarded) (Target, error)
 	// MaxBody bounds a request body in bytes; 0: no bound. Beyond it: 413.
@@ -185,7 +185,6 @@ func (x *Exchange) admit() error {
 	t := Target{Method: r.Method, Scheme: f.Scheme, Host: f.Host}
 	u := r.URL
 	if g.o.Target != nil {
-		t.URI = r.URL.RequestURI()
 		if t, err = g.o.Target(r, t, *f); err != nil {
 			return err
 		}
