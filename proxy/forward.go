@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/proxy/wire"
 )
 
 // forwarder sends allowed requests to their upstreams.
 type forwarder struct {
 	http, h2c *http.Transport
+	wire      *wire.Client // nil: not used
 	timeout   time.Duration
 	buffers   buffers
 	silent    *log.Logger
@@ -23,22 +25,29 @@ type forwarder struct {
 
 func newForwarder(t Transport) *forwarder {
 	t = t.withDefaults()
-	return &forwarder{
+	f := &forwarder{
 		http:    t.round(false),
 		h2c:     t.round(true),
 		timeout: t.ResponseHeaderTimeout,
 		buffers: buffers{sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}},
 		silent:  log.New(io.Discard, "", 0), // failures are in the access event
 	}
+	if wire.Supported && !t.Standard && t.MaxConnsPerHost == 0 {
+		f.wire = wire.New(wire.Options{Dial: f.http.DialContext, MaxIdlePerHost: t.MaxIdlePerHost, IdleTimeout: t.IdleConnTimeout, MaxHeaderBytes: t.MaxResponseHeaderBytes})
+	}
+	return f
 }
 
 func (f *forwarder) close() {
 	f.http.CloseIdleConnections()
 	f.h2c.CloseIdleConnections()
+	if f.wire != nil {
+		f.wire.Close()
+	}
 }
 
-// serve forwards x. The ReverseProxy is a value of this one request, so that the
-// decision needs no way through the context.
+// serve forwards x: plain requests over the synchronous client, all others by
+// ReverseProxy.
 func (f *forwarder) serve(x *edge.Exchange) {
 	up := x.Decision.Upstream
 	if up == nil || up.URL == nil {
@@ -46,6 +55,17 @@ func (f *forwarder) serve(x *edge.Exchange) {
 		return
 	}
 	x.Event.Forwarded = true
+	if f.wire != nil && isPlain(x) {
+		f.servePlain(x)
+		return
+	}
+	f.serveAny(x)
+}
+
+// serveAny forwards by ReverseProxy, which is a value of this one request, so that
+// the decision needs no way through the context.
+func (f *forwarder) serveAny(x *edge.Exchange) {
+	up := x.Decision.Upstream
 	ctx, cancel := context.WithCancelCause(x.R.Context())
 	defer cancel(nil)
 	call := &call{x: x, began: time.Now(), wait: newWait(or(up.Timeout, f.timeout), func() { cancel(errUpstreamTimeout) })}
@@ -102,8 +122,16 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 // answered runs when the response header is there; the body may take for ever.
 func (c *call) answered(res *http.Response) error {
 	c.wait.stop()
+	keepUntyped(c.x.W.Header(), res.Header)
 	c.x.Event.Upstream, c.x.Event.UpstreamStatus = time.Since(c.began), res.StatusCode
 	return nil
+}
+
+// keepUntyped stops net/http from guessing a Content-Type that the upstream did not send.
+func keepUntyped(h, upstream http.Header) {
+	if _, ok := upstream["Content-Type"]; !ok {
+		h["Content-Type"] = nil
+	}
 }
 
 // failed answers for an upstream that did not.

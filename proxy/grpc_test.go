@@ -69,7 +69,7 @@ func TestGRPCPassesWithTrailersAndStreams(t *testing.T) {
 	}()
 	d := to("h2c://" + l.Addr().String())
 	limit := 50 * time.Millisecond
-	addr := serve(t, Options{Transport: Transport{ResponseHeaderTimeout: time.Second}, Edge: edge.Options{ReadIdle: limit, WriteIdle: limit, Decider: decide(func(r *access.Request) access.Decision {
+	addr := serve(t, false, Options{Transport: Transport{ResponseHeaderTimeout: time.Second}, Edge: edge.Options{ReadIdle: limit, WriteIdle: limit, Decider: decide(func(r *access.Request) access.Decision {
 		if r.URL.Path == "/test.Echo/Denied" {
 			return access.Decision{Refusal: access.Response{Status: 403}}
 		}

@@ -21,7 +21,8 @@ type Transport struct {
 	IdleConnTimeout time.Duration
 	// MaxIdlePerHost bounds the pool of one upstream; default 256.
 	MaxIdlePerHost int
-	// MaxConnsPerHost bounds all connections to one upstream; 0: no bound.
+	// MaxConnsPerHost bounds all connections to one upstream; 0: no bound. A bound
+	// implies Standard.
 	MaxConnsPerHost int
 	// MaxResponseHeaderBytes bounds a response header; default 256 KiB.
 	MaxResponseHeaderBytes int64
@@ -31,6 +32,9 @@ type Transport struct {
 	Certificates []tls.Certificate
 	// InsecureSkipVerify accepts any certificate of an https upstream.
 	InsecureSkipVerify bool
+	// Standard sends every request through net/http's Transport. Else plain requests
+	// to http upstreams take the synchronous client of package wire.
+	Standard bool
 }
 
 func (t Transport) withDefaults() Transport {
