@@ -122,6 +122,9 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 // answered runs when the response header is there; the body may take for ever.
 func (c *call) answered(res *http.Response) error {
 	c.wait.stop()
+	if res.StatusCode < 100 {
+		return errors.New("invalid status code") // net/http would panic
+	}
 	keepUntyped(c.x.W.Header(), res.Header)
 	c.x.Event.Upstream, c.x.Event.UpstreamStatus = time.Since(c.began), res.StatusCode
 	return nil

@@ -285,6 +285,11 @@ func TestABrokenUpstreamIsAnsweredWithReasonAndID(t *testing.T) {
 			_, _ = io.WriteString(c, "nonsense\r\n\r\n")
 			c.Close()
 		})
+		zero := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+			c, _, _ := http.NewResponseController(w).Hijack()
+			_, _ = io.WriteString(c, "HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n")
+			c.Close()
+		})
 		plain := httptest.NewTLSServer(http.NotFoundHandler())
 		defer plain.Close()
 		for name, c := range map[string]struct {
@@ -296,6 +301,7 @@ func TestABrokenUpstreamIsAnsweredWithReasonAndID(t *testing.T) {
 			"unknown name": {"http://name.invalid", "upstream_unreachable", 502},
 			"hanging":      {hang, "upstream_timeout", 504},
 			"garbage":      {garbage, "upstream_failed", 502},
+			"status 000":   {zero, "upstream_failed", 502},
 			"untrusted":    {plain.URL, "upstream_tls", 502},
 			"not TLS":      {strings.Replace(hang, "http:", "https:", 1), "upstream_failed", 502},
 		} {

@@ -82,6 +82,7 @@ type Response struct {
 }
 
 var (
+	errStatus         = errors.New("wire: invalid status code")
 	errHeaderTooLarge = errors.New("wire: response header too large")
 	errSwitch         = errors.New("wire: the server switched protocols without being asked")
 	errManyInfo       = errors.New("wire: too many informational responses")
@@ -176,6 +177,8 @@ func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request) (*http.Resp
 			return nil, err
 		}
 		switch {
+		case res.StatusCode < 100:
+			return nil, errStatus
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errSwitch
 		case res.StatusCode >= 200:
