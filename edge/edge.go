@@ -71,8 +71,9 @@ type Options struct {
 	// MaxBody bounds a request body in bytes; 0: no bound. Beyond it: 413.
 	MaxBody int64
 	// ReadIdle bounds the wait for the next bytes of a request body, WriteIdle the
-	// wait for a client to take the next bytes of a response; 0: no bound. Neither
-	// bounds the whole, so long streams live as long as they move.
+	// wait for a client to take the next bytes of a response; 0: 60 s, negative: no
+	// bound. Neither bounds the whole nor the silence of an upstream, so that long
+	// streams live.
 	ReadIdle, WriteIdle time.Duration
 	// Upgrades are the protocols of RFC 9110 section 7.8 that may be asked for, lower
 	// case. Nil: websocket. Others are served as if not asked for.
@@ -99,6 +100,7 @@ func NewGate(o Options) (*Gate, error) {
 	if o.Upgrades == nil {
 		o.Upgrades = []string{"websocket"}
 	}
+	o.ReadIdle, o.WriteIdle = defaultTo(o.ReadIdle, 60*time.Second), defaultTo(o.WriteIdle, 60*time.Second)
 	g := &Gate{o: o}
 	if owner, ok := o.Decider.(HeaderOwner); ok {
 		g.owned.names = owner.OwnedHeaders
@@ -250,15 +252,8 @@ func (x *Exchange) Fail(status int, reason, message string, err error) {
 }
 
 func (x *Exchange) write(a access.Response) {
-	h := x.W.Header()
-	for k, vv := range a.Header {
-		h[k] = append([]string(nil), vv...)
-	}
-	h[DecisionID] = []string{x.Request.ID}
-	x.W.WriteHeader(a.Status)
-	if len(a.Body) > 0 {
-		_, _ = x.W.Write(a.Body) // the client may be gone
-	}
+	x.W.Header()[DecisionID] = []string{x.Request.ID}
+	writeResponse(x.W, a)
 }
 
 // failed handles a panic with value v.

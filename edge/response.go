@@ -86,3 +86,15 @@ func gatewayError(id string, status int, reason, message string) access.Response
 		"Cache-Control":          {"no-store"},
 	}}
 }
+
+// writeResponse sends a; a's header stays untouched, because it may be shared.
+func writeResponse(w http.ResponseWriter, a access.Response) {
+	h := w.Header()
+	for k, vv := range a.Header {
+		h[k] = append([]string(nil), vv...)
+	}
+	w.WriteHeader(a.Status)
+	if len(a.Body) > 0 {
+		_, _ = w.Write(a.Body) // the client may be gone
+	}
+}

@@ -29,7 +29,7 @@ func (p *pool) take(address string) *conn {
 		kept[len(kept)-1] = nil
 		p.idle[address] = kept[:len(kept)-1]
 		p.mu.Unlock()
-		if silent(k.Conn) {
+		if k.probe.isSilent() {
 			return k
 		}
 		k.Close()
@@ -37,7 +37,6 @@ func (p *pool) take(address string) *conn {
 }
 
 func (p *pool) put(k *conn) {
-	k.since = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || len(p.idle[k.address]) >= p.most {

@@ -11,22 +11,30 @@ import (
 // Supported says whether connections can be kept on this system.
 const Supported = true
 
-// silent reports whether an idle connection is open and has nothing to read. Bytes
+// probe looks at a connection without reading from it.
+type probe struct {
+	raw    syscall.RawConn // nil: cannot be looked at
+	silent bool
+	look   func(fd uintptr)
+}
+
+func newProbe(c net.Conn) *probe {
+	p := &probe{}
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			p.raw = raw
+		}
+	}
+	p.look = func(fd uintptr) {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		p.silent = errors.Is(err, syscall.EAGAIN) // else bytes, the end, or an error
+	}
+	return p
+}
+
+// isSilent reports whether an idle connection is open and has nothing to read. Bytes
 // that nobody asked for would be taken for the next answer.
-func silent(c net.Conn) bool {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var n int
-	var b [1]byte
-	var readErr error
-	err = raw.Control(func(fd uintptr) {
-		n, _, readErr = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	})
-	return err == nil && n <= 0 && (errors.Is(readErr, syscall.EAGAIN) || errors.Is(readErr, syscall.EWOULDBLOCK))
+func (p *probe) isSilent() bool {
+	return p.raw != nil && p.raw.Control(p.look) == nil && p.silent
 }

@@ -158,7 +158,8 @@ func (c *Client) exchange(ctx context.Context, k *conn, r *Request) (*Response, 
 }
 
 func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request) (*http.Response, error) {
-	k.setDeadline(time.Now(), r.Timeout)
+	k.since = time.Now()
+	k.setDeadline(k.since, r.Timeout)
 	if err := ctx.Err(); err != nil { // the deadline of abort may have been overwritten
 		return nil, err
 	}
@@ -262,13 +263,14 @@ type conn struct {
 	limit    int64        // bytes that may still be read
 	received bool         // a byte of the response came
 	deadline time.Time    // in force; zero: none
-	since    time.Time    // when it was put into the pool
+	since    time.Time    // when its last request was sent
+	probe    *probe
 	abort    func()
 	stop     func() bool
 }
 
 func newConn(nc net.Conn, address string) *conn {
-	k := &conn{Conn: nc, address: address}
+	k := &conn{Conn: nc, address: address, probe: newProbe(nc)}
 	k.in = bufio.NewReaderSize(k, 4<<10)
 	k.abort = func() { _ = k.Conn.SetDeadline(time.Unix(1, 0)) } // a closed connection needs none
 	return k
