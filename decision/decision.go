@@ -3,8 +3,9 @@
 // refusal that the client should see.
 //
 // Which request is meant comes from X-Forwarded-Method, -Proto, -Host and -Uri of
-// a trusted peer, or from the path after /decisions, as in Oathkeeper. It is then
-// cleaned, made canonical and decided exactly as a proxied one.
+// a trusted peer, which must set or remove all four, or from the path after
+// /decisions, as in Oathkeeper. It is then cleaned, made canonical and decided
+// exactly as a proxied one.
 package decision
 
 import (
@@ -61,19 +62,27 @@ func target(r *http.Request, t edge.Target, f edge.Forwarded) (edge.Target, erro
 	if f.Method != "" {
 		t.Method = f.Method
 	}
-	switch {
-	case f.URI != "":
+	if rest == "" {
+		if f.Present && !f.Trusted {
+			// Judging another request than the asking proxy meant could let it through.
+			return t, fault.New(fault.Forbidden, "untrusted_proxy", "forwarding header fields came from a peer that is not a trusted proxy")
+		}
 		t.URI = f.URI
+		if t.URI == "" {
+			t.URI = "/"
+			if r.URL.RawQuery != "" {
+				t.URI += "?" + r.URL.RawQuery
+			}
+		}
 		return t, nil
-	case rest == "" && f.Present && !f.Trusted:
-		// Judging another request than the asking proxy meant could let it through.
-		return t, fault.New(fault.Forbidden, "untrusted_proxy", "forwarding header fields came from a peer that is not a trusted proxy")
-	case rest == "":
-		rest = "/"
 	}
 	t.URI = rest
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		t.URI += "?" + r.URL.RawQuery
+	}
+	if f.URI != "" && f.URI != t.URI {
+		// A proxy that puts the target into the path may pass a client's field on.
+		return t, fault.New(fault.Invalid, "ambiguous_target", "the path and X-Forwarded-Uri name different requests")
 	}
 	return t, nil
 }

@@ -84,18 +84,20 @@ func TestTheJudgedRequestIsTheOneThatWasMeant(t *testing.T) {
 			200, "GET http://gw/api 192.0.2.1"},
 		"forward auth": {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Method": {"put"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"Example.com"},
 			"X-Forwarded-Uri": {"/api//x?a=%zz"}, "X-Forwarded-For": {"198.51.100.1"}}, 200, "PUT https://example.com/api/x?a=%zz 198.51.100.1"},
-		"forward auth from a stranger":  {stranger, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/api"}}, 403, ""},
-		"method from a stranger":        {stranger, "GET", "/decisions", http.Header{"X-Forwarded-Method": {"PUT"}}, 403, ""},
-		"uri wins over path":            {proxy, "GET", "/decisions/public", http.Header{"X-Forwarded-Uri": {"/admin"}}, 200, "GET http://gw/admin 10.0.0.1"},
-		"encoded dots":                  {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/public/%2e%2e/admin"}}, 400, ""},
-		"encoded slash":                 {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/public/..%2fadmin"}}, 400, ""},
-		"backslash":                     {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {`/public\..\admin`}}, 400, ""},
-		"parameters":                    {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/public/..;/admin"}}, 400, ""},
-		"absolute uri":                  {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"http://evil/x"}}, 400, ""},
-		"fragment":                      {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/x#y"}}, 400, ""},
-		"bad method":                    {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Method": {"G T"}}, 400, ""},
-		"bad host":                      {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Host": {"a/b"}}, 400, ""},
-		"original uri is not this form": {proxy, "GET", "/decisions/api", http.Header{"X-Original-Uri": {"/public"}, "X-Rewrite-Url": {"/public"}}, 200, "GET http://gw/api 10.0.0.1"},
+		"forward auth from a stranger":   {stranger, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/api"}}, 403, ""},
+		"method from a stranger":         {stranger, "GET", "/decisions", http.Header{"X-Forwarded-Method": {"PUT"}}, 403, ""},
+		"a client's uri beside the path": {proxy, "GET", "/decisions/admin", http.Header{"X-Forwarded-Uri": {"/public"}}, 400, ""},
+		"a client's uri beside the root": {proxy, "GET", "/decisions/", http.Header{"X-Forwarded-Uri": {"/public"}}, 400, ""},
+		"the same uri beside the path":   {proxy, "GET", "/decisions/api?x", http.Header{"X-Forwarded-Uri": {"/api?x"}}, 200, "GET http://gw/api?x 10.0.0.1"},
+		"encoded dots":                   {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/public/%2e%2e/admin"}}, 400, ""},
+		"encoded slash":                  {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/public/..%2fadmin"}}, 400, ""},
+		"backslash":                      {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {`/public\..\admin`}}, 400, ""},
+		"parameters":                     {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/public/..;/admin"}}, 400, ""},
+		"absolute uri":                   {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"http://evil/x"}}, 400, ""},
+		"fragment":                       {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/x#y"}}, 400, ""},
+		"bad method":                     {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Method": {"G T"}}, 400, ""},
+		"bad host":                       {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Host": {"a/b"}}, 400, ""},
+		"original uri is not this form":  {proxy, "GET", "/decisions/api", http.Header{"X-Original-Uri": {"/public"}, "X-Rewrite-Url": {"/public"}}, 200, "GET http://gw/api 10.0.0.1"},
 	} {
 		w, judged := ask(t, c.remote, c.method, c.target, "gw", c.header)
 		if w.Code != c.status || judged != c.judged || w.Header().Get(edge.DecisionID) == "" {
@@ -141,6 +143,34 @@ func TestAZeroDecisionIs500(t *testing.T) {
 	w := httptest.NewRecorder()
 	if h.ServeHTTP(w, httptest.NewRequest("GET", "/decisions/x", nil)); w.Code != 500 {
 		t.Errorf("got %d, want 500", w.Code)
+	}
+}
+
+func TestTheJudgedMethodDoesNotFrameTheAnswer(t *testing.T) {
+	loopback, err := edge.ParseTrusted([]string{"127.0.0.1"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := New(edge.Options{Trusted: loopback, Decider: decide(func(*access.Request) access.Decision {
+		return access.Decision{Refusal: access.Response{Status: 403, Body: []byte("no")}}
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	defer s.Close()
+	for method, judged := range map[string]string{"GET": "HEAD", "HEAD": "GET"} {
+		c, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(c, "%s /decisions HTTP/1.1\r\nHost: gw\r\nConnection: close\r\nX-Forwarded-Method: %s\r\n\r\n", method, judged)
+		answer, err := io.ReadAll(c)
+		c.Close()
+		if want := method == "GET"; err != nil || strings.HasSuffix(string(answer), "\r\n\r\nno") != want {
+			t.Errorf("%s, judged as %s: got %q, %v, want a body: %t", method, judged, answer, err, want)
+		}
 	}
 }
 

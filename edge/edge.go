@@ -201,7 +201,12 @@ func (x *Exchange) admit() error {
 	if err := canonicalURL(&x.url, u, t.Scheme, t.Host); err != nil {
 		return err
 	}
-	r.Method = t.Method
+	if r.Method != t.Method {
+		// A copy: net/http frames its answer by the method of its own request, and
+		// the method that is judged or forwarded may be another one.
+		x.R = r.WithContext(r.Context())
+		x.R.Method = t.Method
+	}
 	f.write(r.Header, x.url.Host, x.url.Scheme)
 	r.Header[RequestID] = []string{x.Request.ID}
 	x.Request.Method, x.Request.URL, x.Request.Header = t.Method, &x.url, r.Header

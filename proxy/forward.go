@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +69,7 @@ func (f *forwarder) serveAny(x *edge.Exchange) {
 	up := x.Decision.Upstream
 	ctx, cancel := context.WithCancelCause(x.R.Context())
 	defer cancel(nil)
-	call := &call{x: x, began: time.Now(), wait: newWait(or(up.Timeout, f.timeout), func() { cancel(errUpstreamTimeout) })}
+	call := &call{x: x, began: time.Now(), wait: newWait(f.limit(x), func() { cancel(errUpstreamTimeout) })}
 	defer call.wait.stop()
 	r := x.R.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
@@ -88,6 +89,16 @@ func (f *forwarder) serveAny(x *edge.Exchange) {
 		ErrorHandler:   call.failed,
 	}
 	p.ServeHTTP(x.W, r)
+}
+
+// limit is how long to wait for a response header. Servers of gRPC send theirs with
+// the first message, which a stream may take its time for: grpc-timeout bounds that.
+func (f *forwarder) limit(x *edge.Exchange) time.Duration {
+	limit := or(x.Decision.Upstream.Timeout, f.timeout)
+	if x.Decision.Upstream.Timeout == 0 && strings.HasPrefix(x.R.Header.Get("Content-Type"), "application/grpc") {
+		limit = 1<<63 - 1
+	}
+	return limit
 }
 
 // call is one request to an upstream.

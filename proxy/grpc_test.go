@@ -34,6 +34,9 @@ var echo = grpc.ServiceDesc{
 		if in.Value == "fail" {
 			return nil, status.Error(codes.FailedPrecondition, "not now")
 		}
+		if in.Value == "wait" {
+			<-time.After(200 * time.Millisecond)
+		}
 		return wrapperspb.String(in.Value + " " + md.Get("x-user")[0]), nil
 	}}},
 	Streams: []grpc.StreamDesc{{StreamName: "Chat", ClientStreams: true, ServerStreams: true, Handler: func(_ any, s grpc.ServerStream) error {
@@ -69,7 +72,7 @@ func TestGRPCPassesWithTrailersAndStreams(t *testing.T) {
 	}()
 	d := to("h2c://" + l.Addr().String())
 	limit := 50 * time.Millisecond
-	addr := serve(t, false, Options{Transport: Transport{ResponseHeaderTimeout: time.Second}, Edge: edge.Options{ReadIdle: limit, WriteIdle: limit, Decider: decide(func(r *access.Request) access.Decision {
+	addr := serve(t, false, Options{Transport: Transport{ResponseHeaderTimeout: limit}, Edge: edge.Options{ReadIdle: limit, WriteIdle: limit, Decider: decide(func(r *access.Request) access.Decision {
 		if r.URL.Path == "/test.Echo/Denied" {
 			return access.Decision{Refusal: access.Response{Status: 403}}
 		}
@@ -90,6 +93,9 @@ func TestGRPCPassesWithTrailersAndStreams(t *testing.T) {
 	}
 	if err := conn.Invoke(ctx, "/test.Echo/Say", wrapperspb.String("fail"), &out, grpc.Trailer(&trailer)); status.Code(err) != codes.FailedPrecondition || len(trailer["x-sum"]) != 1 {
 		t.Errorf("failing: got trailer %v, %v", trailer, err)
+	}
+	if err := conn.Invoke(ctx, "/test.Echo/Say", wrapperspb.String("wait"), &out); err != nil {
+		t.Errorf("slow first message: got %v", err)
 	}
 	if err := conn.Invoke(ctx, "/test.Echo/Denied", wrapperspb.String("x"), &out); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("denied: got %v", err)
