@@ -348,7 +348,7 @@ func TestARulesTimeoutDoesNotCountTheClientsUpload(t *testing.T) {
 		pr, pw := io.Pipe()
 		go func() {
 			for range 4 {
-				time.Sleep(60 * time.Millisecond) // a slow client, not a wait for a result
+				time.Sleep(130 * time.Millisecond) // a client slower than the limit, not a wait for a result
 				_, _ = io.WriteString(pw, "x")
 			}
 			pw.Close()
@@ -448,6 +448,33 @@ func TestEventsArriveWhileTheStreamIsOpenAndTheStreamIsNotCut(t *testing.T) {
 		}
 		if rest, err := io.ReadAll(r); len(rest) > 0 || err != nil {
 			t.Errorf("got %q, %v, want a clean end", rest, err)
+		}
+	})
+}
+
+func TestTheAnswerComesBackAsItIsWithoutFieldsOfTheConnection(t *testing.T) {
+	eachTransport(t, func(t *testing.T, standard bool) {
+		up := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+			c, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			_, _ = rw.WriteString("HTTP/1.1 299 Odd\r\nDate: then\r\nConnection: X-Hop, Keep-Alive\r\nX-Hop: a\r\nKeep-Alive: a\r\nProxy-Authenticate: a\r\nUpgrade: h2c\r\n" +
+				"Set-Cookie: a=b\r\nSet-Cookie: c=d\r\nContent-Length: 6\r\n\r\n<html>")
+			_ = rw.Flush()
+		})
+		addr := serve(t, standard, Options{Edge: edge.Options{Decider: to(up)}}, edge.ServerOptions{})
+		res, err := client(t).Get("http://" + addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		want := http.Header{"Date": {"then"}, "Set-Cookie": {"a=b", "c=d"}, "Content-Length": {"6"}}
+		if diff := cmp.Diff(want, res.Header); diff != "" || res.StatusCode != 299 || string(body) != "<html>" || err != nil {
+			t.Errorf("got %d %q, %v (-want +got): %s", res.StatusCode, body, err, diff)
 		}
 	})
 }
