@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -93,7 +94,7 @@ func (a *App) proxyEdge() (http.Handler, error) {
 	o.MaxBody = a.cfg.Serve.Proxy.Limits.Body
 	up := a.cfg.Serve.Proxy.Upstream
 	a.proxy, err = proxy.New(proxy.Options{Edge: o, Transport: proxy.Transport{
-		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost,
+		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast,
 	}})
 	return a.proxy, err
 }
@@ -101,7 +102,9 @@ func (a *App) proxyEdge() (http.Handler, error) {
 // publicEdge is the authorization server with the health of the process.
 func (a *App) publicEdge() http.Handler {
 	health := api.New(a.healthDeps("public"))
-	endpoints := a.oauth2.Public()
+	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
+		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
+	}}.Handler(a.oauth2.Public())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/health/alive", "/health/ready":
@@ -110,6 +113,19 @@ func (a *App) publicEdge() http.Handler {
 			endpoints.ServeHTTP(w, r)
 		}
 	})
+}
+
+// publicRoute names the route of a path for metrics; what is no route is one label.
+func publicRoute(path string) string {
+	switch path {
+	case "/oauth2/auth", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
+		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
+		return path
+	}
+	if strings.HasPrefix(path, "/oauth2/fallbacks/") {
+		return "/oauth2/fallbacks/{page}"
+	}
+	return "other"
 }
 
 // healthDeps are what every listener with an API answers.
