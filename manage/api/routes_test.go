@@ -141,6 +141,7 @@ func TestEveryRouteRefusesBadInput(t *testing.T) {
 				"no JSON":             {`<xml/>`, "application/json", 400},
 				"a string":            {`"x"`, "application/json", 400},
 				"null bytes":          {"\x00", "application/json", 400},
+				"null":                {`null`, "application/json", 400},
 				"two values":          {`{}{}`, "application/json", 400},
 				"unknown member":      {`{"no such member":1}`, "application/json", 400},
 				"repeated member":     {`{"id":"a","id":"b"}`, "application/json", 400},
