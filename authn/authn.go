@@ -9,16 +9,20 @@ import (
 	"context"
 	"errors"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/keys"
 )
 
 // ErrNoCredentials means that the request carries nothing for this authenticator.
 var ErrNoCredentials = errors.New("no credentials for this authenticator")
 
 // Authenticator establishes the subject of a request. Errors: ErrNoCredentials,
-// fault.Unauthenticated for bad credentials, fault.Forbidden for good credentials
-// that do not reach (scope, audience, issuer), fault.Unavailable or fault.Timeout
-// when it could not be found out.
+// fault.Unauthenticated for bad credentials, fault.Invalid for ambiguous ones,
+// fault.Forbidden for good credentials that do not reach (scope, audience, issuer),
+// fault.Unavailable, fault.Timeout or fault.RateLimited when it could not be found
+// out.
 type Authenticator interface {
 	Authenticate(ctx context.Context, r *access.Request) (access.Subject, error)
 }
@@ -29,3 +33,19 @@ type Authenticator interface {
 type Introspector interface {
 	Introspect(ctx context.Context, token string) (access.Token, error)
 }
+
+// KeySource holds the keys that tokens are verified with: a *keys.Ring for our own,
+// a *keys.Remote for other issuers'.
+type KeySource interface {
+	// Keys returns the keys with an id; none when it is unknown. An error means that
+	// it could not be found out (fault.Unavailable, fault.Timeout).
+	Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error)
+	// Generation changes whenever a key is added or withdrawn. It is 0 while the keys
+	// must be fetched before they can be relied upon. It never waits.
+	Generation() uint64
+}
+
+var (
+	_ KeySource = (*keys.Ring)(nil)
+	_ KeySource = (*keys.Remote)(nil)
+)

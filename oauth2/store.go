@@ -1,5 +1,6 @@
-// Package oauth2 is the authorization server: endpoints over fosite and over the
-// small store interfaces below. Types of fosite and of go-jose v3 never leave it.
+// Package oauth2 is the vocabulary of the authorization server: clients, grants,
+// flows, what login apps are asked, and the small store interfaces. The endpoints
+// are in oauth2/server, and types of fosite and of go-jose v3 never leave that.
 //
 // Where security rests on atomicity a store method is one named transition
 // (RedeemCode, RotateRefresh, AdvanceFlow, UseJTI): one conditional statement

@@ -282,7 +282,11 @@ func obtain[H any](b *build, stage string, s Stage[H], h spec.Handler) (H, error
 	var none H
 	settings := s.Settings[h.Handler]
 	if _, exists := s.Catalog[h.Handler]; exists && !settings.Enabled {
-		return none, fmt.Errorf("handler %q is not enabled, set %s.handlers.%s.enabled", h.Handler, stage, h.Handler)
+		section := stage
+		if stage == "errors" {
+			section = "errors.handlers"
+		}
+		return none, fmt.Errorf("handler %q is not enabled, set %s.%s.enabled", h.Handler, section, h.Handler)
 	}
 	key := instance{stage, h.Handler, compact(settings.Config), compact(h.Config)}
 	for _, known := range []instances{b.set.shared, b.old} {

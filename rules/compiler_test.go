@@ -25,7 +25,7 @@ func TestFaultsNameFileLineRuleAndFieldAndRefuseOnlyTheirRule(t *testing.T) {
 		{func(d *spec.Rule) { d.Authorizer = nil }, `bad.yaml:7: rule "bad": /authorizer: must be set`},
 		{func(d *spec.Rule) { d.Authorizers = []spec.Handler{x("")} }, `bad.yaml:7: rule "bad": /authorizers: cannot be combined with authorizer`},
 		{func(d *spec.Rule) { d.Authenticators[0].Handler = "z" }, `bad.yaml:7: rule "bad": /authenticators/0: unknown handler "z", known are x, y`},
-		{func(d *spec.Rule) { d.Authenticators[0].Handler = "y" }, `bad.yaml:7: rule "bad": /authenticators/0: handler "y" is not enabled, set authenticators.handlers.y.enabled`},
+		{func(d *spec.Rule) { d.Authenticators[0].Handler = "y" }, `bad.yaml:7: rule "bad": /authenticators/0: handler "y" is not enabled, set authenticators.y.enabled`},
 		{func(d *spec.Rule) { d.Authenticators[0] = x(`{"value":"bad"}`) }, `bad.yaml:7: rule "bad": /authenticators/0: handler x: value must not be bad`},
 		{func(d *spec.Rule) { d.Mutators = []spec.Handler{x(`{"vlaue":""}`)} }, `bad.yaml:7: rule "bad": /mutators/0: handler x: config: unknown field "vlaue"`},
 		{func(d *spec.Rule) { d.Errors = []spec.Handler{{Handler: "q"}} }, `bad.yaml:7: rule "bad": /errors/0: unknown handler "q", known are json, x`},

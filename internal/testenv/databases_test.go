@@ -2,6 +2,9 @@ package testenv
 
 import (
 	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
 	"testing"
 )
 
@@ -27,5 +30,43 @@ func TestEveryDatabaseIsFresh(t *testing.T) {
 				t.Error("the second database holds the table of the first")
 			}
 		})
+	}
+}
+
+// recorder is a testing.TB that notes how a test ended.
+type recorder struct {
+	testing.TB
+	skipped, failed string
+}
+
+func (*recorder) Helper() {}
+
+func (r *recorder) Skipf(format string, args ...any) {
+	r.skipped = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.failed = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+func TestWithoutAServerATestIsSkippedLoudlyAndFailsInCI(t *testing.T) {
+	for ci, want := range map[string]recorder{
+		"":     {skipped: "NOT TESTED WITH NOSQL: none on the standard port, and starting a private one: not installed (set TEST_NOSQL_DSN to a server that may be used, or install its packages)"},
+		"true": {failed: "no NoSQL to test with: none on the standard port, and starting a private one: not installed"},
+	} {
+		t.Setenv("CI", ci)
+		s := &server{name: "NoSQL", env: "TEST_NOSQL_DSN", driver: "pgx", start: func(string) (*process, string, error) { return nil, "", errors.New("not installed") }}
+		var got recorder
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.get(&got)
+		}()
+		<-done
+		if got != want {
+			t.Errorf("with CI=%q: got %+v, want %+v", ci, got, want)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package match
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -67,12 +66,16 @@ func New(entries []Entry, strict bool) *Index {
 
 // rank returns the entries of all targets, the highest rank first.
 func rank(entries []Entry) []entry {
-	type key struct{ priority, prefix, literals int }
-	keyOf := func(e entry) key {
-		return key{entries[e.rule].Priority, e.target.literalPrefix(), e.target.literals}
+	keyOf := func(e entry) [4]int {
+		key := [4]int{entries[e.rule].Priority, len(e.target.literal), e.target.literals}
+		if e.target.exact {
+			key[3] = 1
+		}
+		return key
 	}
-	compare := func(a, b key) int {
-		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(b.prefix, a.prefix), cmp.Compare(b.literals, a.literals))
+	compare := func(a, b entry) int {
+		p, q := keyOf(a), keyOf(b)
+		return slices.Compare(q[:], p[:])
 	}
 	var out []entry
 	for i, e := range entries {
@@ -83,10 +86,10 @@ func rank(entries []Entry) []entry {
 			out = append(out, newEntry(t, e.Pattern, i))
 		}
 	}
-	slices.SortStableFunc(out, func(a, b entry) int { return compare(keyOf(a), keyOf(b)) })
+	slices.SortStableFunc(out, compare)
 	next := len(out)
 	for i := range out {
-		if i > 0 && compare(keyOf(out[i-1]), keyOf(out[i])) != 0 {
+		if i > 0 && compare(out[i-1], out[i]) != 0 {
 			next--
 		}
 		out[i].rank = next

@@ -11,9 +11,9 @@
 // scheme://host/path, the path decoded. A pattern matches the whole of it.
 //
 // Of several matching rules the one with the higher priority wins, then the one
-// with the longer literal prefix (the scheme apart; a pattern that ends there is
-// longer than one that goes on), then the one with more literal characters, those
-// of header and query conditions included. A remaining tie is an *AmbiguousError.
+// with the longer literal prefix (the scheme apart), then the one with more literal
+// characters, those of header and query conditions included, then the one whose
+// path is literal to its end. A remaining tie is an *AmbiguousError.
 package match
 
 import (

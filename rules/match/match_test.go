@@ -287,7 +287,7 @@ func TestConflictsAreFoundAtLoad(t *testing.T) {
 
 // oracle decides as Oathkeeper would: every pattern is run over the whole URL.
 func oracle(t *rapid.T, patterns []string, priorities []int, methods []string, strict bool, method, rawURL string) (rule int, err error, captures []string) {
-	best := [3]int{-1 << 31, 0, 0}
+	best := [4]int{-1 << 31, 0, 0, 0}
 	rule = -1
 	ambiguous := false
 	for i, p := range patterns {
@@ -303,10 +303,10 @@ func oracle(t *rapid.T, patterns []string, priorities []int, methods []string, s
 			continue
 		}
 		_, rest, _ := strings.Cut(p, "://")
-		literal, _, open := strings.Cut(rest, "<")
-		prefix := len(literal)
-		if !open {
-			prefix++
+		literal, _, _ := strings.Cut(rest, "<")
+		exact := 0
+		if host, path, _ := strings.Cut(rest, "/"); !strings.Contains(path, "<") && !strings.Contains(host, "<.*>") {
+			exact = 1
 		}
 		level, literals := 0, 0
 		for _, c := range []byte(p) {
@@ -319,7 +319,7 @@ func oracle(t *rapid.T, patterns []string, priorities []int, methods []string, s
 				literals++
 			}
 		}
-		rank := [3]int{priorities[i], prefix, literals}
+		rank := [4]int{priorities[i], len(literal), literals, exact}
 		switch order := slices.Compare(rank[:], best[:]); {
 		case rule < 0, order > 0 && !strict:
 			rule, best, ambiguous, captures = i, rank, false, nil

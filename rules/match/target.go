@@ -31,22 +31,13 @@ type target struct {
 	// full yields the captures when neither rest nor tail can.
 	full *engine
 
-	// literal is the literal text that the pattern begins with, the scheme apart. It
-	// and literals, the number of all literal characters, decide between overlapping
-	// rules.
+	// literal is the literal text that the pattern begins with, the scheme apart. Its
+	// length, then literals, the number of all literal characters, then exact decide
+	// between overlapping rules.
 	literal  string
 	literals int
 	// tokens are the whole pattern (the path's when onPath), for overlap.
 	tokens []token
-}
-
-// literalPrefix is the length of the literal text; a pattern that ends with it is
-// longer by one than a pattern that goes on.
-func (t *target) literalPrefix() int {
-	if t.exact {
-		return len(t.literal) + 1
-	}
-	return len(t.literal)
 }
 
 // host says which hosts a target is for. The zero host is any.

@@ -66,7 +66,11 @@ type Status struct {
 type Loader struct {
 	Options
 
-	mu       sync.Mutex // one load at a time
+	// filesMu is held while files are read, which may take as long as somebody writes
+	// them, and mu, taken after it, while what was read is put in force. A reload of
+	// stored rules does not wait for files.
+	filesMu  sync.Mutex
+	mu       sync.Mutex
 	sources  []*source
 	stored   *source // nil without Store
 	revision int64   // up to which stored rules are known
@@ -127,9 +131,7 @@ func New(o Options) (*Loader, error) {
 // that cannot be read is an error, and nothing is in force then; a fault in a
 // single rule is not.
 func (l *Loader) Load(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.readFiles(ctx)
+	defer l.readFiles(ctx)()
 	l.readStored(ctx)
 	var faults []error
 	for _, s := range l.all() {
@@ -154,9 +156,7 @@ func (l *Loader) Load(ctx context.Context) error {
 func (l *Loader) Reload(ctx context.Context) error {
 	ctx, cancel := detach(ctx)
 	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.readFiles(ctx)
+	defer l.readFiles(ctx)()
 	l.readStored(ctx)
 	return errors.Join(l.apply(ctx), l.failure())
 }
@@ -209,16 +209,28 @@ func (l *Loader) failure() error {
 	return errors.Join(faults...)
 }
 
-func (l *Loader) readFiles(ctx context.Context) {
-	for _, s := range l.sources {
-		s.read(ctx)
+// readFiles reads all repositories and returns with both locks held; the caller
+// must call unlock.
+func (l *Loader) readFiles(ctx context.Context) (unlock func()) {
+	l.filesMu.Lock()
+	accept := make([]func(), len(l.sources))
+	for i, s := range l.sources {
+		units, err := s.repo.read(ctx)
+		accept[i] = func() { s.accept(units, err) }
+	}
+	l.mu.Lock()
+	for _, f := range accept {
+		f()
+	}
+	return func() {
+		l.mu.Unlock()
+		l.filesMu.Unlock()
 	}
 }
 
-// read reads a repository. Units that cannot be read or decoded keep their last
-// good definitions.
-func (s *source) read(ctx context.Context) {
-	units, err := s.repo.read(ctx)
+// accept takes over what a repository was read to hold. Units that cannot be read
+// or decoded keep their last good definitions.
+func (s *source) accept(units []unit, err error) {
 	if err != nil {
 		s.faults = []spec.Fault{{Source: s.name, Message: err.Error()}}
 		return

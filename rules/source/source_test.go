@@ -451,6 +451,41 @@ func TestStoredRulesAreInForceWhenReloadStoredReturns(t *testing.T) {
 	}
 }
 
+func TestStoredRulesDoNotWaitForAFileThatIsBeingWritten(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("who has a file open is known on Linux only")
+	}
+	store := &memory{}
+	file := filepath.Join(t.TempDir(), "r.yaml")
+	write(t, file, yaml("file"))
+	l := load(t, Options{Store: store, Repositories: []string{file}})
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- l.Reload(context.Background()) }()
+	for l.filesMu.TryLock() { // until the reload has begun
+		l.filesMu.Unlock()
+		runtime.Gosched()
+	}
+	store.put("a")
+	if err := l.ReloadStored(t.Context()); err != nil || !slices.Equal(ids(l), []string{"file", "a"}) {
+		t.Error(err, ids(l))
+	}
+	select {
+	case err := <-done:
+		t.Errorf("the reload of the file ended first: %v", err)
+	default:
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWritesOfOtherNodesComeIntoForce(t *testing.T) {
 	store := &memory{}
 	store.put("a")

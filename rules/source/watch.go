@@ -63,10 +63,11 @@ func (l *Loader) Run(ctx context.Context) {
 
 // reload is Reload for Run: what goes wrong is in the Status and the log.
 func (l *Loader) reload(ctx context.Context, files, stored bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if files {
-		l.readFiles(ctx)
+		defer l.readFiles(ctx)()
+	} else {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 	}
 	if stored {
 		l.readStored(ctx)

@@ -122,7 +122,8 @@ func TestAFaultNamesFileLineRuleAndFieldAndAffectsOnlyItsRule(t *testing.T) {
 		{"- description: nameless\n  x: 1\n", `r.yaml:4: rule "#2": /x: unknown field, did you mean "id"`},
 		{"- just text\n", `r.yaml:3: rule "#2": must be an object, not a string`},
 		{"- id: bad\n  matchesUrl: x\n  mode: bypas\n", `r.yaml:3: rule "bad": /mode: must be bypass, anonymous, authenticated or policy, not "bypas"`},
-		{"- id: bad\n  matchesUrl: x\n  requiredAction: a:$1b\n", `r.yaml:3: rule "bad": /requiredAction: $1b is not a capture group, write ${1} where text follows the number`},
+		{"- id: bad\n  matchesUrl: x\n  requiredAction: a\n", `r.yaml:3: rule "bad": /requiredResource: must be set in mode policy`},
+		{"- id: bad\n  matchesUrl: x\n  requiredAction: a:$1b\n  requiredResource: r\n", `r.yaml:3: rule "bad": /requiredAction: $1b is not a capture group, write ${1} where text follows the number`},
 	} {
 		got, err := Decode("r.yaml", []byte(good+c.rule))
 		if err != nil || len(got) != 2 {

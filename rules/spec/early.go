@@ -69,6 +69,12 @@ func (d *decoder) early(v *value) {
 	case "authenticated", "token":
 		r.Authenticators = []Handler{introspection}
 	case "policy":
+		if action == "" {
+			d.fault("/requiredAction", v.line, "must be set in mode policy")
+		}
+		if resource == "" {
+			d.fault("/requiredResource", v.line, "must be set in mode policy")
+		}
 		r.Authenticators = []Handler{introspection}
 		r.Authorizer = &Handler{Handler: "policy", Config: config(map[string]any{
 			"action":   d.template(action, "/requiredAction", v.line),

@@ -244,7 +244,7 @@ func (t target) open() (*sql.DB, error) {
 		return nil, err
 	}
 	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(t.pool.conns)
+	db.SetMaxOpenConns(max(t.pool.conns, 2)) // a migration runs beside its lock
 	db.SetMaxIdleConns(t.pool.idle)
 	if !t.dialect.writer {
 		db.SetConnMaxLifetime(t.pool.lifetime)
@@ -280,7 +280,7 @@ func (t target) fail(err error) error {
 	if errors.As(err, &known) && known.Err == nil && known.Kind == fault.Invalid {
 		return err
 	}
-	text := err.Error()
+	text := strings.Join(strings.Fields(err.Error()), " ") // drivers answer in several lines
 	if t.password != "" {
 		text = strings.ReplaceAll(text, t.password, "xxxxx")
 		text = strings.ReplaceAll(text, url.QueryEscape(t.password), "xxxxx")

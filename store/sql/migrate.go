@@ -47,11 +47,13 @@ func MigrationStatus(ctx context.Context, o Options) (steps []Migration, err err
 		if err != nil {
 			return err
 		}
-		status, err := provider.Status(ctx)
-		for _, step := range status {
-			steps = append(steps, Migration{Version: step.Source.Version, Name: path.Base(step.Source.Path), AppliedAt: step.AppliedAt.UTC()})
-		}
-		return err
+		return locked(ctx, db, t.dialect, func() error {
+			status, err := provider.Status(ctx)
+			for _, step := range status {
+				steps = append(steps, Migration{Version: step.Source.Version, Name: path.Base(step.Source.Path), AppliedAt: step.AppliedAt.UTC()})
+			}
+			return err
+		})
 	})
 	return steps, err
 }
@@ -88,10 +90,7 @@ func migrate(ctx context.Context, db *sql.DB, d *dialect) (applied []string, err
 	if err != nil {
 		return nil, err
 	}
-	// SQLite has no lock for a session. Each of its steps is one transaction, so of
-	// two processes one fails at a step that the other has just made, and finds it
-	// done when it looks again.
-	for attempt := 0; ; attempt++ {
+	up := func() error {
 		results, err := provider.Up(ctx)
 		var partial *goose.PartialError
 		if errors.As(err, &partial) {
@@ -100,6 +99,13 @@ func migrate(ctx context.Context, db *sql.DB, d *dialect) (applied []string, err
 		for _, result := range results {
 			applied = append(applied, path.Base(result.Source.Path))
 		}
+		return err
+	}
+	// SQLite has no lock for a session. Each of its steps is one transaction, so of
+	// two processes one fails at a step that the other has just made, and finds it
+	// done when it looks again.
+	for attempt := 0; ; attempt++ {
+		err := locked(ctx, db, d, up)
 		if err == nil || !d.writer || attempt == 3 || ctx.Err() != nil {
 			return applied, err
 		}
@@ -111,38 +117,31 @@ func newProvider(db *sql.DB, d *dialect) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []goose.ProviderOption{
-		goose.WithTableName(migrationsTable), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()),
+	return goose.NewProvider(d.goose, db, steps,
+		goose.WithTableName(migrationsTable), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+}
+
+// locked keeps other nodes from migrating while do runs. The lock ends with the
+// connection that holds it, at the latest. goose's own locking is not used: it looks
+// at the table of versions before it locks, and on MySQL finds it half made.
+func locked(ctx context.Context, db *sql.DB, d *dialect, do func() error) error {
+	if d.lock == "" {
+		return do()
 	}
-	if d.lock != "" {
-		options = append(options, goose.WithSessionLocker(sessionLock{d}))
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
 	}
-	return goose.NewProvider(d.goose, db, steps, options...)
-}
-
-// sessionLock is goose's lock.SessionLocker over the dialect's own locks, which end
-// with the session if the process dies.
-type sessionLock struct{ *dialect }
-
-// SessionLock waits until no other session migrates.
-func (l sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
-	return l.call(ctx, conn, l.lock)
-}
-
-// SessionUnlock lets the next session migrate.
-func (l sessionLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	return l.call(ctx, conn, l.unlock)
-}
-
-func (l sessionLock) call(ctx context.Context, conn *sql.Conn, query string) error {
 	var got sql.NullString // void in PostgreSQL; 1 in MySQL when it was got
-	if err := conn.QueryRowContext(ctx, query).Scan(&got); err != nil {
-		return fmt.Errorf("migration lock: %w", err)
+	err = conn.QueryRowContext(ctx, d.lock).Scan(&got)
+	if err == nil && d == mysqlDialect && got.String != "1" {
+		err = errors.New("another node has been migrating for five minutes")
 	}
-	if l.name == "mysql" && got.String != "1" {
-		return errors.New("migration lock: another node has been migrating for five minutes")
+	if err != nil {
+		return errors.Join(fmt.Errorf("migration lock: %w", err), conn.Close())
 	}
-	return nil
+	err = do()
+	return errors.Join(err, conn.QueryRowContext(context.WithoutCancel(ctx), d.unlock).Scan(&got), conn.Close())
 }
 
 // schemaVersion is the newest step that is embedded.

@@ -13,23 +13,23 @@ import (
 const selectRules = "SELECT doc, etag, created_at, updated_at FROM gw_rules "
 
 // CreateRule returns fault.Conflict when the id is taken.
-func (s *Store) CreateRule(ctx context.Context, r spec.Rule) (spec.Stored, error) {
+func (s *Store) CreateRule(ctx context.Context, r spec.Rule) (stored spec.Stored, err error) {
 	if err := checkID("rule", r.ID); err != nil {
-		return spec.Stored{}, err
+		return stored, err
 	}
 	doc, err := encode("rule", r)
 	if err != nil {
-		return spec.Stored{}, err
+		return stored, err
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, func(t *tx) (err error) {
 		t.changed(store.Rules, r.ID)
-		_, err := t.exec("INSERT INTO gw_rules (id, doc, etag, created_at, updated_at) VALUES (?, ?, ?, ?, ?)", r.ID, doc, rand.Text(), t.now, t.now)
+		_, err = t.exec("INSERT INTO gw_rules (id, doc, etag, created_at, updated_at) VALUES (?, ?, ?, ?, ?)", r.ID, doc, rand.Text(), t.now, t.now)
+		if err == nil {
+			stored, err = scanRule(t.one, r.ID)
+		}
 		return err
 	})
-	if err != nil {
-		return spec.Stored{}, conflict(err, "rule")
-	}
-	return s.Rule(ctx, r.ID)
+	return stored, conflict(err, "rule")
 }
 
 // ReplaceRule returns fault.NotFound, or fault.Conflict when etag is not empty and
@@ -43,8 +43,7 @@ func (s *Store) ReplaceRule(ctx context.Context, r spec.Rule, etag string) (stor
 		return stored, err
 	}
 	err = s.write(ctx, func(t *tx) error {
-		next := rand.Text()
-		query, args := "UPDATE gw_rules SET doc = ?, etag = ?, updated_at = ? WHERE id = ?", []any{doc, next, t.now, r.ID}
+		query, args := "UPDATE gw_rules SET doc = ?, etag = ?, updated_at = ? WHERE id = ?", []any{doc, rand.Text(), t.now, r.ID}
 		if etag != "" {
 			query, args = query+" AND etag = ?", append(args, etag)
 		}

@@ -75,6 +75,9 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
+// connectTimeout bounds how long Open waits for a server that does not answer.
+const connectTimeout = 10 * time.Second
+
 // Open connects, migrates where that is automatic, and checks schema and secret.
 // Its errors name the setting (dsn, secrets.system) and never a password.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
@@ -114,7 +117,9 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 	}
 	s.pool = pool
 	s.reads = s.runner(pool)
-	if err := pool.PingContext(ctx); err != nil {
+	reach, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := pool.PingContext(reach); err != nil {
 		return err
 	}
 	if o.AutoMigrate {

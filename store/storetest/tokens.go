@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,6 +32,27 @@ func issue(name, family string) oauth2.Issue {
 	access, refresh := token("access-"+name, "client", family), token("refresh-"+name, "client", family)
 	refresh.AccessSignature = access.Signature
 	return oauth2.Issue{Access: &access, Refresh: &refresh}
+}
+
+// alive lists which of the tokens code-name, access-name and refresh-name exist:
+// codes, then access tokens, then refresh tokens, each by name.
+func alive(t *testing.T, s store.Store, names ...string) (left []string) {
+	t.Helper()
+	c := ctx(t)
+	names = slices.Sorted(slices.Values(names))
+	for _, kind := range []struct {
+		prefix string
+		read   func(context.Context, string) (oauth2.Token, error)
+	}{{"code-", s.Code}, {"access-", s.AccessToken}, {"refresh-", s.RefreshToken}} {
+		for _, name := range names {
+			if _, err := kind.read(c, kind.prefix+name); err == nil {
+				left = append(left, kind.prefix+name)
+			} else if !fault.Is(err, fault.NotFound) {
+				t.Fatal(err)
+			}
+		}
+	}
+	return left
 }
 
 func tokensCRUD(t *testing.T, s store.Store) {

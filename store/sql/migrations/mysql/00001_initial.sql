@@ -72,7 +72,7 @@ CREATE TABLE IF NOT EXISTS gw_tokens (
 	spent_at BIGINT NOT NULL,
 	data MEDIUMBLOB NOT NULL,
 	PRIMARY KEY (kind, signature),
-	KEY gw_tokens_request (request_id),
+	KEY gw_tokens_request (request_id, kind),
 	KEY gw_tokens_client (client_id),
 	KEY gw_tokens_consent (consent_id),
 	KEY gw_tokens_expiry (expires_at)

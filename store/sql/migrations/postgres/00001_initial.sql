@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS gw_tokens (
 	data BYTEA NOT NULL,
 	PRIMARY KEY (kind, signature)
 );
-CREATE INDEX IF NOT EXISTS gw_tokens_request ON gw_tokens (request_id);
+CREATE INDEX IF NOT EXISTS gw_tokens_request ON gw_tokens (request_id, kind);
 CREATE INDEX IF NOT EXISTS gw_tokens_client ON gw_tokens (client_id);
 CREATE INDEX IF NOT EXISTS gw_tokens_consent ON gw_tokens (consent_id) WHERE consent_id <> '';
 CREATE INDEX IF NOT EXISTS gw_tokens_expiry ON gw_tokens (expires_at) WHERE expires_at > 0;

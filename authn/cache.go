@@ -1,0 +1,85 @@
+package authn
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+)
+
+// cacheKey is the SHA-256 of who asks and the token. The token itself is not kept.
+type cacheKey [sha256.Size]byte
+
+// identity names everything but the token that shapes an answer: equal identities
+// may share answers, others never do.
+type identity [sha256.Size]byte
+
+func newIdentity(parts ...any) identity {
+	raw, err := json.Marshal(parts)
+	if err != nil {
+		panic(err) // strings, numbers and lists of them always marshal
+	}
+	return sha256.Sum256(raw)
+}
+
+func (id *identity) key(token string) cacheKey {
+	var space [4096]byte // on the stack for tokens of usual length
+	return sha256.Sum256(append(append(space[:0], id[:]...), token...))
+}
+
+// entry is a cached answer.
+type entry struct {
+	facts      facts
+	generation uint64    // of the keys that verified it
+	until      time.Time // when it is no longer used; zero: until it expires
+	weight     uint32    // approximate size in bytes
+}
+
+// factsCache keeps facts of good tokens within a bound of bytes. Bad tokens are not
+// cached: whoever sends random ones would only push good ones out.
+//
+// It has no clock of its own and no goroutine: entries are checked when they are
+// read, and old ones are evicted for new ones.
+type factsCache struct {
+	entries *otter.Cache[cacheKey, *entry]
+	flights singleflight.Group
+	mu      sync.Mutex // for grow
+}
+
+func newFactsCache(bytes uint64) *factsCache {
+	return &factsCache{entries: otter.Must(&otter.Options[cacheKey, *entry]{
+		MaximumWeight: bytes,
+		Weigher:       func(_ cacheKey, e *entry) uint32 { return e.weight },
+	})}
+}
+
+// grow makes the bound at least bytes.
+func (c *factsCache) grow(bytes uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if bytes > c.entries.GetMaximum() {
+		c.entries.SetMaximum(bytes)
+	}
+}
+
+// get returns facts that are still good at now.
+func (c *factsCache) get(k cacheKey, generation uint64, now time.Time) *facts {
+	e, ok := c.entries.GetIfPresent(k)
+	if !ok {
+		return nil
+	}
+	if e.generation != generation || !e.until.IsZero() && !now.Before(e.until) {
+		c.entries.Invalidate(k)
+		return nil
+	}
+	return &e.facts
+}
+
+// put keeps facts; size is that of what they were read from.
+func (c *factsCache) put(k cacheKey, f facts, generation uint64, until time.Time, size int) {
+	// A decoded JSON document takes several times the space of its text.
+	c.entries.Set(k, &entry{facts: f, generation: generation, until: until, weight: uint32(512 + 6*min(size, 1<<20))})
+}

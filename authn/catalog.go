@@ -1,0 +1,69 @@
+package authn
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/keys"
+)
+
+// verifiedBytes bounds the cache of verified JSON Web Tokens.
+const verifiedBytes = 32 << 20
+
+// Deps is what the authenticators work with. Every field may be left out.
+type Deps struct {
+	// Introspector is the embedded authorization server; nil: none runs here.
+	Introspector Introspector
+	// OwnKeys are the keys that the embedded server signs access tokens with; nil:
+	// none runs here.
+	OwnKeys KeySource
+	// Keys opens the JWK sets of other issuers.
+	Keys *keys.Remotes
+	// HTTP makes the requests to introspection and token endpoints. Its redirect
+	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
+	HTTP *http.Client
+	// Cache counts a look-up in the cache named jwt or introspection.
+	Cache func(cache string, hit bool)
+	// Introspection counts a call of an introspection endpoint: active, inactive, error.
+	Introspection func(result string)
+	// Now is the clock.
+	Now func() time.Time
+}
+
+func (d Deps) withDefaults() Deps {
+	if d.HTTP == nil {
+		d.HTTP = &http.Client{Timeout: 30 * time.Second}
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Keys == nil {
+		d.Keys = keys.NewRemotes(keys.RemotesOptions{HTTP: d.HTTP, Now: d.Now})
+	}
+	if d.Cache == nil {
+		d.Cache = func(string, bool) {}
+	}
+	if d.Introspection == nil {
+		d.Introspection = func(string) {}
+	}
+	return d
+}
+
+// Catalog returns every authenticator by name. Handlers of one catalog share
+// caches of facts about tokens and of JWK sets.
+func Catalog(d Deps) handler.Catalog[Authenticator] {
+	d = d.withDefaults()
+	verified, introspected := newFactsCache(verifiedBytes), newFactsCache(1)
+	return handler.Catalog[Authenticator]{
+		"anonymous":    handler.Of(func() anonymousConfig { return anonymousConfig{Subject: "anonymous"} }, newAnonymous),
+		"noop":         handler.Of(func() noopConfig { return noopConfig{} }, newNoop),
+		"unauthorized": handler.Of(func() unauthorizedConfig { return unauthorizedConfig{} }, newUnauthorized),
+		"jwt": handler.Of(jwtDefaults, func(c jwtConfig) (Authenticator, error) {
+			return newJWT(c, d, verified)
+		}),
+		"oauth2_introspection": handler.Of(introspectionDefaults, func(c introspectionConfig) (Authenticator, error) {
+			return newIntrospection(c, d, introspected)
+		}),
+	}
+}

@@ -1,0 +1,136 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/fault"
+)
+
+// contract is how one authenticator must behave; every handler of the catalog has
+// at least one row.
+type contract struct {
+	handler, config string
+	wrongType       string          // config with a member of a wrong type
+	good            *access.Request // nil: nothing is good enough
+	subject         string          // of the good request
+	none            string          // outcome without credentials
+	garbage         string          // outcome with garbage in the place of credentials
+	offline         bool            // asks nobody, so that a cancelled context does not matter
+}
+
+func contracts(t *testing.T) (Deps, []contract) {
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.PostFormValue("token") == "good" {
+			w.Write([]byte(`{"active":true,"sub":"alice"}`))
+			return
+		}
+		w.Write([]byte(`{"active":false}`))
+	}))
+	t.Cleanup(endpoint.Close)
+	own := newIssuer(t)
+	token := own.sign(t, "", nil, claims(nil))
+	d := Deps{
+		Introspector: server{"good": {Active: true, Subject: "alice"}},
+		OwnKeys:      own,
+		Now:          newClock().Now,
+	}
+	url := `"introspection_url":"` + endpoint.URL + `"`
+	return d, []contract{
+		{handler: "noop", config: `{}`, wrongType: `[]`, good: bearerRequest("x"), none: "subject ", garbage: "subject ", offline: true},
+		{handler: "unauthorized", config: `{}`, wrongType: `[]`, none: "unauthenticated", garbage: "unauthenticated", offline: true},
+		{handler: "anonymous", config: `{}`, wrongType: `{"subject":1}`, good: request("https://api.example/"), subject: "anonymous",
+			none: "subject anonymous", garbage: "no credentials", offline: true},
+		{handler: "jwt", config: `{"jwks_urls":["` + own.location(t) + `"],"allowed_algorithms":["EdDSA"]}`, wrongType: `{"jwks_ttl":30}`,
+			good: bearerRequest(token), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true},
+		{handler: "jwt", config: `{}`, wrongType: `{"jwks_urls":"https://a"}`,
+			good: bearerRequest(token), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true},
+		{handler: "oauth2_introspection", config: `{}`, wrongType: `{"required_scope":"read"}`,
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+		{handler: "oauth2_introspection", config: `{` + url + `}`, wrongType: `{"cache":{"ttl":60}}`,
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+		{handler: "oauth2_introspection", config: `{` + url + `,"cache":{"enabled":true}}`, wrongType: `{"retry":"often"}`,
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+	}
+}
+
+func TestEveryAuthenticatorKeepsTheContract(t *testing.T) {
+	d, rows := contracts(t)
+	catalog := Catalog(d)
+	missing := map[string]bool{}
+	for name := range catalog {
+		missing[name] = true
+	}
+	for _, c := range rows {
+		delete(missing, c.handler)
+		t.Run(c.handler+" "+c.config, func(t *testing.T) { keepsContract(t, d, c) })
+	}
+	for name := range missing {
+		t.Errorf("authenticator %s has no row in the contract table", name)
+	}
+}
+
+func keepsContract(t *testing.T, d Deps, c contract) {
+	catalog := Catalog(d)
+	a := must(catalog.Build(c.handler, nil, []byte(c.config)))(t)
+	ask := func(ctx context.Context, r *access.Request) string { return outcome(a.Authenticate(ctx, r)) }
+
+	if got := ask(t.Context(), request("https://api.example/")); got != c.none {
+		t.Errorf("no credentials: got %s, want %s", got, c.none)
+	}
+	for _, garbage := range []string{"Bearer", "bearer  ", "Bearer a b", "Bearer \x00", "Bearer ü.ü.ü", "Bearer a.b.c", "Bearer ..",
+		"Bearer " + strings.Repeat("a.", 2) + strings.Repeat("A", 1<<20)} {
+		if got := ask(t.Context(), request("https://api.example/", "Authorization", garbage)); got != c.garbage {
+			t.Errorf("%.20q: got %s, want %s", garbage, got, c.garbage)
+		}
+	}
+	for _, config := range []string{`{"no_such_field":1}`, `{"subject":"a","subject":"b"}`, c.wrongType, `{`, `"x"`} {
+		if _, err := catalog.Build(c.handler, nil, []byte(config)); err == nil || !strings.Contains(err.Error(), c.handler) {
+			t.Errorf("config %s: got %v, want an error that names the handler", config, err)
+		}
+	}
+	if c.good == nil {
+		return
+	}
+	want := "subject " + c.subject
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 20 {
+				if got := ask(t.Context(), c.good); got != want {
+					t.Errorf("good credentials: got %s, want %s", got, want)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancelLate := context.WithTimeout(t.Context(), -time.Second)
+	defer cancelLate()
+	fresh := must(Catalog(d).Build(c.handler, nil, []byte(c.config)))(t) // with empty caches
+	for wanted, ctx := range map[string]context.Context{"unavailable": cancelled, "timeout": late} {
+		if c.offline {
+			wanted = want
+		}
+		s, err := fresh.Authenticate(ctx, c.good)
+		if got := outcome(s, err); got != wanted {
+			t.Errorf("context that is over: got %s, want %s", got, wanted)
+		}
+		if err != nil && (errors.Is(err, ErrNoCredentials) || s.ID != "" || fault.ReasonOf(err) == "") {
+			t.Errorf("context that is over: got %+v, %v", s, err)
+		}
+	}
+	if s, _ := a.Authenticate(t.Context(), c.good); s.Via != c.handler {
+		t.Errorf("Via is %q, want %q", s.Via, c.handler)
+	}
+}

@@ -1,0 +1,259 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/fault"
+)
+
+// introspectionConfig configures the authenticator oauth2_introspection.
+type introspectionConfig struct {
+	// IntrospectionURL is an RFC 7662 endpoint. Empty: the embedded authorization
+	// server, asked in process; everything from introspection_request_headers on is
+	// without effect then.
+	IntrospectionURL string `json:"introspection_url"`
+	// ScopeStrategy is exact, hierarchic, wildcard or none. With none the endpoint
+	// is sent the required scopes and must enforce them. Default: none; exact with
+	// the embedded server.
+	ScopeStrategy string `json:"scope_strategy"`
+	// RequiredScope must all be granted.
+	RequiredScope []string `json:"required_scope"`
+	// TargetAudience must all be in the token's aud.
+	TargetAudience []string `json:"target_audience"`
+	// TrustedIssuers lists the accepted values of iss; empty: any.
+	TrustedIssuers []string `json:"trusted_issuers"`
+	// Prefix is what a token must start with to be looked at; it is sent too.
+	Prefix string `json:"prefix"`
+	// TokenFrom says where the token is.
+	TokenFrom *TokenFrom `json:"token_from"`
+	// IntrospectionRequestHeaders are sent with every request.
+	IntrospectionRequestHeaders map[string]string `json:"introspection_request_headers"`
+	// PreserveHost sends the request's host as X-Forwarded-Host.
+	PreserveHost bool `json:"preserve_host"`
+	// PreAuthorization gets an access token for the introspection endpoint.
+	PreAuthorization preAuthorizationConfig `json:"pre_authorization"`
+	// Retry repeats requests that failed or were answered with 5xx.
+	Retry retryConfig `json:"retry"`
+	// Timeout bounds each single request to the endpoint.
+	Timeout Duration `json:"timeout"`
+	// Cache keeps answers about active tokens.
+	Cache cacheConfig `json:"cache"`
+}
+
+type retryConfig struct {
+	// MaxDelay is the longest pause between two attempts.
+	MaxDelay Duration `json:"max_delay"`
+	// GiveUpAfter is how long after the first attempt the last one may start.
+	GiveUpAfter Duration `json:"give_up_after"`
+}
+
+type cacheConfig struct {
+	Enabled bool `json:"enabled"`
+	// TTL bounds how long an answer is used, and so how late a revocation counts;
+	// the token's own expiry bounds it too.
+	TTL Duration `json:"ttl"`
+	// MaxCost is the size of the cache in bytes. All rules share one cache, which
+	// has the largest size that is configured.
+	MaxCost int64 `json:"max_cost"`
+}
+
+func introspectionDefaults() introspectionConfig {
+	return introspectionConfig{
+		Retry:   retryConfig{MaxDelay: Duration(100 * time.Millisecond), GiveUpAfter: Duration(time.Second)},
+		Timeout: Duration(5 * time.Second),
+		Cache:   cacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
+	}
+}
+
+// introspection asks an authorization server what a token stands for.
+type introspection struct {
+	token        tokenReader
+	demands      demands
+	embedded     Introspector // nil: remote is asked
+	remote       *introspectionEndpoint
+	preserveHost bool
+	identity     identity
+	cache        *factsCache // nil: every request is asked for
+	ttl          time.Duration
+	d            Deps
+}
+
+func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {
+	if err := checkScopes("required_scope", c.RequiredScope); err != nil {
+		return nil, err
+	}
+	if c.ScopeStrategy == "" && c.IntrospectionURL == "" {
+		c.ScopeStrategy = "exact"
+	}
+	strategy, err := newScopeStrategy(c.ScopeStrategy)
+	if err != nil {
+		return nil, err
+	}
+	a := &introspection{d: d, demands: demands{issuers: c.TrustedIssuers, audience: c.TargetAudience, required: c.RequiredScope, strategy: strategy, mismatch: forbidden}}
+	if a.token, err = newTokenReader(c.TokenFrom, c.Prefix); err != nil {
+		return nil, err
+	}
+	if c.IntrospectionURL == "" {
+		switch {
+		case d.Introspector == nil:
+			return nil, errors.New("introspection_url is required: no authorization server runs in this process")
+		case strategy == nil && len(c.RequiredScope) > 0:
+			return nil, errors.New("required_scope needs scope_strategy exact, hierarchic or wildcard with the embedded authorization server")
+		}
+		a.embedded = d.Introspector
+		return a, nil
+	}
+	scope := ""
+	if strategy == nil {
+		scope = strings.Join(c.RequiredScope, " ")
+	}
+	if a.remote, err = newIntrospectionEndpoint(c, scope, d); err != nil {
+		return nil, err
+	}
+	a.preserveHost = c.PreserveHost
+	if !c.Cache.Enabled {
+		return a, nil
+	}
+	if c.Cache.TTL <= 0 || c.Cache.MaxCost <= 0 {
+		return nil, errors.New("cache.ttl and cache.max_cost must be positive")
+	}
+	a.cache, a.ttl = cache, time.Duration(c.Cache.TTL)
+	cache.grow(uint64(c.Cache.MaxCost))
+	a.identity = newIdentity("introspection", c.IntrospectionURL, scope, c.IntrospectionRequestHeaders, c.PreAuthorization, c.PreserveHost, c.Cache.TTL)
+	return a, nil
+}
+
+// checkURL refuses what is no absolute http or https URL.
+func checkURL(field, raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%s must be an http or https URL", field) // without the value: it may hold a password
+	}
+	return nil
+}
+
+// Authenticate asks about the request's token and checks the answer.
+func (a *introspection) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
+	token, err := a.token.read(r)
+	if err != nil {
+		return access.Subject{}, err
+	}
+	known, err := a.facts(ctx, r, token)
+	if err != nil {
+		return access.Subject{}, err
+	}
+	if err := a.demands.check(known, a.d.Now()); err != nil {
+		return access.Subject{}, err
+	}
+	return known.subject, nil
+}
+
+func (a *introspection) facts(ctx context.Context, r *access.Request, token string) (*facts, error) {
+	if a.embedded != nil {
+		t, err := a.embedded.Introspect(ctx, token)
+		if err != nil {
+			return nil, undecided(err)
+		}
+		return introspected(t)
+	}
+	host := ""
+	if a.preserveHost {
+		host = r.URL.Host
+	}
+	if a.cache == nil {
+		t, _, err := a.remote.introspect(ctx, token, host)
+		if err != nil {
+			return nil, undecided(err)
+		}
+		return introspected(t)
+	}
+	id := token
+	if a.preserveHost {
+		id = host + "\x00" + token // a token has no NUL
+	}
+	key := a.identity.key(id)
+	known := a.cache.get(key, 0, a.d.Now())
+	a.d.Cache("introspection", known != nil)
+	if known != nil {
+		return known, nil
+	}
+	return a.shared(ctx, key, token, host)
+}
+
+// shared asks once for all requests that wait for the same answer. The question
+// outlives the request that was first: others wait for it.
+func (a *introspection) shared(ctx context.Context, key cacheKey, token, host string) (*facts, error) {
+	answer := a.cache.flights.DoChan(string(key[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.remote.longest())
+		defer cancel()
+		t, size, err := a.remote.introspect(ctx, token, host)
+		if err != nil {
+			return nil, undecided(err)
+		}
+		f, err := introspected(t)
+		if err != nil {
+			return nil, err
+		}
+		until := a.d.Now().Add(a.ttl)
+		if !f.expires.IsZero() && f.expires.Before(until) {
+			until = f.expires
+		}
+		a.cache.put(key, *f, 0, until, size)
+		return f, nil
+	})
+	select {
+	case result := <-answer:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Val.(*facts), nil
+	case <-ctx.Done():
+		return nil, undecided(ctx.Err())
+	}
+}
+
+// undecided makes an error that has no kind of its own Unavailable or Timeout: not
+// knowing is never a reason to call credentials bad.
+func undecided(err error) error {
+	var known *fault.Error
+	if errors.As(err, &known) && known.Kind != fault.Internal {
+		return err
+	}
+	kind := fault.Unavailable
+	if errors.Is(err, context.DeadlineExceeded) {
+		kind = fault.Timeout
+	}
+	return fault.Wrap(kind, "introspection_failed", "the token could not be checked", err)
+}
+
+// introspected reads an introspection answer. Extra is what Oathkeeper makes of
+// it: ext, and over it username, client_id, scope and aud.
+func introspected(t access.Token) (*facts, error) {
+	switch {
+	case !t.Active:
+		return nil, invalidToken("the token is not active", nil)
+	case t.TokenUse != "" && t.TokenUse != "access_token", t.TokenType == "refresh_token":
+		return nil, forbidden("the token is not an access token")
+	case strings.EqualFold(t.TokenType, "DPoP"), t.Claims["cnf"] != nil:
+		return nil, invalidToken("the token is bound to a key, it is no bearer token", nil)
+	}
+	extra := make(map[string]any, len(t.Extra)+4)
+	for name, v := range t.Extra {
+		extra[name] = v
+	}
+	extra["username"], extra["client_id"], extra["scope"] = t.Username, t.ClientID, strings.Join(t.Scope, " ")
+	delete(extra, "aud") // a name of the server, which ext must not speak for
+	if len(t.Audience) > 0 {
+		extra["aud"] = t.Audience
+	}
+	return &facts{
+		subject: access.Subject{ID: t.Subject, Via: "oauth2_introspection", Extra: extra},
+		issuer:  t.Issuer, audience: t.Audience, scope: t.Scope, notBefore: t.NotBefore, expires: t.ExpiresAt,
+	}, nil
+}

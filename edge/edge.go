@@ -1,0 +1,340 @@
+// Package edge is what every edge of the gateway has in common: it turns an
+// http.Request into a canonical access.Request, has it decided, writes refusals
+// and records one access event.
+//
+// A Gate does these steps in one order that an edge cannot change: trust is
+// settled by the peer's address first, header fields that belong to the gateway
+// are removed next, one canonical URL is made, and only then is the request
+// decided. What is left to an edge (proxy, decision) is what to do with a yes.
+//
+// Server is the listener side: an http.Server with limits that stop slow
+// clients, let long streams live, and drain them on shutdown.
+package edge
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"time"
+
+	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/fault"
+)
+
+// DecisionID is the response header that carries the decision id.
+const DecisionID = "X-Decision-Id"
+
+// RequestID is the request header that carries the decision id upstream. It is
+// read from trusted peers only.
+const RequestID = "X-Request-Id"
+
+// Decider decides one request. The returned Decision is complete; Decide touches
+// no network peer of the edge.
+type Decider interface {
+	Decide(ctx context.Context, r *access.Request) access.Decision
+}
+
+// HeaderOwner is implemented by Deciders whose rules write header fields. The
+// names are canonical. The slice is read-only and a new one is returned only when
+// the rules changed.
+type HeaderOwner interface {
+	OwnedHeaders() []string
+}
+
+// Target is the request that is to be judged, as it came over the wire.
+type Target struct {
+	Method string
+	Scheme string // http or https
+	Host   string
+	URI    string // absolute path with optional query, as sent
+}
+
+// Options configure a Gate.
+type Options struct {
+	// Listener names the edge in events: proxy, decision.
+	Listener string
+	// Decider is required. When it is a HeaderOwner, the fields it names are
+	// removed from every request.
+	Decider Decider
+	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
+	Trusted Trusted
+	// Target, when set, says which request is judged in place of the received one.
+	// It gets the received one after forwarding fields were resolved, without URI,
+	// and what the forwarding fields said.
+	// Errors of kind Invalid and Forbidden are answered 400 and 403.
+	Target func(r *http.Request, t Target, f Forwarded) (Target, error)
+	// MaxBody bounds a request body in bytes; 0: no bound. Beyond it: 413.
+	MaxBody int64
+	// ReadIdle bounds the wait for the next bytes of a request body, WriteIdle the
+	// wait for a client to take the next bytes of a response; 0: 60 s, negative: no
+	// bound. Neither bounds the whole nor the silence of an upstream, so that long
+	// streams live.
+	ReadIdle, WriteIdle time.Duration
+	// Upgrades are the protocols of RFC 9110 section 7.8 that may be asked for, lower
+	// case. Nil: websocket. Others are served as if not asked for.
+	Upgrades []string
+	// Log gets one record per request, and panics. Nil: no records.
+	Log *slog.Logger
+	// LogQuery adds the query, which may hold secrets, to the record.
+	LogQuery bool
+	// Observe is called once per request, after the answer; for metrics.
+	Observe func(*Event)
+}
+
+// Gate admits requests. Use NewGate.
+type Gate struct {
+	o     Options
+	owned ownership
+}
+
+// NewGate returns a Gate, or an error that names the option that is missing.
+func NewGate(o Options) (*Gate, error) {
+	if o.Decider == nil {
+		return nil, errors.New("edge: a decider is required")
+	}
+	if o.Upgrades == nil {
+		o.Upgrades = []string{"websocket"}
+	}
+	o.ReadIdle, o.WriteIdle = defaultTo(o.ReadIdle, 60*time.Second), defaultTo(o.WriteIdle, 60*time.Second)
+	g := &Gate{o: o}
+	if owner, ok := o.Decider.(HeaderOwner); ok {
+		g.owned.names = owner.OwnedHeaders
+	}
+	return g, nil
+}
+
+// Exchange is one request on its way through an edge.
+type Exchange struct {
+	// W writes the answer and records it in Event.
+	W http.ResponseWriter
+	// R is the received request: its Header is cleaned, its Method upper case, and its
+	// Body may be read once.
+	R *http.Request
+	// Request is what was decided.
+	Request access.Request
+	// Decision allows, whenever an edge sees the Exchange.
+	Decision access.Decision
+	// Event is logged when the edge returns.
+	Event Event
+
+	gate      *Gate
+	writer    responseWriter
+	body      body
+	url       url.URL
+	forwarded Forwarded
+	stripped  *headerSet
+}
+
+// Serve admits r, has it decided, and calls pass when it is allowed; refusals are
+// written here. It records the event and recovers panics: 500 when nothing was
+// sent yet, else the connection is aborted.
+func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange)) {
+	x := &Exchange{R: r, gate: g}
+	x.writer = responseWriter{ResponseWriter: w, idle: g.o.WriteIdle, multiplexed: r.ProtoMajor > 1}
+	x.W = &x.writer
+	x.Event = Event{Listener: g.o.Listener, Start: time.Now(), Method: r.Method}
+	defer func() {
+		v := recover()
+		if v != nil {
+			x.failed(v)
+		}
+		x.finish()
+		if v != nil && x.Event.Aborted {
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	if err := x.admit(); err != nil {
+		x.Decision = access.Decision{Reason: fault.ReasonOf(err), Err: err, Refusal: Refusal(x.Request.ID, err)}
+	} else {
+		x.Decision = g.o.Decider.Decide(r.Context(), &x.Request)
+	}
+	x.Event.Decided = time.Since(x.Event.Start)
+	if !x.Decision.Allow {
+		x.refuse()
+		return
+	}
+	if now := g.owned.current(); now != x.stripped {
+		// The rules changed between cleaning and deciding: the decision may be the
+		// newer rules', so their fields must be clean too.
+		now.strip(r.Header)
+		now.cleanTrailers(r.Trailer)
+		x.forwarded.write(r.Header, x.url.Host, x.url.Scheme)
+	}
+	pass(x)
+}
+
+// admit builds x.Request. Errors are faults of kind Invalid, Forbidden, TooLarge.
+func (x *Exchange) admit() error {
+	r, g := x.R, x.gate
+	x.forwarded = g.o.Trusted.resolve(r)
+	f := &x.forwarded
+	x.Request.ID = newID(r, f.Trusted)
+	x.Request.Client = f.Client
+	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
+	x.stripped = g.owned.current()
+	err := checkHost(r)
+	x.stripped.strip(r.Header)
+	x.stripped.cleanTrailers(r.Trailer)
+	cleanHopByHop(r, g.o.Upgrades)
+	if err != nil {
+		return err
+	}
+	t := Target{Method: r.Method, Scheme: f.Scheme, Host: f.Host}
+	u := r.URL
+	if g.o.Target != nil {
+		if t, err = g.o.Target(r, t, *f); err != nil {
+			return err
+		}
+		if u, err = parseTarget(t.URI); err != nil {
+			return err
+		}
+	}
+	if t.Method, err = canonicalMethod(t.Method); err != nil {
+		return err
+	}
+	x.Event.Method = t.Method
+	if err := canonicalURL(&x.url, u, t.Scheme, t.Host); err != nil {
+		return err
+	}
+	if r.Method != t.Method {
+		// A copy: net/http frames its answer by the method of its own request, and
+		// the method that is judged or forwarded may be another one.
+		x.R = r.WithContext(r.Context())
+		x.R.Method = t.Method
+	}
+	f.write(r.Header, x.url.Host, x.url.Scheme)
+	r.Header[RequestID] = []string{x.Request.ID}
+	x.Request.Method, x.Request.URL, x.Request.Header = t.Method, &x.url, r.Header
+	return x.admitBody()
+}
+
+func (x *Exchange) admitBody() error {
+	r, limit := x.R, x.gate.o.MaxBody
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil
+	}
+	if limit > 0 && r.ContentLength > limit {
+		return errBodyTooLarge
+	}
+	x.body = body{src: r.Body, max: limit}
+	if x.gate.o.ReadIdle > 0 && (r.ProtoMajor == 1 || r.ContentLength > 0) {
+		// An HTTP/2 stream without a length may rest for as long as it likes.
+		x.body.idle, x.body.control = x.gate.o.ReadIdle, http.NewResponseController(x.writer.ResponseWriter)
+	}
+	// A copy: net/http looks at the type of its own request's Body to leave one alone
+	// that the client was never told to send.
+	x.R = r.WithContext(r.Context())
+	x.R.Body = &x.body
+	x.Request.Body = x.body.Peek
+	return nil
+}
+
+// BodyErr returns why reading the request's body failed, nil when it did not:
+// a fault of kind TooLarge or Invalid, or Timeout when the client stalled.
+func (x *Exchange) BodyErr() error { return x.body.failure() }
+
+// refuse writes the decision's refusal.
+func (x *Exchange) refuse() {
+	refusal := x.Decision.Refusal
+	if refusal.Status < 200 || refusal.Status > 599 {
+		refusal = Refusal(x.Request.ID, nil)
+	}
+	x.write(refusal)
+}
+
+// Fail answers with a gateway error instead of a response of the upstream, when
+// nothing was sent yet.
+func (x *Exchange) Fail(status int, reason, message string, err error) {
+	x.Event.Reason, x.Event.Err, x.Event.Outcome = reason, err, OutcomeError
+	if x.writer.status == 0 {
+		x.write(gatewayError(x.Request.ID, status, reason, message))
+	}
+}
+
+func (x *Exchange) write(a access.Response) {
+	x.W.Header()[DecisionID] = []string{x.Request.ID}
+	writeResponse(x.W, a)
+}
+
+// failed handles a panic with value v.
+func (x *Exchange) failed(v any) {
+	if v == http.ErrAbortHandler { // a broken stream, already explained or the client's doing
+		x.Event.Aborted = true
+		x.Event.Outcome, x.Event.Reason = OutcomeError, "stream_aborted"
+		if x.R.Context().Err() != nil {
+			x.Event.Reason = "client_closed_request"
+		}
+		return
+	}
+	if x.gate.o.Log != nil {
+		x.gate.o.Log.Error("panic", "listener", x.gate.o.Listener, "decision_id", x.Request.ID, "panic", v, "stack", string(debug.Stack()))
+	}
+	x.Event.Aborted = x.writer.status != 0
+	x.Fail(http.StatusInternalServerError, "internal", "", errors.New("panic"))
+}
+
+func (x *Exchange) finish() {
+	e, d := &x.Event, &x.Decision
+	x.writer.done()
+	e.Rule, e.Subject, e.Allowed = d.RuleID, d.Subject.ID, d.Allow
+	e.Host, e.Path, e.Scheme = x.url.Host, x.url.Path, x.url.Scheme
+	if x.url.Path == "" {
+		e.Path = clip(x.R.URL.EscapedPath())
+	}
+	if x.gate.o.LogQuery {
+		e.Query = x.url.RawQuery
+	}
+	if e.Reason == "" {
+		e.Reason, e.Err = d.Reason, d.Err
+	}
+	e.Status, e.Bytes = x.writer.status, x.writer.bytes
+	if e.Outcome == "" {
+		e.Outcome = outcomeOf(d.Allow, e.Status)
+	}
+	e.Took = time.Since(e.Start)
+	if x.gate.o.Log != nil {
+		e.log(x.R.Context(), x.gate.o.Log)
+	}
+	if x.gate.o.Observe != nil {
+		x.gate.o.Observe(e)
+	}
+}
+
+// newID returns the X-Request-Id of a trusted peer when it is a plain token, else
+// a fresh id of 128 random bits.
+func newID(r *http.Request, trusted bool) string {
+	if trusted {
+		if v := r.Header[RequestID]; len(v) == 1 && plainID(v[0]) {
+			return v[0]
+		}
+	}
+	return rand.Text()
+}
+
+// plainID accepts 1 to 128 letters, digits, '-', '_' and '.'.
+func plainID(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !isAlnum(c) && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// Addr parses an http.Request's RemoteAddr; the zero Addr when it is none, as on
+// a Unix socket. IPv4 in IPv6 is unwrapped and a zone dropped.
+func Addr(remote string) netip.Addr {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}

@@ -1,0 +1,126 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// ServerOptions configure a Server. Zero values are the defaults named.
+type ServerOptions struct {
+	Handler http.Handler
+	// TLS turns TLS and, by ALPN, HTTP/2 on. Versions below 1.2 are refused.
+	TLS *tls.Config
+	// H2C accepts HTTP/2 with prior knowledge on a listener without TLS.
+	H2C bool
+	// ReadHeaderTimeout bounds the arrival of a request header; default 10 s.
+	ReadHeaderTimeout time.Duration
+	// IdleTimeout bounds the wait for the next request of a connection; default 120 s.
+	IdleTimeout time.Duration
+	// MaxHeaderBytes bounds a request header; default 64 KiB. Beyond it: 431.
+	MaxHeaderBytes int
+	// Log gets the server's own complaints at level debug. Nil: none.
+	Log *slog.Logger
+}
+
+// Server is a listener with limits. It has no read or write timeout for a whole
+// request, which would cut streams; see Options.ReadIdle and WriteIdle.
+type Server struct {
+	http    *http.Server
+	cancel  context.CancelFunc
+	running atomic.Int64 // handlers
+}
+
+// NewServer returns a Server that is not yet serving.
+func NewServer(o ServerOptions) *Server {
+	s := &Server{}
+	base, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(o.H2C && o.TLS == nil)
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s.http = &http.Server{
+		Handler:           s.count(o.Handler),
+		ReadHeaderTimeout: defaultTo(o.ReadHeaderTimeout, 10*time.Second),
+		IdleTimeout:       defaultTo(o.IdleTimeout, 120*time.Second),
+		MaxHeaderBytes:    defaultTo(o.MaxHeaderBytes, 64<<10),
+		Protocols:         &protocols,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// OPTIONS * is nobody's resource; it is refused like any other such target.
+		DisableGeneralOptionsHandler: true,
+	}
+	if o.TLS != nil {
+		s.http.TLSConfig = o.TLS.Clone()
+		s.http.TLSConfig.MinVersion = max(o.TLS.MinVersion, tls.VersionTLS12)
+	}
+	return s
+}
+
+func defaultTo[T ~int | ~int64](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// Serve accepts connections on l until Shutdown; then it returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(l, "", "")
+	} else {
+		err = s.http.Serve(l)
+	}
+	if err == http.ErrServerClosed {
+		return nil
+	}
+	return err
+}
+
+// Shutdown stops accepting and waits until running requests are done, upgraded
+// connections included. When ctx ends first, it cuts what is left and returns
+// ctx's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err == nil {
+		err = s.wait(ctx)
+	}
+	s.cancel() // ends upgraded connections, which the http.Server does not know
+	if err != nil {
+		_ = s.http.Close() // the error of ctx says more
+	}
+	return err
+}
+
+// count follows running handlers, because http.Server forgets hijacked connections.
+func (s *Server) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.running.Add(1)
+		defer s.running.Add(-1)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// wait polls, as http.Server.Shutdown does; nothing new starts any more.
+func (s *Server) wait(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for s.running.Load() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,250 @@
+package edge
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Trusted is the set of peers whose forwarding fields are read. The zero value
+// trusts nobody.
+type Trusted struct{ prefixes []netip.Prefix }
+
+// PrivateRanges are the loopback, private and unique local ranges.
+func PrivateRanges() []string {
+	return []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
+}
+
+// ParseTrusted reads addresses and CIDR ranges. A range of all addresses is an
+// error unless everybody is set, because it lets any client choose its address,
+// host and scheme.
+func ParseTrusted(cidrs []string, everybody bool) (Trusted, error) {
+	var t Trusted
+	for _, s := range cidrs {
+		p, err := netip.ParsePrefix(s)
+		if a, aerr := netip.ParseAddr(s); aerr == nil {
+			p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+		}
+		if err != nil {
+			return Trusted{}, fmt.Errorf("trusted proxy %q is not an address or a CIDR range", s)
+		}
+		if p.Bits() == 0 && !everybody {
+			return Trusted{}, fmt.Errorf("trusted proxy %q would trust everybody", s)
+		}
+		t.prefixes = append(t.prefixes, p.Masked())
+	}
+	return t, nil
+}
+
+// Contains reports whether a is trusted.
+func (t Trusted) Contains(a netip.Addr) bool {
+	for _, p := range t.prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// Forwarded is what the forwarding fields of a trusted peer say; for other peers
+// it is what the connection says.
+type Forwarded struct {
+	// Trusted says whether the peer's fields were read.
+	Trusted bool
+	// Client is the first address from the right that is not trusted.
+	Client netip.Addr
+	// Scheme is http or https, Host as sent.
+	Scheme, Host string
+	// Method and URI are X-Forwarded-Method and X-Forwarded-Uri of a trusted peer.
+	Method, URI string
+	// Present says that the peer, trusted or not, sent X-Forwarded-Method or -Uri.
+	Present bool
+
+	chain string // X-Forwarded-For for the upstream
+	keep  http.Header
+}
+
+// kept are the forwarding fields of a trusted peer that go upstream as they are:
+// facts of its own listener that the gateway cannot know.
+var kept = [...]string{"X-Forwarded-Port", "X-Forwarded-Prefix"}
+
+// resolve reads the forwarding fields of r. A trusted peer must set or remove
+// X-Forwarded-For, -Host and -Proto itself; when it sends none of them, the
+// Forwarded field (RFC 7239) is read. Lists are read from the right, because the
+// left end is the client's to write.
+func (t Trusted) resolve(r *http.Request) Forwarded {
+	peer := Addr(r.RemoteAddr)
+	f := Forwarded{Client: peer, Scheme: "http", Host: r.Host}
+	if r.TLS != nil {
+		f.Scheme = "https"
+	}
+	h := r.Header
+	f.Present = len(h["X-Forwarded-Method"]) > 0 || len(h["X-Forwarded-Uri"]) > 0
+	if len(t.prefixes) == 0 || !t.Contains(peer) {
+		f.chain = addrText(peer, r.RemoteAddr)
+		return f
+	}
+	f.Trusted = true
+	f.Method, f.URI = last(h["X-Forwarded-Method"]), whole(h["X-Forwarded-Uri"])
+	for _, k := range kept {
+		if v := h[k]; len(v) > 0 {
+			if f.keep == nil {
+				f.keep = make(http.Header, len(kept))
+			}
+			f.keep[k] = v
+		}
+	}
+	if h["X-Forwarded-For"] == nil && h["X-Forwarded-Proto"] == nil && h["X-Forwarded-Host"] == nil {
+		t.readForwarded(&f, h["Forwarded"], peer)
+		return f
+	}
+	hops := []netip.Addr{peer}
+	for entries := list(h["X-Forwarded-For"]); len(entries) > 0 && t.Contains(f.Client); entries = entries[:len(entries)-1] {
+		a, ok := hopAddr(entries[len(entries)-1])
+		if !ok {
+			break
+		}
+		f.Client, hops = a, append(hops, a)
+	}
+	f.chain = chainText(hops)
+	f.setScheme(last(h["X-Forwarded-Proto"]))
+	if v := last(h["X-Forwarded-Host"]); v != "" {
+		f.Host = v
+	}
+	return f
+}
+
+// readForwarded walks the elements of the Forwarded field from the right; host and
+// proto are those that the outermost trusted proxy saw (RFC 7239 section 4).
+func (t Trusted) readForwarded(f *Forwarded, values []string, peer netip.Addr) {
+	hops := []netip.Addr{peer}
+	for elements := list(values); len(elements) > 0 && t.Contains(f.Client); elements = elements[:len(elements)-1] {
+		pairs := forwardedPairs(elements[len(elements)-1])
+		f.setScheme(pairs["proto"])
+		if v := pairs["host"]; v != "" {
+			f.Host = v
+		}
+		a, ok := hopAddr(pairs["for"])
+		if !ok {
+			break
+		}
+		f.Client, hops = a, append(hops, a)
+	}
+	f.chain = chainText(hops)
+}
+
+// setScheme takes http and https, and the WebSocket schemes that some proxies send.
+func (f *Forwarded) setScheme(s string) {
+	switch strings.ToLower(s) {
+	case "http", "ws":
+		f.Scheme = "http"
+	case "https", "wss":
+		f.Scheme = "https"
+	}
+}
+
+// write puts the gateway's own forwarding fields into h.
+func (f *Forwarded) write(h http.Header, host, scheme string) {
+	values := [3]string{f.chain, host, scheme} // one allocation for all three
+	if f.chain != "" {
+		h["X-Forwarded-For"] = values[0:1:1]
+	}
+	h["X-Forwarded-Host"] = values[1:2:2]
+	h["X-Forwarded-Proto"] = values[2:3:3]
+	for k, v := range f.keep {
+		h[k] = v
+	}
+}
+
+// addrText returns the text of a, cut from remote where that is the same.
+func addrText(a netip.Addr, remote string) string {
+	if !a.IsValid() {
+		return ""
+	}
+	if i := strings.LastIndexByte(remote, ':'); i > 0 && remote[0] != '[' {
+		return remote[:i]
+	}
+	return a.String()
+}
+
+// chainText lists hops, which run from the peer outwards, client first.
+func chainText(hops []netip.Addr) string {
+	var b strings.Builder
+	for i := len(hops) - 1; i >= 0; i-- {
+		if hops[i].IsValid() {
+			if b.Len() > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(hops[i].String())
+		}
+	}
+	return b.String()
+}
+
+// hopAddr reads an address with optional port: 192.0.2.1, 192.0.2.1:80, 2001:db8::1,
+// [2001:db8::1]:80.
+func hopAddr(s string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	if err != nil {
+		ap, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		a = ap.Addr()
+	}
+	return a.Unmap().WithZone(""), true
+}
+
+// list splits the values of a list field at commas outside of quotes.
+func list(values []string) []string {
+	var out []string
+	for _, v := range values {
+		start, quoted := 0, false
+		for i := 0; i <= len(v); i++ {
+			switch {
+			case i < len(v) && v[i] == '"':
+				quoted = !quoted
+			case i < len(v) && quoted && v[i] == '\\':
+				i++
+			case i == len(v) || v[i] == ',' && !quoted:
+				if s := strings.TrimSpace(v[start:min(i, len(v))]); s != "" {
+					out = append(out, s)
+				}
+				start = i + 1
+			}
+		}
+	}
+	return out
+}
+
+// last returns the right-most entry of a list field.
+func last(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	v := values[len(values)-1]
+	return strings.TrimSpace(v[strings.LastIndexByte(v, ',')+1:])
+}
+
+// whole returns the last value of a field that is not a list.
+func whole(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
+}
+
+// forwardedPairs reads one forwarded-element; names are lower case.
+func forwardedPairs(element string) map[string]string {
+	pairs := map[string]string{}
+	for pair := range strings.SplitSeq(element, ";") {
+		k, v, _ := strings.Cut(pair, "=")
+		v = strings.TrimSpace(v)
+		if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+			v = strings.ReplaceAll(v[1:len(v)-1], `\`, "")
+		}
+		pairs[strings.ToLower(strings.TrimSpace(k))] = v
+	}
+	return pairs
+}

@@ -1,0 +1,69 @@
+package edge
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"time"
+)
+
+// responseWriter records status and size, and bounds how long a client may take
+// to accept the next bytes. http.ResponseController reaches the rest by Unwrap.
+type responseWriter struct {
+	http.ResponseWriter
+	status      int
+	bytes       int64
+	idle        time.Duration
+	multiplexed bool // HTTP/2: an expired deadline would end the stream
+	armed       bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *responseWriter) WriteHeader(status int) {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	// The first bytes fit the connection's buffers: no deadline for small answers.
+	if w.idle > 0 && w.bytes > 0 {
+		w.arm(time.Now().Add(w.idle))
+		if w.multiplexed {
+			defer w.done()
+		}
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Hijack implements http.Hijacker; who takes the connection is switching protocols.
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return conn, rw, err
+}
+
+// Unwrap is for http.ResponseController.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// done takes the deadline away: the connection may carry another request.
+func (w *responseWriter) done() {
+	if w.armed && w.status != http.StatusSwitchingProtocols {
+		w.arm(time.Time{})
+		w.armed = false
+	}
+}
+
+func (w *responseWriter) arm(t time.Time) {
+	w.armed = true
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t) // not supported: no bound
+}

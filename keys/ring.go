@@ -1,0 +1,321 @@
+package keys
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
+
+	"github.com/gatewarden/gatewarden/fault"
+)
+
+// RingOptions says where a ring's keys live and how they follow each other.
+type RingOptions struct {
+	// Set names the JWK set in Store.
+	Set   string
+	Store Store
+	// Algorithms are those that must have a key from the start: ES256, RS256,
+	// EdDSA. The first is the one Sign uses when it is not told. Default: ES256.
+	Algorithms []string
+	// RSABits is the size of new RSA keys; default and minimum MinRSABits.
+	RSABits int
+	// Period is how long a key signs before it is replaced; 0: only by Rotate.
+	Period time.Duration
+	// PublishAhead is how long a successor is published before it signs, so that
+	// verifiers that cache the set know it in time. Default 10 minutes.
+	PublishAhead time.Duration
+	// KeepFor is how long a key stays published after its successor took over: the
+	// longest life of anything that the ring signs. Default 24 hours.
+	KeepFor time.Duration
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+}
+
+// Ring is one named set of our own signing keys. Signing reads an immutable
+// snapshot and never touches the store. Private keys never leave the ring.
+type Ring struct {
+	o    RingOptions
+	mu   sync.Mutex // one change of the set at a time
+	view atomic.Pointer[ringView]
+}
+
+// ringKey is a key of the set with its times; zero times mean always.
+type ringKey struct {
+	jwk                         jose.JSONWebKey
+	created, notBefore, expires time.Time
+}
+
+// ringView is what a ring knows at one moment.
+type ringView struct {
+	keys       []ringKey                  // oldest first
+	signers    map[string]jose.JSONWebKey // by algorithm; private
+	public     []jose.JSONWebKey          // signers first, then newest first
+	generation uint64
+	until      time.Time // when the view must be made anew; zero: never
+}
+
+// OpenRing reads the set and makes the keys that are missing. Nodes that open the
+// same ring at once end with the same keys.
+func OpenRing(ctx context.Context, o RingOptions) (*Ring, error) {
+	if len(o.Algorithms) == 0 {
+		o.Algorithms = []string{string(jose.ES256)}
+	}
+	for _, alg := range o.Algorithms {
+		if !canGenerate(alg) {
+			return nil, fmt.Errorf("key set %s: algorithm %q is not ES256, RS256 or EdDSA", o.Set, alg)
+		}
+	}
+	o.RSABits = max(o.RSABits, MinRSABits)
+	o.PublishAhead = cmp.Or(o.PublishAhead, 10*time.Minute)
+	o.KeepFor = cmp.Or(o.KeepFor, 24*time.Hour)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Algorithms = slices.Clone(o.Algorithms)
+	r := &Ring{o: o}
+	if err := r.Reload(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// FixedRing returns a ring over an operator's own JWK set, which never rotates.
+// For each algorithm the first private key signs. Every error starts with name,
+// which says where the set was read, and names the key.
+func FixedRing(name string, jwks []byte) (*Ring, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(jwks, &set); err != nil {
+		return nil, fmt.Errorf("%s: not a JWK set: %w", name, err)
+	}
+	r := &Ring{o: RingOptions{Set: name, Now: time.Now}}
+	var all []ringKey
+	seen := map[string]bool{}
+	for i, raw := range set.Keys {
+		k, err := ParseKey(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: keys/%d: %w", name, i, err)
+		}
+		if publicOf(k) == nil {
+			return nil, fmt.Errorf("%s: keys/%d: a symmetric key cannot be published", name, i)
+		}
+		if k.KeyID == "" {
+			k.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint(k))
+		}
+		// A set may hold the public form of a private key under the same id.
+		id := fmt.Sprintf("%s %t", k.KeyID, isPrivate(k))
+		if seen[id] {
+			return nil, fmt.Errorf("%s: keys/%d: kid %q occurs twice", name, i, k.KeyID)
+		}
+		seen[id] = true
+		if isPrivate(k) && !slices.Contains(r.o.Algorithms, k.Algorithm) {
+			r.o.Algorithms = append(r.o.Algorithms, k.Algorithm)
+		}
+		all = append(all, ringKey{jwk: k})
+	}
+	if len(r.o.Algorithms) == 0 {
+		return nil, fmt.Errorf("%s: has no private key to sign with", name)
+	}
+	slices.Reverse(all) // the last one signs
+	r.view.Store(newRingView(all, r.o.Now(), 0))
+	return r, nil
+}
+
+// newRingView derives what is published and who signs at now. A private key is
+// published until keepFor after its successor of the same algorithm took over;
+// a keepFor of 0 means for ever.
+func newRingView(keys []ringKey, now time.Time, keepFor time.Duration) *ringView {
+	v := &ringView{keys: keys, signers: map[string]jose.JSONWebKey{}}
+	due := func(t time.Time) bool { // has t come? If not, the view ends then.
+		if t.After(now) && (v.until.IsZero() || t.Before(v.until)) {
+			v.until = t
+		}
+		return !t.After(now)
+	}
+	pending := map[string]jose.JSONWebKey{}
+	var published []ringKey
+	for i, k := range keys {
+		expires := k.expires
+		if next := successor(keys, i); next != nil && keepFor > 0 {
+			if end := next.notBefore.Add(keepFor); expires.IsZero() || end.Before(expires) {
+				expires = end
+			}
+		}
+		if !expires.IsZero() && due(expires) {
+			continue
+		}
+		published = append(published, k)
+		if alg := k.jwk.Algorithm; isPrivate(k.jwk) {
+			if due(k.notBefore) {
+				v.signers[alg] = k.jwk
+			} else if _, ok := pending[alg]; !ok {
+				pending[alg] = k.jwk
+			}
+		}
+	}
+	for alg, k := range pending { // the signing key was deleted: its successor steps in early
+		if _, ok := v.signers[alg]; !ok {
+			v.signers[alg] = k
+		}
+	}
+	slices.Reverse(published)
+	slices.SortStableFunc(published, func(a, b ringKey) int { return v.rank(a.jwk) - v.rank(b.jwk) })
+	seen := map[string]bool{}
+	for _, k := range published {
+		public := k.jwk.Public()
+		public.Use = "sig"
+		if !seen[public.KeyID] {
+			seen[public.KeyID] = true
+			v.public = append(v.public, public)
+		}
+	}
+	signers := make([]jose.JSONWebKey, 0, len(v.signers))
+	for _, k := range v.signers {
+		signers = append(signers, k.Public())
+	}
+	slices.SortFunc(signers, func(a, b jose.JSONWebKey) int { return cmp.Compare(a.Algorithm, b.Algorithm) })
+	v.generation = fingerprint(append(signers, v.public...))
+	return v
+}
+
+// rank is 0 for keys that sign.
+func (v *ringView) rank(k jose.JSONWebKey) int {
+	if s, ok := v.signers[k.Algorithm]; ok && s.KeyID == k.KeyID {
+		return 0
+	}
+	return 1
+}
+
+// successor returns the next private key of the algorithm of keys[i]; nil for none.
+func successor(keys []ringKey, i int) *ringKey {
+	if !isPrivate(keys[i].jwk) {
+		return nil
+	}
+	for j := i + 1; j < len(keys); j++ {
+		if isPrivate(keys[j].jwk) && keys[j].jwk.Algorithm == keys[i].jwk.Algorithm {
+			return &keys[j]
+		}
+	}
+	return nil
+}
+
+// current returns the view of this moment. Time alone can change it: a successor
+// takes over, an old key is no longer published.
+func (r *Ring) current() *ringView {
+	v := r.view.Load()
+	if v.until.IsZero() {
+		return v
+	}
+	if now := r.o.Now(); !now.Before(v.until) {
+		next := newRingView(v.keys, now, r.o.KeepFor)
+		r.view.CompareAndSwap(v, next)
+		return next
+	}
+	return v
+}
+
+// Sign returns a compact JWS over payload, signed with the current key for alg
+// (empty: the ring's first algorithm) and with typ and kid in its header. A key
+// for ES256, RS256 or EdDSA that the set lacks is made; otherwise the error is
+// fault.Unavailable.
+func (r *Ring) Sign(ctx context.Context, alg, typ string, payload []byte) (string, error) {
+	return r.SignWith(ctx, alg, map[string]any{"typ": typ}, payload)
+}
+
+// SignWith is Sign with any header parameters but alg, kid, crit and b64.
+func (r *Ring) SignWith(ctx context.Context, alg string, header map[string]any, payload []byte) (string, error) {
+	if alg == "" {
+		alg = r.o.Algorithms[0]
+	}
+	key, err := r.signer(ctx, alg)
+	if err != nil {
+		return "", err
+	}
+	extra := make(map[jose.HeaderKey]any, len(header))
+	for name, value := range header {
+		switch name {
+		case "alg", "kid", "crit", "b64":
+			return "", fmt.Errorf("key set %s: header parameter %s is the ring's own", r.o.Set, name)
+		}
+		extra[jose.HeaderKey(name)] = value
+	}
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: key}, &jose.SignerOptions{ExtraHeaders: extra})
+	if err != nil {
+		return "", fmt.Errorf("key set %s: %w", r.o.Set, err)
+	}
+	signed, err := s.Sign(payload)
+	if err != nil {
+		return "", fmt.Errorf("key set %s: sign: %w", r.o.Set, err)
+	}
+	return signed.CompactSerialize()
+}
+
+func (r *Ring) signer(ctx context.Context, alg string) (jose.JSONWebKey, error) {
+	if k, ok := r.current().signers[alg]; ok {
+		return k, nil
+	}
+	if r.o.Store != nil && canGenerate(alg) {
+		if err := r.need(ctx, alg); err != nil {
+			return jose.JSONWebKey{}, err
+		}
+		if k, ok := r.current().signers[alg]; ok {
+			return k, nil
+		}
+	}
+	return jose.JSONWebKey{}, fault.New(fault.Unavailable, "signing_key_unavailable", fmt.Sprintf("key set %s has no key for %s", r.o.Set, alg))
+}
+
+// Verify checks that the ring signed compact and that its typ is one of the
+// allowed ones ("" allows an absent typ), and returns the payload. It does not
+// look at claims. Errors are fault.Unauthenticated.
+func (r *Ring) Verify(_ context.Context, compact string, allowed ...string) ([]byte, error) {
+	refuse := func(err error) ([]byte, error) {
+		return nil, fault.Wrap(fault.Unauthenticated, "invalid_token", "the token is not valid", err)
+	}
+	t, err := ParseJWS(compact, Asymmetric())
+	if err != nil {
+		return refuse(err)
+	}
+	if !slices.ContainsFunc(allowed, func(typ string) bool { return MediaType(typ) == t.Type }) {
+		return refuse(fmt.Errorf("typ %q is not allowed", t.Type))
+	}
+	for _, k := range r.current().public {
+		if k.KeyID == t.KeyID {
+			payload, err := t.Verify(k)
+			if err != nil {
+				return refuse(err)
+			}
+			return payload, nil
+		}
+	}
+	return refuse(errors.New("kid is not in key set " + r.o.Set))
+}
+
+// Keys returns the published keys with an id; none when it is unknown.
+func (r *Ring) Keys(_ context.Context, kid string) ([]jose.JSONWebKey, error) {
+	var found []jose.JSONWebKey
+	for _, k := range r.current().public {
+		if k.KeyID == kid {
+			found = append(found, k)
+		}
+	}
+	return found, nil
+}
+
+// Public returns what is published: public keys only, those that sign first.
+func (r *Ring) Public() jose.JSONWebKeySet {
+	return jose.JSONWebKeySet{Keys: slices.Clone(r.current().public)}
+}
+
+// Generation identifies the signing keys and the published keys: it is equal as
+// long as they are, on every node.
+func (r *Ring) Generation() uint64 { return r.current().generation }

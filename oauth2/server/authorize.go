@@ -1,0 +1,256 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+// prompts are the values of prompt (OpenID Connect Core section 3.1.2.1).
+var prompts = []string{"none", "login", "consent", "select_account"}
+
+// authorize is GET and POST /oauth2/auth. A browser comes here three times: with
+// the client's request, with the login app's verifier, and with the consent app's.
+func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
+	form, err := requestForm(w, r)
+	switch {
+	case err != nil:
+		s.refuse(w, r, nil, err)
+	case form.Has("login_verifier"):
+		s.resumeLogin(w, r, form.Get("login_verifier"))
+	case form.Has("consent_verifier"):
+		s.resumeConsent(w, r, form.Get("consent_verifier"))
+	default:
+		s.begin(w, r, form)
+	}
+}
+
+// parseAuthorize checks an authorization request against the client as it is
+// registered now. The request that is returned with an error has a redirect URI
+// only if the error may be sent there.
+func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.AuthorizeRequest, error) {
+	c, err := s.clients.get(ctx, form.Get("client_id"))
+	if fault.Is(err, fault.NotFound) || err == nil && c.Disabled {
+		return nil, fosite.ErrInvalidClient.WithHint("The parameter 'client_id' names no client.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if to := form.Get("redirect_uri"); to != "" && !registeredRedirect(to, c.RedirectURIs) {
+		return nil, fosite.ErrInvalidRequest.WithHint("The parameter 'redirect_uri' is not one of the client's registered redirect URIs.")
+	}
+	// fosite is shown a plain request: request objects are refused below, and it
+	// insists on a state even where PKCE protects the client.
+	plain := maps.Clone(form)
+	plain.Del("request")
+	plain.Del("request_uri")
+	if !plain.Has("state") {
+		plain.Set("state", "absent")
+	}
+	parsed, err := s.fosite.NewAuthorizeRequest(ctx, &http.Request{Method: http.MethodGet, URL: &url.URL{}, Header: http.Header{}, Form: plain, PostForm: url.Values{}})
+	request, ok := parsed.(*fosite.AuthorizeRequest)
+	if !ok {
+		return nil, fosite.ErrServerError
+	}
+	request.State, request.Form = form.Get("state"), maps.Clone(form)
+	if request.RedirectURI != nil && !s.redirectIsSecure(request.RedirectURI) {
+		request.RedirectURI = nil
+		return request, fosite.ErrInvalidRequest.WithHint("The redirect URI must use https.")
+	}
+	if err == nil {
+		err = s.checkAuthorize(c, form)
+	}
+	return request, err
+}
+
+// checkAuthorize holds the rules that fosite does not have, or not before the
+// person has logged in.
+func (s *Server) checkAuthorize(c *client, form url.Values) error {
+	invalid := func(hint string) error { return fosite.ErrInvalidRequest.WithHint(hint) }
+	switch {
+	case form.Get("response_type") != "code":
+		return fosite.ErrUnsupportedResponseType
+	case !c.allowsGrant("authorization_code"):
+		return fosite.ErrUnauthorizedClient.WithHint("The client is not registered for grant type 'authorization_code'.")
+	case form.Has("request"):
+		return fosite.ErrRequestNotSupported
+	case form.Has("request_uri"):
+		return fosite.ErrRequestURINotSupported
+	}
+	if err := checkScopes(form.Get("scope")); err != nil {
+		return err
+	}
+	challenge, method := form.Get("code_challenge"), form.Get("code_challenge_method")
+	if challenge == "" {
+		if method != "" {
+			return invalid("The parameter 'code_challenge' is missing.")
+		}
+		if s.o.PKCE == PKCEForAll || c.Public() {
+			return invalid("The parameter 'code_challenge' is missing: PKCE (RFC 7636) is required.")
+		}
+		// Without PKCE the state is all that protects from CSRF.
+		if len(form.Get("state")) < fosite.MinParameterEntropy {
+			return invalid("The parameter 'state' must have at least 8 characters.")
+		}
+	} else {
+		if method != "S256" {
+			return invalid("The parameter 'code_challenge_method' must be 'S256'.")
+		}
+		if raw, err := base64.RawURLEncoding.Strict().DecodeString(challenge); err != nil || len(raw) != 32 {
+			return invalid("The parameter 'code_challenge' must be a SHA-256 hash in base64url without padding.")
+		}
+	}
+	prompt := strings.Fields(form.Get("prompt"))
+	for _, p := range prompt {
+		if !slices.Contains(prompts, p) {
+			return invalid("The parameter 'prompt' has an unknown value.")
+		}
+	}
+	if slices.Contains(prompt, "none") && len(prompt) > 1 {
+		return invalid("The value 'none' of the parameter 'prompt' excludes every other.")
+	}
+	if age := form.Get("max_age"); age != "" {
+		if n, err := strconv.ParseUint(age, 10, 31); err != nil || strconv.FormatUint(n, 10) != age {
+			return invalid("The parameter 'max_age' must be a number of seconds.")
+		}
+	}
+	return nil
+}
+
+// flowData is what a flow remembers beside its columns.
+type flowData struct {
+	Form        url.Values         `json:"form"`
+	RequestedAt time.Time          `json:"requested_at"`
+	Browser     string             `json:"browser"` // hash of the browser's secret
+	OIDC        oauth2.OIDCContext `json:"oidc_context"`
+	Scope       []string           `json:"scope,omitempty"`
+	Audience    []string           `json:"audience,omitempty"`
+	// HintSubject is the subject of id_token_hint.
+	HintSubject string `json:"hint_subject,omitempty"`
+	// Session is the browser's login session when the flow began; Skip says that it
+	// is enough.
+	Session      *oauth2.LoginSession  `json:"session,omitempty"`
+	Skip         bool                  `json:"skip,omitempty"`
+	Login        *oauth2.AcceptLogin   `json:"login,omitempty"`
+	AuthTime     time.Time             `json:"auth_time,omitzero"`
+	ConsentSkip  bool                  `json:"consent_skip,omitempty"`
+	Consent      *oauth2.AcceptConsent `json:"consent,omitempty"`
+	Rejected     *oauth2.Rejection     `json:"rejected,omitempty"`
+	LoginAddress string                `json:"login_address,omitempty"` // the login challenge, for the consent app
+}
+
+func (d *flowData) prompt(value string) bool {
+	return slices.Contains(strings.Fields(d.Form.Get("prompt")), value)
+}
+
+// requestURL is where the flow can be begun again.
+func (s *Server) requestURL(d *flowData) string {
+	return withQuery(s.base+authPath, d.Form)
+}
+
+// begin starts a flow and sends the browser to the login app.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) {
+	ctx := r.Context()
+	request, err := s.parseAuthorize(ctx, form)
+	if err != nil {
+		s.refuse(w, r, request, err)
+		return
+	}
+	d := &flowData{Form: form, RequestedAt: s.now(), Scope: request.RequestedScope, Audience: request.RequestedAudience}
+	d.OIDC = oauth2.OIDCContext{
+		ACRValues: strings.Fields(form.Get("acr_values")), UILocales: strings.Fields(form.Get("ui_locales")),
+		Display: form.Get("display"), LoginHint: form.Get("login_hint"),
+	}
+	if hint := form.Get("id_token_hint"); hint != "" {
+		if d.OIDC.IDTokenHintClaims, err = s.hintClaims(ctx, hint); err == nil {
+			d.HintSubject, _ = d.OIDC.IDTokenHintClaims["sub"].(string)
+		}
+	}
+	if err == nil {
+		d.Session, err = s.browserSession(ctx, r)
+	}
+	if err != nil {
+		s.refuse(w, r, request, err)
+		return
+	}
+	d.Skip = s.loginSuffices(d)
+	if d.prompt("none") && !d.Skip {
+		s.refuse(w, r, request, fosite.ErrLoginRequired)
+		return
+	}
+	d.Browser = s.bindBrowser(w, r)
+	challenge := randomString()
+	d.LoginAddress = challenge
+	f := oauth2.Flow{
+		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed("login_challenge", challenge),
+		ClientID: request.Client.GetID(), SessionID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent),
+	}
+	if d.Session != nil {
+		f.SessionID = d.Session.ID
+	}
+	if d.Skip {
+		f.Subject = d.Session.Subject
+	}
+	if f.Data, err = json.Marshal(d); err == nil {
+		err = s.o.Store.CreateFlow(ctx, f)
+	}
+	if err != nil {
+		s.refuse(w, r, request, err)
+		return
+	}
+	s.o.Metrics.OAuth2("authorize", "")
+	s.browse(w, s.pageURL(s.o.URLs.Login, "login"), url.Values{"login_challenge": {challenge}})
+}
+
+// pageURL returns the operator's page, or the built-in one.
+func (s *Server) pageURL(configured, name string) string {
+	if configured != "" {
+		return configured
+	}
+	return s.base + fallbacksPath + name
+}
+
+// loginSuffices reports whether the browser's login session answers the request
+// without asking the person: prompt, max_age and id_token_hint allow it.
+func (s *Server) loginSuffices(d *flowData) bool {
+	if d.Session == nil || d.prompt("login") || d.prompt("select_account") {
+		return false
+	}
+	if age := d.Form.Get("max_age"); age != "" {
+		seconds, _ := strconv.Atoi(age) // checkAuthorize has seen it
+		if !s.now().Before(d.Session.AuthenticatedAt.Add(time.Duration(seconds) * time.Second)) {
+			return false
+		}
+	}
+	return d.HintSubject == "" || d.HintSubject == d.Session.Subject
+}
+
+// hintClaims returns the claims of an ID token of ours, which may have expired
+// (OpenID Connect Core section 3.1.2.1), and may be signed by an older key.
+func (s *Server) hintClaims(ctx context.Context, hint string) (map[string]any, error) {
+	invalid := fosite.ErrInvalidRequest.WithHint("The parameter 'id_token_hint' is not an ID token of this server.")
+	payload, err := s.o.IDTokens.Verify(ctx, hint, "JWT")
+	if fault.Is(err, fault.Unavailable) {
+		return nil, err
+	}
+	var claims map[string]any
+	if err != nil || json.Unmarshal(payload, &claims) != nil || claims["iss"] != s.o.Issuer {
+		return nil, invalid
+	}
+	if sub, _ := claims["sub"].(string); sub == "" {
+		return nil, invalid
+	}
+	return claims, nil
+}

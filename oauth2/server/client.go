@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/ory/fosite"
+
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+// cacheFor bounds how long a cached client or token is believed without asking
+// the store again, should a change of another node never be heard of.
+const cacheFor = time.Minute
+
+// client is a registered client as fosite sees it.
+type client struct {
+	oauth2.Client
+	scopes fosite.Arguments
+	// spans are the client's own lifespans by grant type and token, where it has any.
+	spans map[string]time.Duration
+}
+
+var (
+	_ fosite.Client             = (*client)(nil)
+	_ fosite.ResponseModeClient = (*client)(nil)
+)
+
+func newClient(c oauth2.Client) *client {
+	wrapped := &client{Client: c, scopes: strings.Fields(c.Scope)}
+	for key, text := range map[string]string{
+		"authorization_code access_token":  c.AuthorizationCodeGrantAccess,
+		"authorization_code id_token":      c.AuthorizationCodeGrantID,
+		"authorization_code refresh_token": c.AuthorizationCodeGrantRefresh,
+		"client_credentials access_token":  c.ClientCredentialsGrantAccess,
+		"refresh_token access_token":       c.RefreshTokenGrantAccess,
+		"refresh_token id_token":           c.RefreshTokenGrantID,
+		"refresh_token refresh_token":      c.RefreshTokenGrantRefresh,
+	} {
+		if d, err := time.ParseDuration(text); err == nil && d > 0 {
+			if wrapped.spans == nil {
+				wrapped.spans = map[string]time.Duration{}
+			}
+			wrapped.spans[key] = d
+		}
+	}
+	return wrapped
+}
+
+// lifespan returns how long a token of the client lives.
+func (c *client) lifespan(grantType, token string, fallback time.Duration) time.Duration {
+	if c.spans == nil {
+		return fallback
+	}
+	if d, ok := c.spans[grantType+" "+token]; ok {
+		return d
+	}
+	return fallback
+}
+
+// allowsGrant reports whether the client registered the grant type, exactly. The
+// default is RFC 7591's: authorization_code.
+func (c *client) allowsGrant(grantType string) bool {
+	if len(c.GrantTypes) == 0 {
+		return grantType == "authorization_code"
+	}
+	return slices.Contains(c.GrantTypes, grantType)
+}
+
+func (c *client) GetID() string                 { return c.ID }
+func (c *client) GetHashedSecret() []byte       { return nil }
+func (c *client) GetRedirectURIs() []string     { return c.RedirectURIs }
+func (c *client) GetScopes() fosite.Arguments   { return c.scopes }
+func (c *client) IsPublic() bool                { return c.Public() }
+func (c *client) GetAudience() fosite.Arguments { return c.Audience }
+
+// GetGrantTypes returns the grant types that the server knows, in their exact
+// spelling, because fosite compares them without regard to case.
+func (c *client) GetGrantTypes() (known fosite.Arguments) {
+	for _, g := range grantTypes {
+		if c.allowsGrant(g) {
+			known = append(known, g)
+		}
+	}
+	return known
+}
+
+// GetResponseTypes returns code or nothing: the implicit and hybrid flows are not
+// offered (RFC 9700 section 2.1.2).
+func (c *client) GetResponseTypes() fosite.Arguments {
+	if len(c.ResponseTypes) == 0 || slices.Contains(c.ResponseTypes, "code") {
+		return fosite.Arguments{"code"}
+	}
+	return nil
+}
+
+func (c *client) GetResponseModes() []fosite.ResponseModeType {
+	return []fosite.ResponseModeType{fosite.ResponseModeQuery, fosite.ResponseModeFragment, fosite.ResponseModeFormPost}
+}
+
+// clientCache keeps clients so that issuing a token does not read the client's
+// row every time. A change evicts; a load that a change overtook is not kept.
+type clientCache struct {
+	load    func(context.Context, string) (oauth2.Client, error)
+	cache   *otter.Cache[string, *client]
+	metrics Metrics
+	epoch   atomic.Uint64
+	mu      sync.Mutex
+}
+
+func newClientCache(load func(context.Context, string) (oauth2.Client, error), m Metrics) *clientCache {
+	return &clientCache{load: load, metrics: m, cache: otter.Must(&otter.Options[string, *client]{
+		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[string, *client](cacheFor),
+	})}
+}
+
+// get returns fault.NotFound for an unknown client.
+func (c *clientCache) get(ctx context.Context, id string) (*client, error) {
+	found, ok := c.cache.GetIfPresent(id)
+	c.metrics.Cache("clients", ok)
+	if ok {
+		return found, nil
+	}
+	epoch := c.epoch.Load()
+	stored, err := c.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	found = newClient(stored)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.epoch.Load() == epoch {
+		c.cache.Set(id, found)
+	}
+	return found, nil
+}
+
+func (c *clientCache) evict(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch.Add(1)
+	c.cache.Invalidate(id)
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"github.com/gatewarden/gatewarden/fault"
+)
+
+// wireError is an error as RFC 6749 section 5.2 writes it.
+type wireError struct {
+	Status      int    `json:"-"`
+	Code        string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+}
+
+// renamed are fosite's own error codes and the registered ones that say the same.
+var renamed = map[string]string{
+	"invalid_state": "invalid_request", "insufficient_entropy": "invalid_request", "not_found": "invalid_request",
+	"invalid_token_format": "invalid_request", "unsupported_response_mode": "invalid_request",
+	"misconfiguration": "server_error", "error": "server_error",
+}
+
+// wire returns what a client is told about err. Text of causes never leaves the
+// process; a store that does not answer is temporarily_unavailable.
+func wire(err error) wireError {
+	switch kind := fault.KindOf(err); {
+	case kind == fault.Unavailable || kind == fault.Timeout || errors.Is(err, context.Canceled):
+		return wireError{http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot answer right now. Try again later."}
+	case kind == fault.TooLarge || kind == fault.Invalid:
+		return wireError{http.StatusBadRequest, "invalid_request", printable(fault.MessageOf(err))}
+	}
+	var e *fosite.RFC6749Error
+	if !errors.As(err, &e) {
+		return wireError{http.StatusInternalServerError, "server_error", ""}
+	}
+	out := wireError{Status: e.CodeField, Code: e.ErrorField, Description: e.DescriptionField}
+	if code, ok := renamed[out.Code]; ok {
+		out.Code = code
+		if code == "invalid_request" {
+			out.Status = http.StatusBadRequest
+		}
+	}
+	if out.Status >= http.StatusInternalServerError || out.Code == "server_error" {
+		return wireError{http.StatusInternalServerError, "server_error", ""}
+	}
+	if e.HintField != "" {
+		out.Description += " " + e.HintField
+	}
+	out.Description = printable(strings.TrimSpace(out.Description))
+	return out
+}
+
+// fail answers a direct request (token, revocation, introspection) with an error
+// and records it. Only causes that are the server's own are logged.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, endpoint string, err error) {
+	e := wire(err)
+	s.report(r.Context(), endpoint, e, err)
+	writeError(w, e)
+}
+
+// counted are the error codes that have a series of their own. Login and consent
+// apps may choose any other.
+var counted = map[string]bool{
+	"invalid_request": true, "invalid_client": true, "invalid_grant": true, "unauthorized_client": true, "unsupported_grant_type": true,
+	"unsupported_response_type": true, "invalid_scope": true, "access_denied": true, "server_error": true, "temporarily_unavailable": true,
+	"login_required": true, "consent_required": true, "interaction_required": true, "request_forbidden": true, "request_not_supported": true,
+	"request_uri_not_supported": true, "registration_not_supported": true, "invalid_token": true, "insufficient_scope": true,
+}
+
+// report counts the error and logs what an operator must look at.
+func (s *Server) report(ctx context.Context, endpoint string, e wireError, err error) {
+	code := e.Code
+	if !counted[code] {
+		code = "other"
+	}
+	s.o.Metrics.OAuth2(endpoint, code)
+	if e.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		s.o.Log.ErrorContext(ctx, "oauth2 request failed", "endpoint", endpoint, "error", cause(err))
+	}
+}
+
+// cause returns the innermost text that says what happened; fosite's own errors
+// print as their code only.
+func cause(err error) string {
+	var e *fosite.RFC6749Error
+	if errors.As(err, &e) {
+		if e.Cause() != nil {
+			return e.Cause().Error()
+		}
+		return strings.TrimSpace(e.ErrorField + " " + e.HintField + " " + e.DebugField)
+	}
+	return err.Error()
+}
+
+func writeError(w http.ResponseWriter, e wireError) {
+	if e.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="oauth2", charset="UTF-8"`)
+	}
+	writeJSON(w, e.Status, e)
+}
+
+// writeJSON answers with a JSON body that must not be stored (RFC 6749 section 5.1).
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		status, raw = http.StatusInternalServerError, []byte(`{"error":"server_error"}`)
+	}
+	noStore(w)
+	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(raw)
+}
+
+func noStore(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Pragma", "no-cache")
+}

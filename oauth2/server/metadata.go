@@ -1,0 +1,149 @@
+package server
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// documentAge is how long a rendered document is served without asking whether
+// the keys changed.
+const documentAge = time.Second
+
+// document is a JSON answer that is rendered once and served as bytes.
+type document struct {
+	build   func() any
+	now     func() time.Time
+	current atomic.Pointer[rendered]
+}
+
+type rendered struct {
+	body []byte
+	etag string
+	size string
+	at   time.Time
+}
+
+func (d *document) load() *rendered {
+	now, old := d.now(), d.current.Load()
+	if old != nil && now.Sub(old.at) < documentAge && !now.Before(old.at) {
+		return old
+	}
+	body, err := json.Marshal(d.build())
+	if err != nil { // public keys and strings always marshal
+		panic(err)
+	}
+	sum := sha256.Sum256(body)
+	fresh := &rendered{body: body, etag: `"` + hex.EncodeToString(sum[:8]) + `"`, size: strconv.Itoa(len(body)), at: now}
+	if old != nil && bytes.Equal(old.body, body) {
+		fresh.body = old.body
+	}
+	d.current.Store(fresh)
+	return fresh
+}
+
+// ServeHTTP answers GET and HEAD, with an ETag (RFC 9110 section 8.8.3).
+func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	doc, h := d.load(), w.Header()
+	h["Etag"] = []string{doc.etag}
+	h["Cache-Control"] = []string{"public, max-age=60, must-revalidate"}
+	h["Access-Control-Allow-Origin"] = []string{"*"}
+	if r.Header.Get("If-None-Match") == doc.etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h["Content-Type"] = []string{"application/json;charset=UTF-8"}
+	h["Content-Length"] = []string{doc.size}
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(doc.body)
+	}
+}
+
+// keySet is what tokens of the server are verified with.
+func (s *Server) keySet() any {
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for _, ring := range []Signer{s.o.IDTokens, s.o.AccessTokens} {
+		for _, k := range ring.Public().Keys {
+			if k.IsPublic() && !slices.ContainsFunc(set.Keys, func(has jose.JSONWebKey) bool { return has.KeyID == k.KeyID }) {
+				set.Keys = append(set.Keys, k)
+			}
+		}
+	}
+	return set
+}
+
+// providerMetadata is the discovery document (OpenID Connect Discovery section 3,
+// RFC 8414 section 2). It lists what works and nothing else.
+type providerMetadata struct {
+	Issuer                      string   `json:"issuer"`
+	AuthorizationEndpoint       string   `json:"authorization_endpoint"`
+	TokenEndpoint               string   `json:"token_endpoint"`
+	JWKSURI                     string   `json:"jwks_uri"`
+	UserinfoEndpoint            string   `json:"userinfo_endpoint"`
+	RevocationEndpoint          string   `json:"revocation_endpoint"`
+	IntrospectionEndpoint       string   `json:"introspection_endpoint"`
+	EndSessionEndpoint          string   `json:"end_session_endpoint"`
+	ScopesSupported             []string `json:"scopes_supported"`
+	ResponseTypes               []string `json:"response_types_supported"`
+	ResponseModes               []string `json:"response_modes_supported"`
+	GrantTypes                  []string `json:"grant_types_supported"`
+	SubjectTypes                []string `json:"subject_types_supported"`
+	IDTokenAlgs                 []string `json:"id_token_signing_alg_values_supported"`
+	UserinfoAlgs                []string `json:"userinfo_signing_alg_values_supported"`
+	TokenAuthMethods            []string `json:"token_endpoint_auth_methods_supported"`
+	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
+	IntrospectionAuthMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
+	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
+	Prompts                     []string `json:"prompt_values_supported"`
+	Claims                      []string `json:"claims_supported"`
+	ClaimsParameter             bool     `json:"claims_parameter_supported"`
+	RequestParameter            bool     `json:"request_parameter_supported"`
+	RequestURIParameter         bool     `json:"request_uri_parameter_supported"`
+	RequireRequestURI           bool     `json:"require_request_uri_registration"`
+	AuthorizationResponseIssuer bool     `json:"authorization_response_iss_parameter_supported"`
+	BackchannelLogout           bool     `json:"backchannel_logout_supported"`
+	FrontchannelLogout          bool     `json:"frontchannel_logout_supported"`
+}
+
+func (s *Server) metadata() any {
+	var algs []string
+	for _, k := range s.o.IDTokens.Public().Keys {
+		if !slices.Contains(algs, k.Algorithm) {
+			algs = append(algs, k.Algorithm)
+		}
+	}
+	slices.Sort(algs)
+	secret := []string{"client_secret_basic", "client_secret_post"}
+	return providerMetadata{
+		Issuer:                      s.o.Issuer,
+		AuthorizationEndpoint:       s.base + authPath,
+		TokenEndpoint:               s.base + tokenPath,
+		JWKSURI:                     s.base + jwksPath,
+		UserinfoEndpoint:            s.base + userinfoPath,
+		RevocationEndpoint:          s.base + revokePath,
+		IntrospectionEndpoint:       s.base + introspectPath,
+		EndSessionEndpoint:          s.base + logoutPath,
+		ScopesSupported:             []string{"openid", "offline", "offline_access"},
+		ResponseTypes:               []string{"code"},
+		ResponseModes:               []string{"query", "fragment", "form_post"},
+		GrantTypes:                  grantTypes,
+		SubjectTypes:                []string{"public"},
+		IDTokenAlgs:                 algs,
+		UserinfoAlgs:                append([]string{"none"}, algs...),
+		TokenAuthMethods:            append(slices.Clone(secret), "none"),
+		RevocationAuthMethods:       append(slices.Clone(secret), "none"),
+		IntrospectionAuthMethods:    secret,
+		CodeChallengeMethods:        []string{"S256"},
+		Prompts:                     prompts,
+		Claims:                      []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"},
+		AuthorizationResponseIssuer: true,
+	}
+}

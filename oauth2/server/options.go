@@ -1,0 +1,224 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+// Store is what the endpoints keep. store/sql implements it.
+type Store interface {
+	Client(ctx context.Context, id string) (oauth2.Client, error)
+	oauth2.TokenStore
+	oauth2.FlowStore
+	oauth2.SessionStore
+	oauth2.ConsentStore
+}
+
+// Signer is a ring of signing keys.
+type Signer interface {
+	// Sign returns payload as a compact JWS, signed by the current key of alg, with
+	// the header members kid and typ.
+	Sign(ctx context.Context, alg, typ string, payload []byte) (string, error)
+	// Public returns the public halves of the current, the coming and the past keys
+	// that still verify. Every key has kid and alg.
+	Public() jose.JSONWebKeySet
+	// Verify returns the payload of a compact JWS that the ring signed and whose typ
+	// is one of the given ones; fault.Unauthenticated for any other string.
+	Verify(ctx context.Context, compact string, typ ...string) ([]byte, error)
+}
+
+// SecretVerifier compares a client secret with what is stored of it.
+type SecretVerifier interface {
+	// Verify returns nil for the right secret, fault.Unauthenticated for a wrong
+	// one, and another error when it could not be found out.
+	Verify(ctx context.Context, hash, plain string) error
+}
+
+// The ways to write an access token.
+const (
+	Opaque = "opaque" // default
+	JWT    = "jwt"    // RFC 9068
+)
+
+// The ways to compare a requested scope with the client's.
+const (
+	ExactScopes    = "exact"    // default
+	WildcardScopes = "wildcard" // foo.* covers foo.bar
+)
+
+// PKCE says which clients must use RFC 7636. Only S256 is known, and a challenge
+// that was sent is always enforced.
+type PKCE int
+
+// The choices of PKCE.
+const (
+	PKCEForAll PKCE = iota
+	PKCEForPublicClients
+)
+
+// URLs are where browsers are sent. An empty one means a built-in page that says
+// which setting is missing.
+type URLs struct {
+	Login, Consent, Logout, Error string
+	// PostLogoutRedirect is where a logout without post_logout_redirect_uri ends.
+	PostLogoutRedirect string
+}
+
+// Lifespans of what the server makes. Zero means the default.
+type Lifespans struct {
+	AccessToken   time.Duration // 1h
+	RefreshToken  time.Duration // 720h; negative: they do not expire
+	IDToken       time.Duration // 1h
+	AuthorizeCode time.Duration // 10m
+	LoginConsent  time.Duration // 30m, from the authorization request to the code
+	LoginSession  time.Duration // 720h, also the upper limit of remember_for
+}
+
+// Cookies are options of the two cookies. With an https issuer both are Secure,
+// and without a Domain their names start with __Host-.
+type Cookies struct {
+	Domain   string
+	SameSite http.SameSite // default Lax
+}
+
+// Metrics are called when something countable happens. Nil members are skipped.
+type Metrics struct {
+	TokenIssued   func(grantType, tokenType string)
+	Introspection func(result string) // active, inactive, error
+	Cache         func(cache string, hit bool)
+	OAuth2        func(endpoint, errorCode string) // empty code: success
+}
+
+// Options of New. Issuer, Store, IDTokens, AccessTokens, ClientSecrets and
+// Secrets are required.
+type Options struct {
+	// Issuer is the URL that names the server, used exactly as it is written. The
+	// endpoints lie below it.
+	Issuer string
+	URLs   URLs
+	Store  Store
+	// IDTokens and AccessTokens sign; they may be the same ring.
+	IDTokens, AccessTokens Signer
+	// IDTokenAlg is the JWS algorithm of clients that registered none; default RS256
+	// (OpenID Connect Core section 15.1 wants every server to have it).
+	IDTokenAlg string
+	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
+	AccessTokenAlg string
+	ClientSecrets  SecretVerifier
+	// DummySecretHash is what the secret of an unknown client is compared with, so
+	// that the answer takes as long as for a known one.
+	DummySecretHash string
+	// Secrets key the opaque tokens, codes and session cookies: the first signs, all
+	// verify. Each has at least 16 bytes.
+	Secrets             [][]byte
+	Lifespans           Lifespans
+	AccessTokenStrategy string
+	ScopeStrategy       string
+	PKCE                PKCE
+	// GrantAllowedScope gives a client_credentials request without scope every scope
+	// that the client has.
+	GrantAllowedScope bool
+	Cookies           Cookies
+	// CacheSize is how many introspected tokens are kept in memory; default 100 000.
+	CacheSize int
+	Metrics   Metrics
+	Log       *slog.Logger
+	Now       func() time.Time
+}
+
+// complete returns the options with defaults filled in, or an error that names
+// the field that is wrong.
+func (o Options) complete() (Options, error) {
+	issuer, err := url.Parse(o.Issuer)
+	if err != nil || issuer.Host == "" || (issuer.Scheme != "https" && issuer.Scheme != "http") ||
+		issuer.RawQuery != "" || issuer.Fragment != "" || issuer.User != nil {
+		return o, fmt.Errorf("issuer %q: must be an http or https URL without query and fragment", o.Issuer)
+	}
+	for name, u := range map[string]string{"login": o.URLs.Login, "consent": o.URLs.Consent, "logout": o.URLs.Logout,
+		"error": o.URLs.Error, "post_logout_redirect": o.URLs.PostLogoutRedirect} {
+		if parsed, err := url.Parse(u); u != "" && (err != nil || parsed.Scheme == "") {
+			return o, fmt.Errorf("urls.%s %q: must be an absolute URL", name, u)
+		}
+	}
+	switch {
+	case o.Store == nil:
+		return o, errors.New("store: is required")
+	case o.IDTokens == nil || o.AccessTokens == nil:
+		return o, errors.New("signing rings: are required")
+	case o.ClientSecrets == nil:
+		return o, errors.New("client secret verifier: is required")
+	case len(o.Secrets) == 0:
+		return o, errors.New("secrets.system: at least one is required")
+	}
+	for i, s := range o.Secrets {
+		if len(s) < 16 {
+			return o, fmt.Errorf("secrets.system[%d]: must have at least 16 bytes", i)
+		}
+	}
+	if o.AccessTokenStrategy == "" {
+		o.AccessTokenStrategy = Opaque
+	}
+	if o.AccessTokenStrategy != Opaque && o.AccessTokenStrategy != JWT {
+		return o, fmt.Errorf("strategies.access_token %q: must be opaque or jwt", o.AccessTokenStrategy)
+	}
+	if o.ScopeStrategy == "" {
+		o.ScopeStrategy = ExactScopes
+	}
+	if o.ScopeStrategy != ExactScopes && o.ScopeStrategy != WildcardScopes {
+		return o, fmt.Errorf("strategies.scope %q: must be exact or wildcard", o.ScopeStrategy)
+	}
+	if o.IDTokenAlg == "" {
+		o.IDTokenAlg = string(jose.RS256)
+	}
+	if o.AccessTokenAlg == "" {
+		o.AccessTokenAlg = string(jose.RS256)
+	}
+	for span, d := range map[*time.Duration]time.Duration{
+		&o.Lifespans.AccessToken: time.Hour, &o.Lifespans.RefreshToken: 720 * time.Hour, &o.Lifespans.IDToken: time.Hour,
+		&o.Lifespans.AuthorizeCode: 10 * time.Minute, &o.Lifespans.LoginConsent: 30 * time.Minute, &o.Lifespans.LoginSession: 720 * time.Hour,
+	} {
+		if *span == 0 {
+			*span = d
+		}
+	}
+	for name, d := range map[string]time.Duration{"access_token": o.Lifespans.AccessToken, "id_token": o.Lifespans.IDToken,
+		"auth_code": o.Lifespans.AuthorizeCode, "login_consent_request": o.Lifespans.LoginConsent, "authentication_session": o.Lifespans.LoginSession} {
+		if d < 0 {
+			return o, fmt.Errorf("ttl.%s: must be positive", name)
+		}
+	}
+	if o.Cookies.SameSite == 0 {
+		o.Cookies.SameSite = http.SameSiteLaxMode
+	}
+	if o.CacheSize <= 0 {
+		o.CacheSize = 100_000
+	}
+	if o.Metrics.TokenIssued == nil {
+		o.Metrics.TokenIssued = func(string, string) {}
+	}
+	if o.Metrics.Introspection == nil {
+		o.Metrics.Introspection = func(string) {}
+	}
+	if o.Metrics.Cache == nil {
+		o.Metrics.Cache = func(string, bool) {}
+	}
+	if o.Metrics.OAuth2 == nil {
+		o.Metrics.OAuth2 = func(string, string) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o, nil
+}

@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+// ConsentSessions lists what a subject has consented to, newest first; clientID
+// may be empty.
+func (s *Server) ConsentSessions(ctx context.Context, subject, clientID string, limit, offset int) ([]oauth2.ConsentGrant, error) {
+	stored, err := s.o.Store.Consents(ctx, subject, clientID, limit, offset)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]oauth2.ConsentGrant, 0, len(stored))
+	for _, c := range stored {
+		var record consentRecord
+		if err := json.Unmarshal(c.Data, &record); err != nil {
+			return nil, err
+		}
+		out = append(out, oauth2.ConsentGrant{AcceptConsent: record.Answer, ConsentRequest: record.Request})
+	}
+	return out, nil
+}
+
+// RevokeConsents revokes the consents of a subject, for one client or (empty) all,
+// and every code and token that was issued under them.
+func (s *Server) RevokeConsents(ctx context.Context, subject, clientID string) error {
+	if err := s.o.Store.RevokeConsents(ctx, subject, clientID); err != nil {
+		return err
+	}
+	s.tokens.evict(bySubject, subject)
+	return nil
+}
+
+// RevokeLoginSessions ends every login session of a subject. Tokens stay valid.
+func (s *Server) RevokeLoginSessions(ctx context.Context, subject string) error {
+	return s.o.Store.DeleteLoginSessions(ctx, subject)
+}
+
+// RevokeLoginSession ends one login session, named by its sid. Tokens stay valid.
+func (s *Server) RevokeLoginSession(ctx context.Context, sid string) error {
+	return s.o.Store.DeleteLoginSession(ctx, sid)
+}

@@ -1,0 +1,310 @@
+// Package wire is an HTTP/1.1 client that writes the request and reads the response
+// on the caller's goroutine, over a pool of kept connections. It does for plain
+// requests what http.Transport does with two goroutines per connection, at a
+// fraction of the cost.
+//
+// It is as strict as the standard library, because the standard library reads the
+// response (http.ReadResponse). A connection is used again only after a response
+// that ended cleanly, with nothing behind it, and only when at that moment it is
+// still open and silent. A request is sent twice only when it has no body, its
+// method is idempotent, and a kept connection broke before a byte of the answer.
+//
+// Not for upgrades, Expect, trailers in requests, TLS, or bodies that do not fit in
+// memory: use http.Transport for these.
+package wire
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// Options configure a Client. All are required.
+type Options struct {
+	// Dial connects to host:port.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// MaxIdlePerHost bounds the kept connections to one address.
+	MaxIdlePerHost int
+	// IdleTimeout closes connections that were kept for so long.
+	IdleTimeout time.Duration
+	// MaxHeaderBytes bounds a response header.
+	MaxHeaderBytes int64
+}
+
+// Client sends requests. Use New; Close it when done.
+type Client struct {
+	o    Options
+	pool pool
+}
+
+// New returns a Client without connections.
+func New(o Options) *Client {
+	return &Client{o: o, pool: pool{most: o.MaxIdlePerHost, timeout: o.IdleTimeout, idle: map[string][]*conn{}}}
+}
+
+// Close closes the kept connections; those in use are closed after use.
+func (c *Client) Close() { c.pool.close() }
+
+// Request is one request.
+type Request struct {
+	// Method, Target (path and query, encoded) and Host (field value) must be valid:
+	// they are not checked again.
+	Method, Target, Host string
+	// Address is host:port to connect to.
+	Address string
+	// Header is written as it is, without Host, Content-Length and fields of the
+	// connection, which must not be in it. Values are checked.
+	Header http.Header
+	Body   []byte
+	// HasBody sends Content-Length even when Body is empty.
+	HasBody bool
+	// Timeout bounds everything until the response header, plus up to a quarter.
+	Timeout time.Duration
+	// Informational is called for every 1xx response but 100.
+	Informational func(status int, h http.Header)
+}
+
+// Response is the answer. Read it to the end and Close it.
+type Response struct {
+	*http.Response
+	conn   *conn
+	client *Client
+	ctx    context.Context
+	ended  bool
+}
+
+var (
+	errStatus         = errors.New("wire: invalid status code")
+	errHeaderTooLarge = errors.New("wire: response header too large")
+	errSwitch         = errors.New("wire: the server switched protocols without being asked")
+	errManyInfo       = errors.New("wire: too many informational responses")
+)
+
+// Do sends r. It fails with ctx's error when ctx ends, with a timeout error when
+// Timeout passes, with the dialer's error, or with what is wrong with the response.
+// Until the Response is closed, the end of ctx breaks it off.
+func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
+	if err := check(r.Header); err != nil {
+		return nil, err
+	}
+	if k := c.pool.take(r.Address); k != nil {
+		res, err := c.exchange(ctx, k, r)
+		if err == nil || ctx.Err() != nil || k.received || !repeatable(r) || isTimeout(err) {
+			return res, err
+		}
+	}
+	k, err := c.dial(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return c.exchange(ctx, k, r)
+}
+
+// check refuses field names and values that would end or split the header
+// (RFC 9110 section 5).
+func check(h http.Header) error {
+	for name, values := range h {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("wire: invalid header field name %q", name)
+		}
+		for _, v := range values {
+			for i := 0; i < len(v); i++ {
+				if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+					return fmt.Errorf("wire: invalid value of header field %s", name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Client) dial(ctx context.Context, r *Request) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	nc, err := c.o.Dial(ctx, "tcp", r.Address)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(nc, r.Address), nil
+}
+
+// exchange sends r on k and reads the response header.
+func (c *Client) exchange(ctx context.Context, k *conn, r *Request) (*Response, error) {
+	k.received = false
+	k.watch(ctx)
+	res, err := c.roundTrip(ctx, k, r)
+	if err == nil && res.Body != http.NoBody {
+		// The body has no deadline but ctx, whose end may have been overwritten here.
+		k.clearDeadline()
+		err = ctx.Err()
+	}
+	if err != nil {
+		k.unwatch()
+		k.Close()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	return &Response{Response: res, conn: k, client: c, ctx: ctx, ended: res.Body == http.NoBody}, nil
+}
+
+func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request) (*http.Response, error) {
+	k.since = time.Now()
+	k.setDeadline(k.since, r.Timeout)
+	if err := ctx.Err(); err != nil { // the deadline of abort may have been overwritten
+		return nil, err
+	}
+	k.out = appendRequest(k.out[:0], r)
+	if _, err := k.Conn.Write(k.out); err != nil {
+		return nil, err
+	}
+	k.limit = c.o.MaxHeaderBytes
+	k.asked.Method = r.Method
+	for range 16 {
+		res, err := http.ReadResponse(k.in, &k.asked)
+		if err != nil {
+			if k.limit <= 0 {
+				return nil, errHeaderTooLarge
+			}
+			return nil, err
+		}
+		switch {
+		case res.StatusCode < 100:
+			return nil, errStatus
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			return nil, errSwitch
+		case res.StatusCode >= 200:
+			k.limit = 1<<63 - 1
+			return res, nil
+		case res.StatusCode != http.StatusContinue && r.Informational != nil:
+			r.Informational(res.StatusCode, res.Header)
+		}
+	}
+	return nil, errManyInfo
+}
+
+// appendRequest writes r in wire form (RFC 9112 section 3) to b.
+func appendRequest(b []byte, r *Request) []byte {
+	b = append(append(b, r.Method...), ' ')
+	b = append(append(b, r.Target...), " HTTP/1.1\r\nHost: "...)
+	b = append(append(b, r.Host...), '\r', '\n')
+	for name, values := range r.Header {
+		for _, v := range values {
+			b = append(append(b, name...), ':', ' ')
+			b = append(append(b, v...), '\r', '\n')
+		}
+	}
+	if r.HasBody || len(r.Body) > 0 {
+		b = append(b, "Content-Length: "...)
+		b = append(strconv.AppendInt(b, int64(len(r.Body)), 10), '\r', '\n')
+	}
+	b = append(b, '\r', '\n')
+	return append(b, r.Body...)
+}
+
+// Read reads the body.
+func (r *Response) Read(p []byte) (int, error) {
+	n, err := r.Body.Read(p)
+	if err == io.EOF {
+		r.ended = true
+	} else if err != nil && r.ctx.Err() != nil {
+		err = r.ctx.Err()
+	}
+	return n, err
+}
+
+// Buffered returns how many bytes can be read without waiting for the server.
+func (r *Response) Buffered() int { return r.conn.in.Buffered() }
+
+// Close keeps the connection when the response ended cleanly and closes it otherwise.
+func (r *Response) Close() {
+	k := r.conn
+	quiet := k.unwatch()
+	if r.ended && quiet && !r.Response.Close && k.in.Buffered() == 0 {
+		r.client.pool.put(k)
+		return
+	}
+	k.Close()
+}
+
+// repeatable reports whether r may be sent again (RFC 9110 section 9.2.2).
+func repeatable(r *Request) bool {
+	if r.HasBody || len(r.Body) > 0 {
+		return false
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// conn is a connection and what it takes to use it again.
+type conn struct {
+	net.Conn
+	address  string
+	in       *bufio.Reader
+	out      []byte
+	asked    http.Request // for http.ReadResponse: the method
+	limit    int64        // bytes that may still be read
+	received bool         // a byte of the response came
+	deadline time.Time    // in force; zero: none
+	since    time.Time    // when its last request was sent
+	probe    *probe
+	abort    func()
+	stop     func() bool
+}
+
+func newConn(nc net.Conn, address string) *conn {
+	k := &conn{Conn: nc, address: address, probe: newProbe(nc)}
+	k.in = bufio.NewReaderSize(k, 4<<10)
+	k.abort = func() { _ = k.Conn.SetDeadline(time.Unix(1, 0)) } // a closed connection needs none
+	return k
+}
+
+// Read implements io.Reader for k.in.
+func (k *conn) Read(p []byte) (int, error) {
+	if k.limit <= 0 {
+		return 0, errHeaderTooLarge
+	}
+	if int64(len(p)) > k.limit {
+		p = p[:k.limit]
+	}
+	n, err := k.Conn.Read(p)
+	k.limit -= int64(n)
+	k.received = k.received || n > 0
+	return n, err
+}
+
+// setDeadline leaves a deadline that is late enough in force: moving it is dear.
+func (k *conn) setDeadline(now time.Time, timeout time.Duration) {
+	if left := k.deadline.Sub(now); left < timeout || left > timeout+timeout/4 {
+		k.deadline = now.Add(timeout + timeout/4)
+		_ = k.Conn.SetDeadline(k.deadline) // fails on a closed connection, as the next write will
+	}
+}
+
+func (k *conn) clearDeadline() {
+	k.deadline = time.Time{}
+	_ = k.Conn.SetDeadline(time.Time{})
+}
+
+// watch breaks the connection off when ctx ends, until unwatch, which reports
+// whether that did not happen.
+func (k *conn) watch(ctx context.Context) { k.stop = context.AfterFunc(ctx, k.abort) }
+
+func (k *conn) unwatch() bool { return k.stop() }
