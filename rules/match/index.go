@@ -17,6 +17,8 @@ type Index struct {
 	hosts     table // keyed by the host as in the URL, port included
 	portless  table // keyed by the host without port
 	any       *node
+	floating  *node // prefixes that may begin at any slash
+	floats    bool  // there are such
 	conflicts []Conflict
 }
 
@@ -45,12 +47,16 @@ func newEntry(t *target, p *Pattern, rule int) entry {
 // New returns an index over entries, whose nil patterns are left out. Strict makes
 // every second match an *AmbiguousError, whatever comes first.
 func New(entries []Entry, strict bool) *Index {
-	x := &Index{strict: strict, any: &node{},
+	x := &Index{strict: strict, any: &node{}, floating: &node{},
 		hosts:    table{map[string]*node{}, map[string]*node{}},
 		portless: table{map[string]*node{}, map[string]*node{}}}
 	ranked := rank(entries)
 	for _, e := range ranked {
-		x.tree(e.target.host).insert(e.target.prefix, e)
+		tree := x.floating
+		if x.floats = x.floats || e.target.floating; !e.target.floating {
+			tree = x.tree(e.target.host)
+		}
+		tree.insert(e.target.prefix, e)
 	}
 	for _, t := range []table{x.hosts, x.portless} {
 		for _, trees := range []map[string]*node{t.exact, t.below} {
@@ -60,6 +66,7 @@ func New(entries []Entry, strict bool) *Index {
 		}
 	}
 	x.any.finish(nil)
+	x.floating.finish(nil)
 	x.conflicts = conflicts(ranked, entries, strict)
 	return x
 }

@@ -62,7 +62,7 @@ type Result struct {
 
 // Find returns the rule for r. Errors: ErrNone, *AmbiguousError, *TimeoutError.
 func (x *Index) Find(r *access.Request) (Result, error) {
-	s := search{r: r, method: methodBit(r.Method), scheme: schemeBit(r.URL.Scheme), strict: x.strict, best: -1, late: -1}
+	s := search{r: r, path: r.URL.Path, method: methodBit(r.Method), scheme: schemeBit(r.URL.Scheme), strict: x.strict, best: -1, late: -1}
 	host := r.URL.Host
 	s.chain(x.hosts.exact[host])
 	if len(x.hosts.below) > 0 {
@@ -74,6 +74,9 @@ func (x *Index) Find(r *access.Request) (Result, error) {
 		s.below(x.portless.below, name)
 	}
 	s.chain(x.any)
+	if x.floats {
+		s.float(x.floating)
+	}
 	switch {
 	case s.late >= 0 && (s.late >= s.best || x.strict):
 		return Result{}, &TimeoutError{Rule: s.lateRule, Err: s.lateErr}
@@ -94,6 +97,7 @@ func (x *Index) Find(r *access.Request) (Result, error) {
 // search is the state of one Find.
 type search struct {
 	r      *access.Request
+	path   string // what prefixes are compared with: the path, or the end of it
 	method uint16 // 0: an uncommon one
 	scheme uint8  // likewise
 	strict bool
@@ -118,13 +122,25 @@ func (s *search) below(trees map[string]*node, host string) {
 	}
 }
 
+// float tries the entries of targets that may begin at any slash of the path.
+func (s *search) float(tree *node) {
+	path := s.path
+	for i := range len(path) {
+		if path[i] == '/' {
+			s.path = path[i:]
+			s.chain(tree)
+		}
+	}
+	s.path = path
+}
+
 // chain tries the entries on the way from the root of tree to where the path
 // leads, the longest prefix first.
 func (s *search) chain(tree *node) {
 	if tree == nil {
 		return
 	}
-	for n := tree.deepest(s.r.URL.Path); n != nil; n = n.up {
+	for n := tree.deepest(s.path); n != nil; n = n.up {
 		if n.best < s.best && !s.strict {
 			return
 		}
@@ -148,7 +164,7 @@ func (s *search) try(e *entry) {
 		return
 	}
 	var err error
-	ok := e.exact && len(s.r.URL.Path) == e.length
+	ok := e.exact && len(s.path) == e.length
 	if !e.exact {
 		ok, err = s.matches(e.target)
 	}
@@ -169,26 +185,38 @@ func (s *search) try(e *entry) {
 	}
 }
 
-// matches runs the target, whose prefix the path is known to begin with.
+// matches runs the target, whose prefix s.path is known to begin with.
 func (s *search) matches(t *target) (bool, error) {
-	u := s.r.URL
+	if t.whole != nil {
+		return t.whole.match(s.subject(t))
+	}
+	if t.floating {
+		return s.floats(t, len(s.r.URL.Path)-len(s.path)), nil
+	}
 	if t.host.re != nil {
-		if ok, err := t.host.re.match(u.Host); !ok || err != nil {
+		if ok, err := t.host.re.match(s.r.URL.Host); !ok || err != nil {
 			return false, err
 		}
 	}
 	switch {
 	case t.exact:
-		return len(u.Path) == len(t.prefix), nil
+		return len(s.path) == len(t.prefix), nil
 	case t.anyPath:
 		return true, nil
-	case t.rest != nil:
-		var at [maxPieces + 1]int
-		return t.rest.match(u.Path[len(t.prefix):], &at), nil
-	case t.tail != nil:
-		return t.tail.match(u.Path[len(t.prefix):])
 	}
-	return t.whole.match(s.subject(t))
+	return t.rest.match(s.path[len(t.prefix):])
+}
+
+// floats reports whether t matches with its prefix, which is there, at the given
+// place of the path. What precedes it is matched in two pieces, the host and the
+// start of the path: both are any text, of which one must not be empty for <.+>.
+func (s *search) floats(t *target, at int) bool {
+	var ignored [maxPieces + 1]int
+	u, any := s.r.URL, &t.host.re.sequence.pieces[0]
+	if len(u.Host)+at < any.min || any.set.span(u.Host, 0, -1) != len(u.Host) || any.set.span(u.Path[:at], 0, -1) != at {
+		return false
+	}
+	return t.rest.sequence.match(u.Path[at+len(t.prefix):], &ignored)
 }
 
 // subject returns the text that t.whole runs over.
@@ -207,29 +235,31 @@ func (s *search) text() string {
 }
 
 func (s *search) captures(t *target) ([]string, error) {
-	switch {
-	case t.full != nil:
-		return t.full.captures(s.text())
-	case t.whole != nil:
+	if t.whole != nil {
 		return t.whole.captures(s.subject(t))
 	}
-	out := make([]string, 0, t.groups)
-	if t.schemeGroup {
-		out = append(out, s.r.URL.Scheme)
-	}
-	text := s.r.URL.Path[len(t.prefix):]
-	switch {
-	case t.rest != nil:
-		var at [maxPieces + 1]int
-		t.rest.match(text, &at)
-		for _, c := range t.rest.captures {
-			out = append(out, text[at[c[0]]:at[c[1]]])
+	u, host, rest := s.r.URL, s.r.URL.Host, 0
+	if t.floating {
+		// The host takes as much as it can, so the last place is the one.
+		rest = len(u.Path)
+		for rest = strings.LastIndex(u.Path[:rest], t.prefix); !s.floats(t, rest); {
+			rest = strings.LastIndex(u.Path[:rest+len(t.prefix)-1], t.prefix)
 		}
-	case t.tail != nil:
-		groups, err := t.tail.captures(text)
-		return append(out, groups...), err
+		host += u.Path[:rest]
 	}
-	return out, nil
+	rest += len(t.prefix)
+	out := make([]string, 0, t.groups)
+	var err error
+	if t.schemes.others != nil {
+		out, err = t.schemes.others.captures(out, u.Scheme)
+	}
+	if t.host.re != nil && err == nil {
+		out, err = t.host.re.captures(out, host)
+	}
+	if t.rest != nil && err == nil {
+		out, err = t.rest.captures(out, u.Path[rest:])
+	}
+	return out, err
 }
 
 // fields reports whether the header and query conditions of p hold.
@@ -335,19 +365,36 @@ func methodBit(name string) uint16 {
 // schemeSet is a set of URL schemes; http and https are decided beforehand.
 type schemeSet struct {
 	http, https bool
-	others      *engine // nil: any
+	others      *part // nil: any
 }
 
 var anyScheme = schemeSet{http: true, https: true}
 
-func (s *schemeSet) set(tokens []token) (err error) {
-	if s.others, _, err = newEngine(tokens); err != nil {
-		return err
+func (c *Compiler) schemeSet(tokens []token) (*schemeSet, error) {
+	key := source(tokens)
+	if known, ok := c.schemes[key]; ok {
+		return known, nil
 	}
-	if s.http, err = s.others.match("http"); err == nil {
-		s.https, err = s.others.match("https")
+	p, err := c.part(tokens)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	s := &schemeSet{others: p}
+	if s.http, err = p.match("http"); err == nil {
+		s.https, err = p.match("https")
+	}
+	if err == nil {
+		c.schemes[key] = s
+	}
+	return s, err
+}
+
+// groups returns the number of captures.
+func (s *schemeSet) groups() int {
+	if s.others == nil {
+		return 0
+	}
+	return s.others.groups
 }
 
 // mask returns the bits of http and https.

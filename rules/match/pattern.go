@@ -52,17 +52,32 @@ type Pattern struct {
 // good when value is *.
 type pair struct{ name, value string }
 
+// Compiler compiles the matches of a rule set. What their patterns have in common
+// is compiled once and shared. It is not safe for concurrent use.
+type Compiler struct {
+	strategy Strategy
+	exprs    map[string]token
+	folds    map[string]token // without regard to case
+	parts    map[string]*part
+	schemes  map[string]*schemeSet
+}
+
+// NewCompiler returns a Compiler for patterns of the strategy.
+func NewCompiler(strategy Strategy) *Compiler {
+	return &Compiler{strategy, map[string]token{}, map[string]token{}, map[string]*part{}, map[string]*schemeSet{}}
+}
+
 // Compile compiles m. When there are problems the rule must not be run; the
 // Pattern is still returned if it is known which URLs were meant, so that they can
 // be refused. It is nil otherwise.
-func Compile(m spec.Match, strategy Strategy) (*Pattern, []Problem) {
+func (c *Compiler) Compile(m spec.Match) (*Pattern, []Problem) {
 	p := &Pattern{}
 	var problems []Problem
 	report := func(pointer, format string, args ...any) {
 		problems = append(problems, Problem{pointer, fmt.Sprintf(format, args...)})
 	}
-	if strategy != Regexp && strategy != Glob {
-		report("", "unknown matching strategy %q", strategy)
+	if c.strategy != Regexp && c.strategy != Glob {
+		report("", "unknown matching strategy %q", c.strategy)
 		return nil, problems
 	}
 	switch structured := len(m.Hosts) > 0 || len(m.Paths) > 0; {
@@ -72,14 +87,14 @@ func Compile(m spec.Match, strategy Strategy) (*Pattern, []Problem) {
 		report("/match", "url cannot be combined with hosts and paths")
 		fallthrough
 	case m.URL != "":
-		t, err := newURLTarget(m.URL, strategy)
+		t, err := c.urlTarget(m.URL)
 		if err != nil {
 			report("/match/url", "%s", err)
 			break
 		}
 		p.targets = []*target{t}
 	default:
-		p.targets = structuredTargets(m, strategy, report)
+		p.targets = c.structuredTargets(m, report)
 	}
 	if len(m.Methods) == 0 {
 		report("/match/methods", "must name at least one method")
@@ -106,8 +121,10 @@ func Compile(m spec.Match, strategy Strategy) (*Pattern, []Problem) {
 		return nil, problems
 	}
 	extra := 0 // conditions on fields make a rule more specific
-	for _, c := range slices.Concat(p.headers, p.query) {
-		extra += len(c.name) + len(strings.TrimPrefix(c.value, "*"))
+	for _, list := range [][]pair{p.headers, p.query} {
+		for _, c := range list {
+			extra += len(c.name) + len(strings.TrimPrefix(c.value, "*"))
+		}
 	}
 	for _, t := range p.targets {
 		t.literals += extra
@@ -134,7 +151,7 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-func structuredTargets(m spec.Match, strategy Strategy, report func(pointer, format string, args ...any)) []*target {
+func (c *Compiler) structuredTargets(m spec.Match, report func(pointer, format string, args ...any)) []*target {
 	if len(m.Hosts)*max(len(m.Paths), 1) > maxTargets || len(m.Paths) > maxTargets {
 		report("/match", "has more than %d combinations of hosts and paths", maxTargets)
 		return nil
@@ -154,7 +171,7 @@ func structuredTargets(m spec.Match, strategy Strategy, report func(pointer, for
 	var targets []*target
 	add := func(tokens []token) error {
 		for _, h := range hosts {
-			t, err := newPathTarget(h, tokens)
+			t, err := c.pathTarget(h, tokens)
 			if err != nil {
 				return err
 			}
@@ -166,7 +183,7 @@ func structuredTargets(m spec.Match, strategy Strategy, report func(pointer, for
 		_ = add(nil) // every path needs no pattern
 	}
 	for i, path := range m.Paths {
-		tokens, err := split(path, strategy)
+		tokens, err := c.split(path)
 		if err == nil && path[0] != '/' && path[0] != '<' {
 			err = errors.New("must begin with /")
 		}
@@ -190,7 +207,7 @@ type token struct {
 }
 
 // split cuts a pattern at its outermost < and >.
-func split(pattern string, strategy Strategy) ([]token, error) {
+func (c *Compiler) split(pattern string) ([]token, error) {
 	if pattern == "" {
 		return nil, errors.New("must not be empty")
 	}
@@ -213,7 +230,7 @@ func split(pattern string, strategy Strategy) ([]token, error) {
 				return nil, fmt.Errorf("has a > without < in %q", pattern)
 			}
 			if level == 0 {
-				t, err := newExpr(pattern[start:i], strategy)
+				t, err := c.expr(pattern[start:i])
 				if err != nil {
 					return nil, err
 				}
@@ -234,6 +251,18 @@ func split(pattern string, strategy Strategy) ([]token, error) {
 		}
 	}
 	return tokens, nil
+}
+
+// expr returns the token for what stood between < and >.
+func (c *Compiler) expr(text string) (token, error) {
+	if known, ok := c.exprs[text]; ok {
+		return known, nil
+	}
+	t, err := newExpr(text, c.strategy)
+	if err == nil {
+		c.exprs[text] = t
+	}
+	return t, err
 }
 
 func newExpr(text string, strategy Strategy) (token, error) {
@@ -325,6 +354,59 @@ func newEngine(tokens []token) (e *engine, groups int, err error) {
 	}
 	re.MatchTimeout = matchTimeout
 	return &engine{backtrack: re}, len(re.GetGroupNumbers()) - 1, nil
+}
+
+// part matches one part of the URL as a whole: by a sequence where its pattern is
+// one, else by an engine.
+type part struct {
+	sequence *sequence
+	engine   *engine
+	groups   int
+}
+
+// part returns the matcher for tokens, all of them plain.
+func (c *Compiler) part(tokens []token) (*part, error) {
+	key := source(tokens)
+	if known, ok := c.parts[key]; ok {
+		return known, nil
+	}
+	p := &part{sequence: newSequence(tokens)}
+	if p.sequence != nil {
+		p.groups = len(p.sequence.captures)
+	} else {
+		var err error
+		if p.engine, p.groups, err = newEngine(tokens); err != nil {
+			return nil, err
+		}
+	}
+	c.parts[key] = p
+	return p, nil
+}
+
+// match returns an error when the time limit was reached.
+func (p *part) match(text string) (bool, error) {
+	if p.sequence == nil {
+		return p.engine.match(text)
+	}
+	var at [maxPieces + 1]int
+	return p.sequence.match(text, &at), nil
+}
+
+// captures appends the groups of a text that matches to out.
+func (p *part) captures(out []string, text string) ([]string, error) {
+	switch {
+	case p.groups == 0:
+		return out, nil
+	case p.sequence == nil:
+		groups, err := p.engine.captures(text)
+		return append(out, groups...), err
+	}
+	var at [maxPieces + 1]int
+	p.sequence.match(text, &at)
+	for _, c := range p.sequence.captures {
+		out = append(out, text[at[c[0]]:at[c[1]]])
+	}
+	return out, nil
 }
 
 // match returns an error when the time limit was reached.
