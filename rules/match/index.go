@@ -30,18 +30,22 @@ type table struct{ exact, below map[string]*node }
 type entry struct {
 	target  *target
 	pattern *Pattern
-	rule    int
-	rank    int // dense; the higher wins, equal ranks tie
-	length  int // of target.prefix
-	methods uint16
-	schemes uint8
-	// exact: a path of this length matches, and the host is known to.
-	exact, conditions bool
+	// host and rest are the target's; nil where nothing is left to match.
+	host, rest *part
+	rule, rank int32 // rank is dense; the higher wins, equal ranks tie
+	length     int32 // of target.prefix
+	methods    uint16
+	schemes    uint8
+	exact      bool // nothing follows the prefix
+	special    bool // the target says how: as a whole, or floating
+	inScheme   bool // there are captures in the scheme
+	conditions bool
 }
 
 func newEntry(t *target, p *Pattern, rule int) entry {
-	return entry{target: t, pattern: p, rule: rule, length: len(t.prefix), methods: p.methods.mask(), schemes: t.schemes.mask(),
-		exact: t.exact && t.host.re == nil, conditions: len(p.headers)+len(p.query) > 0}
+	return entry{target: t, pattern: p, host: t.host.re, rest: t.rest, rule: int32(rule), length: int32(len(t.prefix)),
+		methods: p.methods.mask(), schemes: t.schemes.mask(), exact: t.exact, special: t.whole != nil || t.floating,
+		inScheme: t.schemes.groups() > 0, conditions: len(p.headers)+len(p.query) > 0}
 }
 
 // New returns an index over entries, whose nil patterns are left out. Strict makes
@@ -58,15 +62,16 @@ func New(entries []Entry, strict bool) *Index {
 		}
 		tree.insert(e.target.prefix, e)
 	}
+	all := make([]entry, 0, len(ranked))
 	for _, t := range []table{x.hosts, x.portless} {
 		for _, trees := range []map[string]*node{t.exact, t.below} {
 			for _, n := range trees {
-				n.finish(nil)
+				n.pack(&all)
 			}
 		}
 	}
-	x.any.finish(nil)
-	x.floating.finish(nil)
+	x.any.pack(&all)
+	x.floating.pack(&all)
 	x.conflicts = conflicts(ranked, entries, strict)
 	return x
 }
@@ -99,7 +104,7 @@ func rank(entries []Entry) []entry {
 		if i > 0 && compare(out[i-1], out[i]) != 0 {
 			next--
 		}
-		out[i].rank = next
+		out[i].rank = int32(next)
 	}
 	return out
 }
@@ -135,7 +140,7 @@ type node struct {
 	children []node
 	entries  []entry // for the prefix that ends here, the highest rank first
 	up       *node   // nearest node above that has entries
-	best     int     // highest rank here and above
+	best     int32   // highest rank here and above
 }
 
 func (n *node) insert(prefix string, e entry) {
@@ -162,9 +167,25 @@ func (n *node) insert(prefix string, e entry) {
 	child.insert(prefix[same:], e)
 }
 
+// pack makes the tree that n is the root of ready for searches: what one search
+// reads of neighbouring nodes is moved together. All has room for the entries.
+func (n *node) pack(all *[]entry) {
+	n.finish(nil, all)
+	var texts strings.Builder
+	n.texts(func(text string) string {
+		texts.WriteString(text)
+		return text
+	})
+	left := texts.String()
+	n.texts(func(text string) (same string) {
+		same, left = left[:len(text)], left[len(text):]
+		return same
+	})
+}
+
 // finish links each node to the nearest one above that has entries. Entries came
 // in order of rank and stay so.
-func (n *node) finish(up *node) {
+func (n *node) finish(up *node, all *[]entry) {
 	n.up, n.best = up, -1
 	if up != nil {
 		n.best = up.best
@@ -172,9 +193,24 @@ func (n *node) finish(up *node) {
 	if len(n.entries) > 0 {
 		n.best = max(n.best, n.entries[0].rank)
 		up = n
+		start := len(*all)
+		*all = append(*all, n.entries...)
+		n.entries = (*all)[start:]
+	}
+	n.children = append(make([]node, 0, len(n.children)), n.children...)
+	for i := range n.children {
+		n.children[i].finish(up, all)
+	}
+}
+
+// texts replaces each text of the tree by what move returns for it.
+func (n *node) texts(move func(string) string) {
+	n.firsts = move(n.firsts)
+	for i := range n.children {
+		n.children[i].label = move(n.children[i].label)
 	}
 	for i := range n.children {
-		n.children[i].finish(up)
+		n.children[i].texts(move)
 	}
 }
 

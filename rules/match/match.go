@@ -83,15 +83,13 @@ func (x *Index) Find(r *access.Request) (Result, error) {
 	case s.found == nil:
 		return Result{}, ErrNone
 	case s.tie != nil:
-		return Result{}, &AmbiguousError{[2]int{s.found.rule, s.tie.rule}}
-	case s.found.target.groups == 0:
-		return Result{Rule: s.found.rule}, nil
+		return Result{}, &AmbiguousError{[2]int{int(s.found.rule), int(s.tie.rule)}}
 	}
-	captures, err := s.captures(s.found.target)
+	captures, err := s.captures(s.found)
 	if err != nil {
-		return Result{}, &TimeoutError{Rule: s.found.rule, Err: err}
+		return Result{}, &TimeoutError{Rule: int(s.found.rule), Err: err}
 	}
-	return Result{Rule: s.found.rule, Captures: captures}, nil
+	return Result{Rule: int(s.found.rule), Captures: captures}, nil
 }
 
 // search is the state of one Find.
@@ -103,9 +101,9 @@ type search struct {
 	strict bool
 
 	found, tie *entry
-	best       int // rank of found
+	best       int32 // rank of found
 
-	late     int // highest rank of a pattern that ran out of time
+	late     int32 // highest rank of a pattern that ran out of time
 	lateRule int
 	lateErr  error
 
@@ -163,18 +161,14 @@ func (s *search) try(e *entry) {
 		s.scheme != 0 && e.schemes&s.scheme == 0 || s.scheme == 0 && !e.target.schemes.has(s.r.URL.Scheme) {
 		return
 	}
-	var err error
-	ok := e.exact && len(s.path) == e.length
-	if !e.exact {
-		ok, err = s.matches(e.target)
-	}
+	ok, err := s.matches(e)
 	if !ok && err == nil || e.conditions && !s.fields(e.pattern) {
 		return
 	}
 	switch {
 	case err != nil:
 		if e.rank > s.late {
-			s.late, s.lateRule, s.lateErr = e.rank, e.rule, err
+			s.late, s.lateRule, s.lateErr = e.rank, int(e.rule), err
 		}
 	case s.found == nil, same && s.strict:
 		s.found, s.best = e, e.rank
@@ -185,26 +179,27 @@ func (s *search) try(e *entry) {
 	}
 }
 
-// matches runs the target, whose prefix s.path is known to begin with.
-func (s *search) matches(t *target) (bool, error) {
-	if t.whole != nil {
+// matches runs what is left of an entry whose prefix s.path is known to begin with.
+func (s *search) matches(e *entry) (bool, error) {
+	switch t := e.target; {
+	case !e.special:
+	case t.whole != nil:
 		return t.whole.match(s.subject(t))
-	}
-	if t.floating {
+	default:
 		return s.floats(t, len(s.r.URL.Path)-len(s.path)), nil
 	}
-	if t.host.re != nil {
-		if ok, err := t.host.re.match(s.r.URL.Host); !ok || err != nil {
+	if e.exact && len(s.path) != int(e.length) {
+		return false, nil
+	}
+	if e.host != nil {
+		if ok, err := e.host.match(s.r.URL.Host); !ok || err != nil {
 			return false, err
 		}
 	}
-	switch {
-	case t.exact:
-		return len(s.path) == len(t.prefix), nil
-	case t.anyPath:
+	if e.rest == nil {
 		return true, nil
 	}
-	return t.rest.match(s.path[len(t.prefix):])
+	return e.rest.match(s.path[e.length:])
 }
 
 // floats reports whether t matches with its prefix, which is there, at the given
@@ -234,30 +229,39 @@ func (s *search) text() string {
 	return s.url
 }
 
-func (s *search) captures(t *target) ([]string, error) {
-	if t.whole != nil {
-		return t.whole.captures(s.subject(t))
-	}
+func (s *search) captures(e *entry) (out []string, err error) {
 	u, host, rest := s.r.URL, s.r.URL.Host, 0
-	if t.floating {
+	if e.special {
+		t := e.target
+		switch {
+		case t.groups == 0:
+			return nil, nil
+		case t.whole != nil:
+			return t.whole.captures(s.subject(t))
+		}
 		// The host takes as much as it can, so the last place is the one.
-		rest = len(u.Path)
-		for rest = strings.LastIndex(u.Path[:rest], t.prefix); !s.floats(t, rest); {
+		rest = strings.LastIndex(u.Path, t.prefix)
+		for !s.floats(t, rest) {
 			rest = strings.LastIndex(u.Path[:rest+len(t.prefix)-1], t.prefix)
 		}
 		host += u.Path[:rest]
 	}
-	rest += len(t.prefix)
-	out := make([]string, 0, t.groups)
-	var err error
-	if t.schemes.others != nil {
-		out, err = t.schemes.others.captures(out, u.Scheme)
+	groups := e.host.size() + e.rest.size()
+	if e.inScheme {
+		groups += e.target.schemes.groups()
 	}
-	if t.host.re != nil && err == nil {
-		out, err = t.host.re.captures(out, host)
+	if groups == 0 {
+		return nil, nil
 	}
-	if t.rest != nil && err == nil {
-		out, err = t.rest.captures(out, u.Path[rest:])
+	out = make([]string, 0, groups)
+	if e.inScheme {
+		out, err = e.target.schemes.others.captures(out, u.Scheme)
+	}
+	if e.host.size() > 0 && err == nil {
+		out, err = e.host.captures(out, host)
+	}
+	if e.rest.size() > 0 && err == nil {
+		out, err = e.rest.captures(out, u.Path[rest+int(e.length):])
 	}
 	return out, err
 }

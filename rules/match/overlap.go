@@ -27,7 +27,7 @@ func (x *Index) Conflicts() []Conflict { return x.conflicts }
 // same literal text are compared, as everything else would be reported too.
 func conflicts(ranked []entry, entries []Entry, strict bool) []Conflict {
 	type key struct {
-		rank    int
+		rank    int32
 		literal string
 	}
 	groups := map[key][]entry{}
@@ -56,7 +56,7 @@ func conflicts(ranked []entry, entries []Entry, strict bool) []Conflict {
 				if pairs++; pairs > maxPairs || products > maxProducts {
 					return sorted(out)
 				}
-				c := Conflict{[2]int{min(a.rule, b.rule), max(a.rule, b.rule)}}
+				c := Conflict{[2]int{int(min(a.rule, b.rule)), int(max(a.rule, b.rule))}}
 				if a.rule == b.rule || seen[c] || !comparable(a, b) {
 					continue
 				}

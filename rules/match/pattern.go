@@ -392,12 +392,17 @@ func (p *part) match(text string) (bool, error) {
 	return p.sequence.match(text, &at), nil
 }
 
+// size returns the number of captures; none for no part.
+func (p *part) size() int {
+	if p == nil {
+		return 0
+	}
+	return p.groups
+}
+
 // captures appends the groups of a text that matches to out.
 func (p *part) captures(out []string, text string) ([]string, error) {
-	switch {
-	case p.groups == 0:
-		return out, nil
-	case p.sequence == nil:
+	if p.sequence == nil {
 		groups, err := p.engine.captures(text)
 		return append(out, groups...), err
 	}
