@@ -229,9 +229,10 @@ func (n *node) deepest(path string) *node {
 			return last
 		}
 		n = &n.children[i]
-		if !strings.HasPrefix(path, n.label) {
+		label := len(n.label) // its first byte is path's
+		if label > 1 && (len(path) < label || path[1:label] != n.label[1:]) {
 			return last
 		}
-		path = path[len(n.label):]
+		path = path[label:]
 	}
 }

@@ -206,7 +206,7 @@ func (s *search) matches(e *entry) (bool, error) {
 // place of the path. What precedes it is matched in two pieces, the host and the
 // start of the path: both are any text, of which one must not be empty for <.+>.
 func (s *search) floats(t *target, at int) bool {
-	var ignored [maxPieces + 1]int
+	var ignored marks
 	u, any := s.r.URL, &t.host.re.sequence.pieces[0]
 	if len(u.Host)+at < any.min || any.set.span(u.Host, 0, -1) != len(u.Host) || any.set.span(u.Path[:at], 0, -1) != at {
 		return false

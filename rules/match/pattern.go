@@ -388,7 +388,7 @@ func (p *part) match(text string) (bool, error) {
 	if p.sequence == nil {
 		return p.engine.match(text)
 	}
-	var at [maxPieces + 1]int
+	var at marks
 	return p.sequence.match(text, &at), nil
 }
 
@@ -406,7 +406,7 @@ func (p *part) captures(out []string, text string) ([]string, error) {
 		groups, err := p.engine.captures(text)
 		return append(out, groups...), err
 	}
-	var at [maxPieces + 1]int
+	var at marks
 	p.sequence.match(text, &at)
 	for _, c := range p.sequence.captures {
 		out = append(out, text[at[c[0]]:at[c[1]]])

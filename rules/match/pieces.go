@@ -37,8 +37,11 @@ type piece struct {
 	first    *byteSet
 }
 
+// marks are the places in a text where pieces begin. No URL is longer than they hold.
+type marks [maxPieces + 1]int32
+
 // match reports whether all of text matches, and notes where each piece begins.
-func (q *sequence) match(text string, at *[maxPieces + 1]int) bool {
+func (q *sequence) match(text string, at *marks) bool {
 	end := len(q.pieces)
 	if q.suffix != "" {
 		end--
@@ -50,7 +53,7 @@ func (q *sequence) match(text string, at *[maxPieces + 1]int) bool {
 	i := 0
 	for n := 0; n < end; n++ {
 		p := &q.pieces[n]
-		at[n] = i
+		at[n] = int32(i)
 		switch {
 		case p.set != nil:
 			length := p.set.span(text[i:], p.min, p.max)
@@ -68,7 +71,7 @@ func (q *sequence) match(text string, at *[maxPieces + 1]int) bool {
 			if i == len(text) || !p.first.has(text[i]) {
 				for range p.optional {
 					n++
-					at[n] = i
+					at[n] = int32(i)
 				}
 			}
 		default:
@@ -78,8 +81,8 @@ func (q *sequence) match(text string, at *[maxPieces + 1]int) bool {
 			i += len(p.literal)
 		}
 	}
-	at[end] = i
-	at[len(q.pieces)] = i + len(q.suffix)
+	at[end] = int32(i)
+	at[len(q.pieces)] = int32(i + len(q.suffix))
 	return i == len(text)
 }
 
