@@ -136,7 +136,7 @@ func grow(trees map[string]*node, key string) *node {
 // node is a node of a radix tree over literal path prefixes.
 type node struct {
 	label    string // text of the edge that leads here
-	firsts   string // first bytes of the children's labels, in their order
+	firsts   string // first bytes of the children's labels, in their order; sorted by finish
 	children []node
 	entries  []entry // for the prefix that ends here, the highest rank first
 	up       *node   // nearest node above that has entries
@@ -198,6 +198,10 @@ func (n *node) finish(up *node, all *[]entry) {
 		n.entries = (*all)[start:]
 	}
 	n.children = append(make([]node, 0, len(n.children)), n.children...)
+	slices.SortFunc(n.children, func(a, b node) int { return int(a.label[0]) - int(b.label[0]) })
+	firsts := []byte(n.firsts)
+	slices.Sort(firsts)
+	n.firsts = string(firsts)
 	for i := range n.children {
 		n.children[i].finish(up, all)
 	}
@@ -224,9 +228,14 @@ func (n *node) deepest(path string) *node {
 		if path == "" {
 			return last
 		}
-		i := strings.IndexByte(n.firsts, path[0])
-		if i < 0 {
+		if n.firsts == "" {
 			return last
+		}
+		i := int(path[0]) - int(n.firsts[0]) // the place if there are no gaps, as with digits
+		if i < 0 || i >= len(n.firsts) || n.firsts[i] != path[0] {
+			if i = strings.IndexByte(n.firsts, path[0]); i < 0 {
+				return last
+			}
 		}
 		n = &n.children[i]
 		label := len(n.label) // its first byte is path's
