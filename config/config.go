@@ -51,8 +51,6 @@ type Secrets struct {
 	// System has at least 16 characters each. Empty is allowed with dsn memory
 	// only, where a random one is made.
 	System []string `key:"system"`
-	// Cookie secures cookies; empty: System.
-	Cookie []string `key:"cookie"`
 }
 
 // Serve holds the listeners.
@@ -112,9 +110,7 @@ type Trust struct {
 type Timeouts struct {
 	// Read bounds the request header, not the body.
 	Read time.Duration `key:"read"`
-	// Write is accepted for compatibility and unused: it would cut long streams.
-	Write time.Duration `key:"write"`
-	Idle  time.Duration `key:"idle"`
+	Idle time.Duration `key:"idle"`
 }
 
 // Limits bound what a client may send.
@@ -184,8 +180,6 @@ type URLs struct {
 type Self struct {
 	// Issuer is used exactly as configured. Default: http://127.0.0.1:<public port>.
 	Issuer string `key:"issuer"`
-	Public string `key:"public"` // default: Issuer
-	Admin  string `key:"admin"`  // accepted for compatibility
 }
 
 // TTL are lifespans.
@@ -200,30 +194,21 @@ type TTL struct {
 
 // Strategies choose between ways to do one thing.
 type Strategies struct {
-	Scope       string      `key:"scope"`        // exact or wildcard
-	AccessToken string      `key:"access_token"` // opaque or jwt
-	JWT         StrategyJWT `key:"jwt"`
-}
-
-// StrategyJWT is about JWT access tokens.
-type StrategyJWT struct {
-	ScopeClaim string `key:"scope_claim"` // list, string or both
+	Scope       string `key:"scope"`        // exact or wildcard
+	AccessToken string `key:"access_token"` // opaque or jwt
 }
 
 // OAuth2 are switches of the authorization server.
 type OAuth2 struct {
-	PKCE                   PKCE     `key:"pkce"`
-	AllowedTopLevelClaims  []string `key:"allowed_top_level_claims"`
-	MirrorTopLevelClaims   bool     `key:"mirror_top_level_claims"`
-	ExposeInternalErrors   bool     `key:"expose_internal_errors"`
-	ExcludeNotBeforeClaim  bool     `key:"exclude_not_before_claim"`
-	IntrospectionCacheSize int      `key:"introspection_cache_size"` // tokens
+	PKCE PKCE `key:"pkce"`
+	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
+	IntrospectionCacheSize int `key:"introspection_cache_size"`
 }
 
 // PKCE says who must use it (RFC 7636). S256 is the only method.
 type PKCE struct {
-	Enforced                 bool `key:"enforced"`
-	EnforcedForPublicClients bool `key:"enforced_for_public_clients"`
+	// Enforced is for every client; public clients always need it.
+	Enforced bool `key:"enforced"`
 }
 
 // AccessRules say where rules come from.
@@ -231,8 +216,6 @@ type AccessRules struct {
 	Repositories     []string `key:"repositories"`
 	MatchingStrategy string   `key:"matching_strategy"` // regexp or glob
 	OnOverlap        string   `key:"on_overlap"`        // precedence or refuse
-	// RefreshInterval is how often the database is asked for changes.
-	RefreshInterval time.Duration `key:"refresh_interval"`
 }
 
 // IDToken is about the keys of the id_token mutator.
@@ -287,13 +270,9 @@ func Default() Config {
 			AuthCode:              10 * time.Minute,
 			AuthenticationSession: 720 * time.Hour,
 		},
-		Strategies: Strategies{Scope: "exact", AccessToken: "opaque", JWT: StrategyJWT{ScopeClaim: "both"}},
-		OAuth2: OAuth2{
-			PKCE:                   PKCE{Enforced: true, EnforcedForPublicClients: true},
-			MirrorTopLevelClaims:   true,
-			IntrospectionCacheSize: 100_000,
-		},
-		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", RefreshInterval: 5 * time.Second},
+		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
+		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, IntrospectionCacheSize: 100_000},
+		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence"},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},
 		Errors:      Errors{Fallback: []string{"json"}},

@@ -27,7 +27,6 @@ func (c *Config) validate(place func(key string) string) []error {
 	oneOf("access_rules.on_overlap", c.AccessRules.OnOverlap, "precedence", "refuse")
 	oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
 	oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
-	oneOf("strategies.jwt.scope_claim", c.Strategies.JWT.ScopeClaim, "list", "string", "both")
 	oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
 
 	for _, p := range []struct {
@@ -57,7 +56,7 @@ func (c *Config) validate(place func(key string) string) []error {
 		}
 	}
 	for _, u := range []struct{ key, value string }{
-		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer}, {"urls.self.public", c.URLs.Self.Public},
+		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer},
 		{"urls.login", c.URLs.Login}, {"urls.consent", c.URLs.Consent}, {"urls.logout", c.URLs.Logout},
 		{"urls.error", c.URLs.Error}, {"urls.post_logout_redirect", c.URLs.PostLogoutRedirect},
 	} {
@@ -79,7 +78,7 @@ func (c *Config) validate(place func(key string) string) []error {
 	for _, s := range []struct {
 		key  string
 		list []string
-	}{{"secrets.system", c.Secrets.System}, {"secrets.cookie", c.Secrets.Cookie}, {"management.tokens", c.Management.Tokens}} {
+	}{{"secrets.system", c.Secrets.System}, {"management.tokens", c.Management.Tokens}} {
 		for _, secret := range s.list {
 			if len(secret) < 16 {
 				fault(s.key, "must have at least 16 characters each")
@@ -100,7 +99,6 @@ func (c *Config) validate(place func(key string) string) []error {
 		{"ttl.id_token", int64(c.TTL.IDToken), false},
 		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
-		{"access_rules.refresh_interval", int64(c.AccessRules.RefreshInterval), false},
 	} {
 		if d.value <= 0 && !(d.never && d.value == -1) {
 			fault(d.key, "must be positive")

@@ -80,7 +80,8 @@ func (b *body) read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	if b.idle > 0 {
-		_ = b.control.SetReadDeadline(time.Now().Add(b.idle)) // not supported: no bound
+		// Not supported: no bound. At the body's end net/http takes the deadline away.
+		_ = b.control.SetReadDeadline(time.Now().Add(b.idle))
 	}
 	n, err := b.src.Read(p)
 	b.size += int64(n)
@@ -93,10 +94,6 @@ func (b *body) read(p []byte) (int, error) {
 		err = fault.Wrap(fault.Timeout, "request_body_timeout", "the request body did not arrive in time", err)
 	default:
 		err = fault.Wrap(fault.Invalid, "invalid_request_body", "the request body cannot be read", err)
-	}
-	if err != nil && b.idle > 0 {
-		// The server watches the connection from here on; it must not time out.
-		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	b.err = err
 	return n, err

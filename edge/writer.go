@@ -18,8 +18,13 @@ type responseWriter struct {
 	armed       bool
 }
 
-// WriteHeader implements http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter. 100 is left to the server, which sends
+// it when the body is read for the upstream; sending the upstream's as well would
+// race with that.
 func (w *responseWriter) WriteHeader(status int) {
+	if status == http.StatusContinue {
+		return
+	}
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}

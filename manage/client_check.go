@@ -130,7 +130,7 @@ func (k *checker) checkJWKS(raw json.RawMessage) {
 		k.fail(metadata, "/jwks", "must be a JWK set with at least one key")
 	}
 	for i, key := range set.Keys {
-		if size := rsaSize(key.Key); !key.IsPublic() || !key.Valid() || size > 0 && size < minRSABits {
+		if !key.IsPublic() || !strong(key) {
 			k.fail(metadata, fmt.Sprintf("/jwks/keys/%d", i), "must be a public key; RSA keys need at least %d bits", minRSABits)
 		}
 	}

@@ -35,10 +35,11 @@ type NewKey struct {
 	ID  string `json:"kid"` // default: a random UUID
 }
 
-// rsaBits is the size of new RSA keys; minRSABits that of keys that are accepted.
+// rsaBits is the size of new RSA keys; the others are what is accepted.
 const (
-	rsaBits    = 3072
-	minRSABits = 2048
+	rsaBits      = 3072
+	minRSABits   = 2048
+	minSymmetric = 32 // bytes
 )
 
 var keyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]{0,254}$`)
@@ -185,8 +186,8 @@ func (s *Keys) prepare(set string, with jose.JSONWebKeySet) ([]keys.Stored, erro
 		if slices.ContainsFunc(rows, func(r keys.Stored) bool { return r.ID == k.KeyID }) {
 			return nil, invalid(at+"/kid", "occurs twice")
 		}
-		if size := rsaSize(k.Key); !k.Valid() || size > 0 && size < minRSABits {
-			return nil, invalid(at, fmt.Sprintf("must be a valid key; RSA keys need at least %d bits", minRSABits))
+		if !strong(k) {
+			return nil, invalid(at, fmt.Sprintf("must be a valid key; RSA keys need at least %d bits, symmetric ones %d bytes", minRSABits, minSymmetric))
 		}
 		if k.Algorithm == "ES521" {
 			k.Algorithm = "ES512"
@@ -200,14 +201,17 @@ func (s *Keys) prepare(set string, with jose.JSONWebKeySet) ([]keys.Stored, erro
 	return rows, nil
 }
 
-func rsaSize(key any) int {
-	if private, ok := key.(*rsa.PrivateKey); ok {
-		return private.N.BitLen()
+// strong reports whether a key is valid and long enough.
+func strong(k jose.JSONWebKey) bool {
+	switch key := k.Key.(type) {
+	case []byte:
+		return len(key) >= minSymmetric
+	case *rsa.PrivateKey:
+		return k.Valid() && key.N.BitLen() >= minRSABits
+	case *rsa.PublicKey:
+		return k.Valid() && key.N.BitLen() >= minRSABits
 	}
-	if public, ok := key.(*rsa.PublicKey); ok {
-		return public.N.BitLen()
-	}
-	return 0
+	return k.Valid()
 }
 
 // ParseKeys reads a JWK set that somebody sent. Members it does not know are

@@ -84,7 +84,7 @@ type ClientTokens interface {
 	RevokeClientTokens(ctx context.Context, clientID string) error
 }
 
-// Tokens manages issued tokens.
+// Tokens manages issued tokens. What needs a field that is nil is not offered.
 type Tokens struct {
 	Introspect Introspector
 	Store      ClientTokens

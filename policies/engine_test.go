@@ -229,3 +229,30 @@ func TestTheIndexAgreesWithLadon(t *testing.T) {
 		}
 	})
 }
+
+func TestDecisionsRunBesideWrites(t *testing.T) {
+	store := newMemory(written(t, house)...)
+	e := loaded(t, store)
+	q := authz.Question{Subject: "users:maria", Action: "delete", Resource: "resources:printer"}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 300 {
+			id := fmt.Sprintf("extra%d", i%100)
+			store.put(policies.Policy{ID: id, Subjects: []string{"x"}, Actions: []string{"<.*>"}, Resources: []string{"y"}, Effect: "deny"})
+			if err := errors.Join(e.Refresh(context.Background(), id), e.RefreshGroups(context.Background()), e.Reload(context.Background())); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		if got := ask(t, e, q); !got.Allow {
+			t.Fatalf("got %+v", got)
+		}
+	}
+}

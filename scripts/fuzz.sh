@@ -1,12 +1,23 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module, each for the given time (default 60s).
+# Runs every fuzz target of the module, each for the given time (default 60s), as
+# many side by side as there are processors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-time=${1:-60s}
-failed=0
-while IFS=: read -r file target; do
-  pkg=./$(dirname "$file")
-  echo "== fuzz $pkg $target for $time"
-  go test "$pkg" -run '^$' -fuzz "^$target\$" -fuzztime "$time" || failed=1
-done < <(grep -rno --include='*_test.go' 'func Fuzz[A-Za-z0-9_]*' . | grep -v '^./third_party/' | sed -E 's/^\.\/([^:]+):[0-9]+:func (Fuzz.*)$/\1:\2/')
-exit "$failed"
+export FUZZ_TIME=${1:-60s}
+
+one() {
+  local pkg target out
+  pkg=./$(dirname "$1") target=$2
+  if out=$(GOMAXPROCS=1 go test "$pkg" -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZ_TIME" -parallel 1 2>&1); then
+    echo "ok    $pkg $target: $(grep -o 'execs: [0-9]*' <<<"$out" | tail -n 1)"
+  else
+    printf 'FAIL  %s %s\n%s\n' "$pkg" "$target" "$out"
+    return 1
+  fi
+}
+export -f one
+
+targets=$(grep -rno --include='*_test.go' 'func Fuzz[A-Za-z0-9_]*' . | grep -v '/third_party/' |
+  sed -E 's/^\.\/([^:]+):[0-9]+:func (Fuzz.*)$/\1 \2/')
+echo "== fuzzing $(wc -l <<<"$targets") targets for $FUZZ_TIME each"
+xargs -P "$(getconf _NPROCESSORS_ONLN)" -L 1 bash -c 'one "$@"' _ <<<"$targets"

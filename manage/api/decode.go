@@ -154,6 +154,9 @@ func decode(text []byte, v any) error {
 	if err != nil {
 		return err
 	}
+	if string(bytes.TrimSpace(text)) == "null" {
+		return l.fault("", 0, "must not be null")
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	err = d.Decode(v)

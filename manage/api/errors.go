@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -134,10 +133,7 @@ func (x *exchange) fail(err error) {
 	default:
 		contentType, envelope = "application/problem+json", t.problem()
 	}
-	text, merr := json.Marshal(envelope)
-	if merr != nil {
-		text = nil
-	}
+	text, _ := encode(envelope) // strings and numbers only
 	x.write(t.status, contentType, text)
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -98,12 +99,21 @@ func (x *exchange) form() (url.Values, error) {
 
 // json answers with v.
 func (x *exchange) json(status int, v any) error {
-	text, err := json.Marshal(v)
+	text, err := encode(v)
 	if err != nil {
 		return err
 	}
 	x.write(status, "application/json", text)
 	return nil
+}
+
+// encode is json.Marshal that leaves <.*> readable; no answer is ever HTML.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimRight(b.Bytes(), "\n"), err
 }
 
 // created answers 201 with the address of v.

@@ -24,7 +24,7 @@ func (a *API) policyRoutes() {
 	}
 	if a.Warden != nil {
 		a.route(ory, "/warden/allowed", methods{http.MethodPost: a.allowed})
-		if a.Tokens != nil {
+		if a.Tokens != nil && a.Tokens.Introspect != nil {
 			a.route(ory, "/warden/token/allowed", methods{http.MethodPost: a.tokenAllowed})
 		}
 	}

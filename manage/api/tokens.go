@@ -11,9 +11,15 @@ func (a *API) tokenRoutes() {
 	if a.Tokens == nil {
 		return
 	}
-	a.route(hydra, "/oauth2/introspect", methods{http.MethodPost: a.introspect})
-	a.route(hydra, "/oauth2/tokens", methods{http.MethodDelete: a.revokeTokens})
-	a.route(hydra, "/oauth2/flush", methods{http.MethodPost: a.flush})
+	if a.Tokens.Introspect != nil {
+		a.route(hydra, "/oauth2/introspect", methods{http.MethodPost: a.introspect})
+	}
+	if a.Tokens.Store != nil {
+		a.route(hydra, "/oauth2/tokens", methods{http.MethodDelete: a.revokeTokens})
+	}
+	if a.Tokens.Sweeper != nil {
+		a.route(hydra, "/oauth2/flush", methods{http.MethodPost: a.flush})
+	}
 }
 
 // introspect is RFC 7662 section 2 for callers that the guard admitted.

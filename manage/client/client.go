@@ -130,6 +130,8 @@ func (c *Client) do(ctx context.Context, q request, v any) error {
 	case nil:
 	case url.Values:
 		body, contentType = strings.NewReader(b.Encode()), "application/x-www-form-urlencoded"
+	case json.RawMessage: // as it is written, so that faults name its lines
+		body, contentType = bytes.NewReader(b), "application/json"
 	default:
 		text, err := json.Marshal(b)
 		if err != nil {

@@ -131,7 +131,8 @@ func TestAHashOutOfBoundsIsRefusedWithoutWork(t *testing.T) {
 }
 
 // An unknown client, a wrong generated and a wrong chosen secret must take about
-// as long: each does the work of one argon2id hash.
+// as long: each does the work of one argon2id hash. Without it a generated secret
+// would fail ten thousand times faster; the bounds leave room for a busy machine.
 func TestFailuresTakeEquallyLong(t *testing.T) {
 	h := hasher(t, secrets.Options{})
 	_, keyed, _ := h.Generate()
@@ -151,7 +152,7 @@ func TestFailuresTakeEquallyLong(t *testing.T) {
 	dummy := median(func(p string) error { return h.VerifyDummy(t.Context(), p) })
 	for name, hash := range map[string]string{"generated": keyed, "chosen": argon, "no secret": "", "the dummy": h.DummyHash()} {
 		got := median(func(p string) error { return h.Verify(t.Context(), hash, p) })
-		if got < dummy/4 || got > dummy*4 {
+		if got < dummy/20 || got > dummy*20 {
 			t.Errorf("%s takes %v, an unknown client %v", name, got, dummy)
 		}
 	}

@@ -280,7 +280,7 @@ func (t target) fail(err error) error {
 	if errors.As(err, &known) && known.Err == nil && known.Kind == fault.Invalid {
 		return err
 	}
-	text := err.Error()
+	text := strings.Join(strings.Fields(err.Error()), " ") // drivers answer in several lines
 	if t.password != "" {
 		text = strings.ReplaceAll(text, t.password, "xxxxx")
 		text = strings.ReplaceAll(text, url.QueryEscape(t.password), "xxxxx")

@@ -82,13 +82,15 @@ func TestARevisionThatCommitsLateIsNotSkipped(t *testing.T) {
 					revision, err := s.Revision(t.Context())
 					answers <- answer{revision: revision, err: err}
 				}()
+				waiting := 2
 				select {
 				case got := <-answers:
+					waiting--
 					t.Errorf("answered while the late transaction was open: %+v", got)
 				case <-time.After(100 * time.Millisecond): // both should still wait; never a false alarm
 				}
 				end(outcome.err)
-				for range 2 {
+				for range waiting {
 					switch got := <-answers; {
 					case got.err != nil:
 						t.Error(got.err)

@@ -1,0 +1,74 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/oauth2/server"
+)
+
+// openAuthorizationServer makes the OAuth 2.0 server. It is made in every process,
+// because the gateway introspects with it.
+func (a *App) openAuthorizationServer(context.Context) (err error) {
+	pkce := server.PKCEForAll
+	if !a.cfg.OAuth2.PKCE.Enforced {
+		pkce = server.PKCEForPublicClients
+	}
+	keyed := make([][]byte, len(a.secrets))
+	for i, secret := range a.secrets {
+		keyed[i] = []byte(secret)
+	}
+	ttl := a.cfg.TTL
+	a.oauth2, err = server.New(server.Options{
+		Issuer: a.issuer(),
+		URLs: server.URLs{
+			Login: a.cfg.URLs.Login, Consent: a.cfg.URLs.Consent, Logout: a.cfg.URLs.Logout, Error: a.cfg.URLs.Error,
+			PostLogoutRedirect: a.cfg.URLs.PostLogoutRedirect,
+		},
+		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
+		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed,
+		Lifespans: server.Lifespans{
+			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
+			LoginConsent: ttl.LoginConsentRequest, LoginSession: ttl.AuthenticationSession,
+		},
+		AccessTokenStrategy: a.cfg.Strategies.AccessToken, ScopeStrategy: a.cfg.Strategies.Scope, PKCE: pkce,
+		Cookies:   server.Cookies{Domain: a.cfg.Serve.Cookies.Domain, SameSite: sameSite(a.cfg.Serve.Cookies)},
+		CacheSize: a.cfg.OAuth2.IntrospectionCacheSize,
+		Metrics: server.Metrics{
+			TokenIssued: a.metrics.TokenIssued, Introspection: a.metrics.Introspection, Cache: a.metrics.Cache, OAuth2: a.metrics.OAuth2,
+		},
+		Log: a.log,
+	})
+	if err != nil {
+		return fmt.Errorf("authorization server: %w", err)
+	}
+	return nil
+}
+
+// issuer is the configured issuer, or this machine's own public listener.
+func (a *App) issuer() string {
+	if a.cfg.URLs.Self.Issuer != "" {
+		return a.cfg.URLs.Self.Issuer
+	}
+	scheme, port := "http", strconv.Itoa(a.cfg.Serve.Public.Port)
+	if a.cfg.Serve.Public.TLS.Cert.Set() {
+		scheme = "https"
+	}
+	if bound := a.port("public"); bound != "" {
+		port = bound // the configured one may have been 0
+	}
+	return scheme + "://127.0.0.1:" + port
+}
+
+func sameSite(c config.Cookies) http.SameSite {
+	switch c.SameSite {
+	case "Strict":
+		return http.SameSiteStrictMode
+	case "None":
+		return http.SameSiteNoneMode
+	}
+	return http.SameSiteLaxMode
+}

@@ -1,0 +1,187 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/authn"
+	"github.com/gatewarden/gatewarden/authz"
+	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/errorhandlers"
+	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/rules"
+	"github.com/gatewarden/gatewarden/rules/match"
+	"github.com/gatewarden/gatewarden/rules/source"
+	"github.com/gatewarden/gatewarden/telemetry"
+)
+
+// openRules builds the handlers, compiles the rules and puts them in force.
+func (a *App) openRules(ctx context.Context) error {
+	a.tokens = mutators.NewTokenCache()
+	a.compiler = &rules.Compiler{
+		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
+			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
+			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
+		})),
+		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
+		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
+			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
+		})),
+		ErrorHandlers: stage(a.cfg.Errors.Handlers, errorhandlers.Catalog()),
+		Fallback:      a.cfg.Errors.Fallback,
+		Upstream:      a.upstream(),
+		Strategy:      match.Strategy(a.cfg.AccessRules.MatchingStrategy),
+		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
+	}
+	repositories := a.cfg.AccessRules.Repositories
+	if a.demo != nil {
+		repositories = append(slices.Clone(repositories), a.demo.rules())
+	}
+	loader, err := source.New(source.Options{
+		Compiler: a.compiler, Engine: a.engine, Repositories: repositories, Store: a.store,
+		Reloaded: a.metrics.Reload, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.loader = loader
+	if err := loader.Load(ctx); err != nil {
+		return fmt.Errorf("access_rules.repositories: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return nil
+}
+
+// mutators gives id_token the program's issuer when the operator named none.
+func (a *App) mutators() map[string]config.Handler {
+	all := map[string]config.Handler{}
+	for name, h := range a.cfg.Mutators {
+		all[name] = h
+	}
+	base := map[string]json.RawMessage{}
+	h := all["id_token"]
+	if len(h.Config) > 0 && json.Unmarshal(h.Config, &base) != nil {
+		return all // not an object: the handler's own decoding says so
+	}
+	if _, set := base["issuer_url"]; !set {
+		base["issuer_url"], _ = json.Marshal(a.issuer())
+		h.Config, _ = json.Marshal(base)
+		all["id_token"] = h
+	}
+	return all
+}
+
+func (a *App) upstream() string {
+	if a.cfg.BackendURL == "" && a.demo != nil {
+		return a.demo.backend()
+	}
+	return a.cfg.BackendURL
+}
+
+// stage joins a catalog with what the operator configured. A handler that was not
+// mentioned may be used; enabled: false takes it away.
+func stage[H any](configured map[string]config.Handler, catalog handler.Catalog[H]) rules.Stage[H] {
+	settings := map[string]rules.Settings{}
+	for _, name := range catalog.Names() {
+		settings[name] = rules.Settings{Enabled: true}
+	}
+	for name, h := range configured {
+		settings[name] = rules.Settings{Enabled: !h.Disabled, Config: h.Config}
+	}
+	return rules.Stage[H]{Catalog: catalog, Settings: settings}
+}
+
+// checkHandlers reports configured handlers that do not exist.
+func checkHandlers[H any](section string, configured map[string]config.Handler, catalog handler.Catalog[H]) error {
+	for name := range configured {
+		if _, known := catalog[name]; !known {
+			return fmt.Errorf("%s.%s: %w", section, name, &handler.UnknownError{Name: name, Known: catalog.Names()})
+		}
+	}
+	return nil
+}
+
+// HandlerDefaults lists the handlers and their configurations for config.Sources.
+func HandlerDefaults() map[string]map[string]any {
+	return map[string]map[string]any{
+		"authenticators": defaults(authn.Catalog(authn.Deps{})),
+		"authorizers":    defaults(authz.Catalog(authz.Deps{})),
+		"mutators":       defaults(mutators.Catalog(mutators.Deps{})),
+		"errors":         defaults(errorhandlers.Catalog()),
+	}
+}
+
+func defaults[H any](catalog handler.Catalog[H]) map[string]any {
+	all := map[string]any{}
+	for name, t := range catalog {
+		all[name] = t.Config()
+	}
+	return all
+}
+
+// decider is the engine with the header fields that its rules own.
+type decider struct{ *rules.Engine }
+
+// OwnedHeaders implements edge.HeaderOwner.
+func (d decider) OwnedHeaders() []string {
+	if s := d.Set(); s != nil {
+		return s.OwnedHeaders()
+	}
+	return nil
+}
+
+// edgeOptions are what proxy and decision have in common.
+func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
+	var cidrs []string
+	for _, p := range trust.Trusted() {
+		cidrs = append(cidrs, p.String())
+	}
+	trusted, err := edge.ParseTrusted(cidrs, false)
+	if err != nil {
+		return edge.Options{}, err
+	}
+	return edge.Options{
+		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Log: a.log,
+		ReadIdle: time.Minute, WriteIdle: time.Minute,
+		Observe: func(e *edge.Event) {
+			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
+			if e.Forwarded {
+				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
+			}
+		},
+	}, nil
+}
+
+// outbound is the client for the program's own calls: keys, introspection, tokens.
+func outbound() *http.Client {
+	return &http.Client{
+		Timeout: 10 * time.Second,
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second,
+			MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
+			Proxy: http.ProxyFromEnvironment,
+		},
+	}
+}
+
+// Explain decides a request as the proxy would and lists the steps.
+func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Header) access.Decision {
+	return a.engine.DecideTraced(ctx, &access.Request{Method: method, URL: u, Header: h})
+}
+
+func (a *App) now() time.Time { return time.Now() }
+
+var _ edge.HeaderOwner = decider{}
+
+// Metrics returns the program's collectors.
+func (a *App) Metrics() *telemetry.Metrics { return a.metrics }

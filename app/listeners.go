@@ -1,0 +1,161 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/edge"
+)
+
+// listener is one bound address and the server behind it.
+type listener struct {
+	// name is proxy, management, public, admin or metrics.
+	name string
+	// setting is the key that says where it listens.
+	setting string
+	net.Listener
+	tls    *tls.Config // nil: plain HTTP
+	server *edge.Server
+}
+
+// bind opens an address. The error names the setting.
+func (a *App) bind(name, setting string, l config.Listener) error {
+	certificate, err := loadTLS(l.TLS)
+	if err != nil {
+		return fmt.Errorf("%s.tls: %w", setting, err)
+	}
+	bound, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.Address())
+	if err != nil {
+		return fmt.Errorf("%s.port: cannot listen on %s: %w", setting, l.Address(), reason(err))
+	}
+	a.listeners = append(a.listeners, listener{name: name, setting: setting, Listener: bound, tls: certificate})
+	return nil
+}
+
+// reason strips what net repeats about the address.
+func reason(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// loadTLS reads a certificate; nil when none is set.
+func loadTLS(t config.TLS) (*tls.Config, error) {
+	if !t.Cert.Set() {
+		return nil, nil
+	}
+	read := func(name string, p config.PEM) ([]byte, error) {
+		if p.Path != "" {
+			return os.ReadFile(p.Path)
+		}
+		data, err := base64.StdEncoding.DecodeString(p.Base64)
+		if err != nil {
+			return nil, fmt.Errorf("%s.base64: %w", name, err)
+		}
+		return data, nil
+	}
+	cert, err := read("cert", t.Cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := read("key", t.Key)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
+}
+
+// Addresses returns where each listener listens, by name.
+func (a *App) Addresses() map[string]string {
+	all := map[string]string{}
+	for _, l := range a.listeners {
+		all[l.name] = l.Addr().String()
+	}
+	return all
+}
+
+// Run serves until ctx ends or a server fails, then drains: readiness turns 503,
+// nothing new is accepted, running requests finish. Management goes last, so that
+// readiness can be asked for until the end.
+func (a *App) Run(ctx context.Context) error {
+	failed := make(chan error, len(a.listeners))
+	for _, l := range a.listeners {
+		a.log.Info("listening", "server", l.name, "address", l.Addr().String())
+		go func() {
+			if err := l.server.Serve(l.Listener); err != nil {
+				failed <- fmt.Errorf("%s: %w", l.setting, err)
+			}
+		}()
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	wait := a.work(background)
+	if a.demo != nil {
+		if err := a.demo.introduce(ctx, a); err != nil {
+			a.log.Error("the demo could not be prepared", "error", err)
+		}
+	} else {
+		a.greet()
+	}
+
+	var err error
+	for running := true; running; {
+		select {
+		case <-ctx.Done():
+			running = false
+		case err = <-failed:
+			running = false
+		case <-a.reload:
+			if e := a.loader.Reload(ctx); e != nil {
+				a.log.Error("the rules could not be reloaded", "error", e)
+			}
+		}
+	}
+	a.draining.Store(true)
+	a.log.Info("draining", "timeout", a.cfg.Serve.Shutdown.String())
+	if err == nil {
+		time.Sleep(a.cfg.Serve.DrainDelay) // load balancers notice before the listeners close
+	}
+	a.shutdown(func(name string) bool { return name == "proxy" || name == "public" })
+	a.shutdown(func(name string) bool { return name != "proxy" && name != "public" })
+	stop()
+	wait()
+	a.log.Info("stopped")
+	return err
+}
+
+// shutdown drains the listeners that pick selects, side by side.
+func (a *App) shutdown(pick func(name string) bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Serve.Shutdown)
+	defer cancel()
+	done := make(chan struct{})
+	n := 0
+	for _, l := range a.listeners {
+		if !pick(l.name) {
+			continue
+		}
+		n++
+		go func() {
+			if err := l.server.Shutdown(ctx); err != nil {
+				a.log.Warn("requests were cut because they took longer than serve.shutdown_timeout", "server", l.name)
+			}
+			done <- struct{}{}
+		}()
+	}
+	for range n {
+		<-done
+	}
+}

@@ -1,0 +1,216 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/decision"
+	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/manage"
+	"github.com/gatewarden/gatewarden/manage/api"
+	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/rules/spec"
+)
+
+// listen binds the addresses of all parts, before anything else is opened: a taken
+// port is noticed first, and the bound port may be part of the issuer.
+func (a *App) listen(context.Context) error {
+	s := a.cfg.Serve
+	for _, l := range []struct {
+		on            bool
+		name, setting string
+		config.Listener
+	}{
+		{a.parts&Proxy != 0, "proxy", "serve.proxy", s.Proxy.Listener},
+		{a.parts&Public != 0, "public", "serve.public", s.Public.Listener},
+		{a.parts&Management != 0, "management", "serve.api", s.API.Listener},
+		{a.parts&Management != 0 && s.Admin.Port >= 0, "admin", "serve.admin", s.Admin},
+		{s.Prometheus.Port >= 0, "metrics", "serve.prometheus", config.Listener{Host: s.Prometheus.Host, Port: s.Prometheus.Port}},
+	} {
+		if !l.on {
+			continue
+		}
+		if err := a.bind(l.name, l.setting, l.Listener); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// port returns the bound port of a listener; empty when it is not open.
+func (a *App) port(name string) string {
+	for _, l := range a.listeners {
+		if l.name == name {
+			_, port, _ := net.SplitHostPort(l.Addr().String())
+			return port
+		}
+	}
+	return ""
+}
+
+// mount makes the edges and gives each listener its server.
+func (a *App) mount(context.Context) error {
+	s := a.cfg.Serve
+	for i := range a.listeners {
+		l := &a.listeners[i]
+		o := edge.ServerOptions{TLS: l.tls, H2C: true, Log: a.log}
+		var err error
+		switch l.name {
+		case "proxy":
+			o.ReadHeaderTimeout, o.IdleTimeout, o.MaxHeaderBytes = s.Proxy.Timeout.Read, s.Proxy.Timeout.Idle, s.Proxy.Limits.Header
+			o.Handler, err = a.proxyEdge()
+		case "public":
+			o.ReadHeaderTimeout, o.IdleTimeout = s.Public.Timeout.Read, s.Public.Timeout.Idle
+			o.Handler = a.publicEdge()
+		case "management", "admin":
+			o.ReadHeaderTimeout, o.IdleTimeout = s.API.Timeout.Read, s.API.Timeout.Idle
+			o.Handler, err = a.managementEdge(l.name)
+		case "metrics":
+			mux := http.NewServeMux()
+			mux.Handle("GET "+s.Prometheus.MetricsPath, a.metrics.Handler())
+			o.Handler = mux
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.setting, err)
+		}
+		l.server = edge.NewServer(o)
+	}
+	return nil
+}
+
+func (a *App) proxyEdge() (http.Handler, error) {
+	o, err := a.edgeOptions("proxy", a.cfg.Serve.Proxy.Trust)
+	if err != nil {
+		return nil, err
+	}
+	o.MaxBody = a.cfg.Serve.Proxy.Limits.Body
+	up := a.cfg.Serve.Proxy.Upstream
+	a.proxy, err = proxy.New(proxy.Options{Edge: o, Transport: proxy.Transport{
+		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast,
+	}})
+	return a.proxy, err
+}
+
+// publicEdge is the authorization server with the health of the process.
+func (a *App) publicEdge() http.Handler {
+	health := api.New(a.healthDeps("public"))
+	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
+		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
+	}}.Handler(a.oauth2.Public())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/health/alive", "/health/ready":
+			health.ServeHTTP(w, r)
+		default:
+			endpoints.ServeHTTP(w, r)
+		}
+	})
+}
+
+// publicRoute names the route of a path for metrics; what is no route is one label.
+func publicRoute(path string) string {
+	switch path {
+	case "/oauth2/auth", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
+		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
+		return path
+	}
+	if strings.HasPrefix(path, "/oauth2/fallbacks/") {
+		return "/oauth2/fallbacks/{page}"
+	}
+	return "other"
+}
+
+// healthDeps are what every listener with an API answers.
+func (a *App) healthDeps(listener string) api.Deps {
+	return api.Deps{
+		Checks: []api.Check{
+			{Name: "database", Check: a.store.Ping},
+			{Name: "access_rules", Check: a.rulesReady},
+			{Name: "policies", Check: func(context.Context) error { return a.policies.Ready() }},
+		},
+		Draining: a.draining.Load,
+		Build:    api.Build{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},
+		OnRequest: func(route string, status int, took time.Duration) {
+			a.metrics.HTTP(listener, route, status, took)
+		},
+		Log: a.log,
+	}
+}
+
+// rulesReady reports sources that could not be read and rules that are refused.
+func (a *App) rulesReady(context.Context) error {
+	status := a.loader.Status()
+	if status.OK {
+		return nil
+	}
+	errs := []error{fmt.Errorf("version %d of the rules stays in force", status.Version)}
+	for _, f := range status.Errors {
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
+}
+
+func (a *App) managementEdge(listener string) (http.Handler, error) {
+	o, err := a.edgeOptions("decision", a.cfg.Serve.API.Trust)
+	if err != nil {
+		return nil, err
+	}
+	decisions, err := decision.New(o)
+	if err != nil {
+		return nil, err
+	}
+	caughtUp := manage.ReloadFunc(a.follower.poll)
+	d := a.healthDeps(listener)
+	d.Rules = &manage.Rules{Store: a.store, Checker: ruleChecker{a}, Reload: caughtUp, Others: a.fileRules}
+	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
+	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
+	d.Warden = a.policies
+	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
+	d.Keys = &manage.Keys{Store: a.store, Reload: caughtUp, Now: a.now}
+	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
+	d.LoginApp, d.LogoutApp = a.oauth2, a.oauth2
+	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
+	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}
+	d.Decisions = decisions
+	d.Metrics = a.metrics.Handler()
+	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts}
+	d.PageKey = []byte(a.secrets[0])
+	return api.New(d), nil
+}
+
+// ruleChecker compiles a rule as it would be compiled if it were stored.
+type ruleChecker struct{ a *App }
+
+// Check implements manage.RuleChecker.
+func (c ruleChecker) Check(_ context.Context, r spec.Rule) error {
+	set, err := c.a.compiler.Compile([]spec.Rule{r}, c.a.engine.Set())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range set.Faults() {
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
+}
+
+// fileRules are the rules in force that do not come from the database.
+func (a *App) fileRules() []spec.Rule {
+	var list []spec.Rule
+	if set := a.engine.Set(); set != nil {
+		for _, r := range set.Rules() {
+			if r.Origin.Source != "database" {
+				list = append(list, r)
+			}
+		}
+	}
+	return list
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatewarden/gatewarden/manage/client"
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+func newClients(environ []string) *cobra.Command {
+	parent := &cobra.Command{Use: "clients", Short: "Manage OAuth 2.0 clients"}
+	r := newRemote(parent, environ)
+	parent.AddCommand(collection(r, func(c *client.Client) client.Collection[oauth2.Client] { return c.Clients }, "CLIENT ID\tNAME\tGRANT TYPES\tSCOPE",
+		func(v oauth2.Client) string { return v.ID },
+		func(v oauth2.Client) string {
+			return fmt.Sprintf("%s\t%s\t%s\t%s", v.ID, v.Name, strings.Join(v.GrantTypes, ","), v.Scope)
+		})...)
+
+	create := &cobra.Command{Use: "create", Short: "Create a client", Args: cobra.NoArgs}
+	fill := clientFlags(create)
+	create.Flags().String("id", "", "client id; empty: a random one")
+	create.RunE = r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
+		body := fill()
+		if id, _ := c.Flags().GetString("id"); id != "" {
+			body["client_id"] = id
+		}
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		created, err := api.Clients.Create(ctx, json.RawMessage(raw))
+		if err != nil {
+			return err
+		}
+		if c.Flags().Changed("format") {
+			return r.print(c, created, "", nil)
+		}
+		fmt.Fprintln(c.OutOrStdout(), "OAuth 2.0 Client ID:", created.ID)
+		if created.Secret != "" {
+			fmt.Fprintln(c.OutOrStdout(), "OAuth 2.0 Client Secret:", created.Secret)
+			if !c.Flags().Changed("secret") {
+				fmt.Fprintln(c.ErrOrStderr(), "The secret was generated and is shown this once.")
+			}
+		}
+		return nil
+	})
+
+	update := &cobra.Command{Use: "update id", Short: "Replace a client; without --secret it keeps its secret", Args: cobra.ExactArgs(1)}
+	fillUpdate := clientFlags(update)
+	update.RunE = r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+		body := fillUpdate()
+		body["client_id"] = args[0]
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		updated, err := api.Clients.Replace(ctx, args[0], json.RawMessage(raw))
+		if err != nil {
+			return err
+		}
+		return r.print(c, updated, "", nil)
+	})
+	parent.AddCommand(create, update)
+	return parent
+}
+
+// clientFlags adds Hydra's flags and returns what turns those that were given into
+// the client's JSON.
+func clientFlags(c *cobra.Command) func() map[string]any {
+	texts := map[string]*string{}
+	lists := map[string]*[]string{}
+	text := func(key, name, short, usage string) {
+		texts[key] = c.Flags().StringP(name, short, "", usage)
+	}
+	list := func(key, name, short, usage string) {
+		lists[key] = c.Flags().StringSliceP(name, short, nil, usage)
+	}
+	text("client_name", "name", "n", "name for people")
+	text("client_secret", "secret", "", "secret; empty: a generated one")
+	text("token_endpoint_auth_method", "token-endpoint-auth-method", "", "client_secret_basic, client_secret_post or none")
+	text("access_token_strategy", "access-token-strategy", "", "opaque or jwt")
+	list("redirect_uris", "callbacks", "c", "redirect URIs")
+	list("grant_types", "grant-types", "g", "grant types")
+	list("response_types", "response-types", "r", "response types")
+	list("audience", "audience", "", "audiences that tokens may be for")
+	list("post_logout_redirect_uris", "post-logout-callbacks", "", "where a logout may end")
+	list("allowed_cors_origins", "allowed-cors-origins", "", "origins that may call the endpoints from a browser")
+	scope := c.Flags().StringSliceP("scope", "a", nil, "scopes")
+	return func() map[string]any {
+		body := map[string]any{}
+		for key, v := range texts {
+			if *v != "" {
+				body[key] = *v
+			}
+		}
+		for key, v := range lists {
+			if len(*v) > 0 {
+				body[key] = *v
+			}
+		}
+		if len(*scope) > 0 {
+			body["scope"] = strings.Join(*scope, " ")
+		}
+		return body
+	}
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatewarden/gatewarden/manage"
+	"github.com/gatewarden/gatewarden/manage/client"
+)
+
+func newKeys(environ []string) *cobra.Command {
+	parent := &cobra.Command{Use: "keys", Short: "Manage JSON Web Key sets"}
+	r := newRemote(parent, environ)
+	create := &cobra.Command{Use: "create set [kid]", Short: "Make a key and add it to a set", Args: cobra.RangeArgs(1, 2)}
+	algorithm := create.Flags().StringP("alg", "a", "RS256", "RS256, RS512, PS256, ES256, ES384, ES512, EdDSA, HS256 or HS512")
+	use := create.Flags().StringP("use", "u", "sig", "sig or enc")
+	create.RunE = r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+		n := manage.NewKey{Alg: *algorithm, Use: *use}
+		if len(args) == 2 {
+			n.ID = args[1]
+		}
+		made, err := api.CreateKey(ctx, args[0], n)
+		if err != nil {
+			return err
+		}
+		return r.print(c, made, "", nil)
+	})
+	get := &cobra.Command{Use: "get set [kid]", Short: "Show a set, private keys included", Args: cobra.RangeArgs(1, 2),
+		RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+			set, err := api.Keys(ctx, args[0], args[1:]...)
+			if err != nil {
+				return err
+			}
+			return r.print(c, set, "", nil)
+		})}
+	remove := &cobra.Command{Use: "delete set [kid]", Short: "Delete a set or one key of it", Args: cobra.RangeArgs(1, 2),
+		RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+			if err := api.DeleteKeys(ctx, args[0], args[1:]...); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), "deleted", args)
+			return err
+		})}
+	parent.AddCommand(create, get, remove)
+	return parent
+}

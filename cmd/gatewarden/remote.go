@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatewarden/gatewarden/manage/client"
+)
+
+// remote is what commands that call the management API have in common.
+type remote struct {
+	environ  []string
+	endpoint string
+	token    string
+	format   string
+}
+
+// newRemote adds the flags to a parent command.
+func newRemote(c *cobra.Command, environ []string) *remote {
+	r := &remote{environ: environ}
+	c.PersistentFlags().StringVarP(&r.endpoint, "endpoint", "e", "", "management API (GATEWARDEN_ADMIN_URL, HYDRA_ADMIN_URL, OATHKEEPER_API_URL; default "+client.DefaultEndpoint+")")
+	c.PersistentFlags().StringVar(&r.token, "access-token", "", "bearer token of management.tokens (GATEWARDEN_ADMIN_TOKEN)")
+	c.PersistentFlags().StringVar(&r.format, "format", "json-pretty", "table, json or json-pretty")
+	return r
+}
+
+// variable returns the first variable that is set.
+func (r *remote) variable(names ...string) string {
+	for _, name := range names {
+		for _, e := range r.environ {
+			if value, found := strings.CutPrefix(e, name+"="); found && value != "" {
+				return value
+			}
+		}
+	}
+	return ""
+}
+
+// connect returns a client of the management API.
+func (r *remote) connect() (*client.Client, error) {
+	endpoint, token := r.endpoint, r.token
+	if endpoint == "" {
+		endpoint = r.variable("GATEWARDEN_ADMIN_URL", "HYDRA_ADMIN_URL", "OATHKEEPER_API_URL")
+	}
+	if token == "" {
+		token = r.variable("GATEWARDEN_ADMIN_TOKEN")
+	}
+	c, err := client.New(endpoint, client.Options{Token: token})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+// run wraps a command that calls the API: it connects, and tells an API that does
+// not answer from one that refuses.
+func (r *remote) run(do func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		api, err := r.connect()
+		if err != nil {
+			return err
+		}
+		if err = do(c.Context(), c, api, args); errors.Is(err, client.ErrUnreachable) {
+			return unreachableError{err}
+		}
+		return err
+	}
+}
+
+// print writes a value as JSON, or rows as a table.
+func (r *remote) print(c *cobra.Command, v any, header string, rows func(w io.Writer)) error {
+	switch r.format {
+	case "table":
+		if rows == nil {
+			break
+		}
+		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 4, 2, ' ', 0)
+		fmt.Fprintln(w, header)
+		rows(w)
+		return w.Flush()
+	case "json":
+		return json.NewEncoder(c.OutOrStdout()).Encode(v)
+	case "json-pretty":
+	default:
+		return usageError{fmt.Errorf("--format must be table, json or json-pretty, not %q", r.format)}
+	}
+	e := json.NewEncoder(c.OutOrStdout())
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// documents reads files that hold one JSON document or a list of them; - is the
+// standard input.
+func documents(c *cobra.Command, names []string) ([]json.RawMessage, error) {
+	var all []json.RawMessage
+	for _, name := range names {
+		var data []byte
+		var err error
+		if name == "-" {
+			data, err = io.ReadAll(c.InOrStdin())
+		} else {
+			data, err = os.ReadFile(name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		data = []byte(strings.TrimSpace(string(data)))
+		if len(data) > 0 && data[0] == '[' {
+			var list []json.RawMessage
+			if err := json.Unmarshal(data, &list); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			all = append(all, list...)
+			continue
+		}
+		if !json.Valid(data) {
+			var v any
+			return nil, fmt.Errorf("%s: %w", name, json.Unmarshal(data, &v))
+		}
+		all = append(all, data)
+	}
+	return all, nil
+}
+
+// collection returns the commands import, list, get and delete of a kind of thing.
+func collection[T any](r *remote, of func(*client.Client) client.Collection[T], header string, id func(T) string, row func(T) string) []*cobra.Command {
+	rows := func(list []T) func(io.Writer) {
+		return func(w io.Writer) {
+			for _, v := range list {
+				fmt.Fprintln(w, row(v))
+			}
+		}
+	}
+	return []*cobra.Command{
+		{Use: "import file.json...", Short: "Create from files; - is the standard input", Args: cobra.MinimumNArgs(1),
+			RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+				bodies, err := documents(c, args)
+				if err != nil {
+					return err
+				}
+				for i, body := range bodies {
+					v, err := of(api).Create(ctx, body)
+					if err != nil {
+						return fmt.Errorf("document %d: %w", i+1, err)
+					}
+					fmt.Fprintln(c.OutOrStdout(), id(v))
+				}
+				return nil
+			})},
+		{Use: "list", Short: "List all", Args: cobra.NoArgs,
+			RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
+				list, err := of(api).All(ctx, nil)
+				if err != nil {
+					return err
+				}
+				return r.print(c, list, header, rows(list))
+			})},
+		{Use: "get id", Short: "Show one", Args: cobra.ExactArgs(1),
+			RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+				v, err := of(api).Get(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return r.print(c, v, header, rows([]T{v}))
+			})},
+		{Use: "delete id...", Short: "Delete", Args: cobra.MinimumNArgs(1),
+			RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+				for _, one := range args {
+					if err := of(api).Delete(ctx, one); err != nil {
+						return fmt.Errorf("%s: %w", one, err)
+					}
+				}
+				return nil
+			})},
+	}
+}

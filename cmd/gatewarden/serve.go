@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatewarden/gatewarden/app"
+	"github.com/gatewarden/gatewarden/config"
+)
+
+func newServe(environ []string) *cobra.Command {
+	serve := &cobra.Command{Use: "serve", Short: "Run the servers"}
+	for _, part := range []struct {
+		use, short string
+		aliases    []string
+		parts      app.Parts
+	}{
+		{"all", "Run proxy, management API and OAuth 2.0 endpoints in one process", nil, app.All},
+		{"proxy", "Run the reverse proxy only", nil, app.Proxy},
+		{"management", "Run the management API and the decision endpoint only", []string{"api", "admin"}, app.Management},
+		{"public", "Run the OAuth 2.0 public endpoints only", []string{"oauth2"}, app.Public},
+	} {
+		c := &cobra.Command{Use: part.use, Short: part.short, Aliases: part.aliases, Args: cobra.NoArgs}
+		files := configFlag(c)
+		var demo, dev, exposed bool
+		c.Flags().BoolVar(&dev, "dev", false, "allow an issuer without TLS")
+		c.Flags().BoolVar(&exposed, "dangerous-expose-management", false, "serve the management API without authentication on any address")
+		if part.parts == app.All {
+			c.Flags().BoolVar(&demo, "demo", false, "start with an echo API, a client, a policy and rules")
+		}
+		c.RunE = func(c *cobra.Command, _ []string) error {
+			var flags []config.Flag
+			for name, key := range map[string]string{"demo": "demo", "dev": "dev", "dangerous-expose-management": "management.dangerous_expose"} {
+				if f := c.Flags().Lookup(name); f != nil && f.Changed {
+					flags = append(flags, config.Flag{Name: "--" + name, Key: key, Value: f.Value.String()})
+				}
+			}
+			cfg, warnings, err := config.Load(config.Sources{Files: *files, Environ: environ, Flags: flags, Handlers: app.HandlerDefaults()})
+			if err != nil {
+				return err
+			}
+			log := newLog(c, cfg)
+			for _, w := range warnings {
+				log.Warn(w)
+			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			a, err := app.New(c.Context(), app.Options{
+				Config: cfg, Parts: part.parts, Build: build(), Log: log, Output: c.OutOrStdout(), Reload: hangup,
+			})
+			if err != nil {
+				return err
+			}
+			return errors.Join(a.Run(c.Context()), a.Close())
+		}
+		serve.AddCommand(c)
+	}
+	return serve
+}
+
+// configFlag adds --config to a command.
+func configFlag(c *cobra.Command) *[]string {
+	return c.Flags().StringSliceP("config", "c", nil, "configuration file; may be repeated, later files win")
+}
+
+// newLog returns the program's log on the command's standard error.
+func newLog(c *cobra.Command, cfg *config.Config) *slog.Logger {
+	level := slog.LevelInfo
+	switch strings.ToLower(cfg.Log.Level) {
+	case "trace", "debug":
+		level = slog.LevelDebug
+	case "warn", "warning":
+		level = slog.LevelWarn
+	case "error":
+		level = slog.LevelError
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if cfg.Log.Format == "text" {
+		return slog.New(slog.NewTextHandler(c.ErrOrStderr(), o))
+	}
+	return slog.New(slog.NewJSONHandler(c.ErrOrStderr(), o))
+}
+
+func newConfig(environ []string) *cobra.Command {
+	parent := &cobra.Command{Use: "config", Short: "Check the configuration"}
+	validate := &cobra.Command{Use: "validate", Short: "Report every fault of files and environment", Args: cobra.NoArgs}
+	files := configFlag(validate)
+	validate.RunE = func(c *cobra.Command, _ []string) error {
+		_, warnings, err := config.Load(config.Sources{Files: *files, Environ: environ, Handlers: app.HandlerDefaults()})
+		for _, w := range warnings {
+			fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(c.OutOrStdout(), "The configuration is valid.")
+		return err
+	}
+	parent.AddCommand(validate)
+	return parent
+}

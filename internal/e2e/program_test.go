@@ -1,0 +1,205 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatewarden/gatewarden/app"
+	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// transcript collects everything that the program writes.
+type transcript struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
+// program is the whole program in process.
+type program struct {
+	app *app.App
+	// proxy, management and public are base URLs.
+	proxy, management, public string
+	log, output               *transcript
+	stop                      func() error
+}
+
+// settings configure a program; keys win over everything else.
+type settings struct {
+	dsn   string
+	rules string // JSON, put into access_rules.repositories as inline://
+	keys  map[string]string
+	parts app.Parts
+}
+
+const systemSecret = "a-system-secret-for-the-tests"
+
+// configuration returns what start uses, for tests that expect a failure.
+func configuration(t *testing.T, s settings) *config.Config {
+	t.Helper()
+	keys := map[string]string{
+		"serve.proxy.host": "127.0.0.1", "serve.public.host": "127.0.0.1",
+		"serve.proxy.port": "0", "serve.api.port": "0", "serve.public.port": "0",
+		"secrets.system": systemSecret, "auto_migrate": "true", "dsn": "memory",
+	}
+	if s.dsn != "" {
+		keys["dsn"] = s.dsn
+	}
+	if s.rules != "" {
+		keys["access_rules.repositories"] = "inline://" + base64.StdEncoding.EncodeToString([]byte(s.rules))
+	}
+	for k, v := range s.keys {
+		keys[k] = v
+	}
+	var flags []config.Flag
+	for k, v := range keys {
+		flags = append(flags, config.Flag{Name: k, Key: k, Value: v})
+	}
+	cfg, _, err := config.Load(config.Sources{Flags: flags, Handlers: app.HandlerDefaults()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// start runs the program until the end of the test.
+func start(t *testing.T, s settings) *program {
+	t.Helper()
+	p := &program{log: new(transcript), output: new(transcript)}
+	a, err := app.New(t.Context(), app.Options{
+		Config: configuration(t, s), Parts: s.parts, Output: p.output,
+		Log: slog.New(slog.NewJSONHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	var once sync.Once
+	var result error
+	p.stop = func() error {
+		once.Do(func() {
+			cancel()
+			result = <-done
+			if err := a.Close(); result == nil {
+				result = err
+			}
+		})
+		return result
+	}
+	t.Cleanup(func() {
+		if err := p.stop(); err != nil {
+			t.Error("stop:", err)
+		}
+		if t.Failed() {
+			t.Log(p.log.String())
+		}
+	})
+	p.app = a
+	at := a.Addresses()
+	p.proxy, p.management, p.public = "http://"+at["proxy"], "http://"+at["management"], "http://"+at["public"]
+	return p
+}
+
+// answer is what a server answered.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// decode reads the body as JSON.
+func (a answer) decode(t *testing.T, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(a.body), v); err != nil {
+		t.Fatalf("%v in %q", err, a.body)
+	}
+}
+
+// client follows no redirects, so that tests see each answer.
+func client() *http.Client {
+	return &http.Client{
+		Timeout:       20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// send makes one request; header pairs are name, value.
+func send(t *testing.T, method, target, body string, header ...string) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	c := client()
+	defer c.CloseIdleConnections()
+	res, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{res.StatusCode, res.Header, string(data)}
+}
+
+// want fails the test when the status is another one.
+func (a answer) want(t *testing.T, status int) answer {
+	t.Helper()
+	if a.status != status {
+		t.Fatalf("got %d %s, want %d", a.status, a.body, status)
+	}
+	return a
+}
+
+// post sends JSON.
+func post(t *testing.T, target, body string) answer {
+	t.Helper()
+	return send(t, http.MethodPost, target, body, "Content-Type", "application/json")
+}
+
+// seen is what the upstream got.
+type seen struct {
+	Method, URI string
+	Header      http.Header
+}
+
+// upstream is an API that answers with what it saw.
+func upstream(t *testing.T) *httptest.Server {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(seen{r.Method, r.RequestURI, r.Header})
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
