@@ -4,7 +4,8 @@
 // set into an immutable Index. The index looks a request up by host, then by the
 // literal text that the path begins with, and runs only what is left of the
 // patterns found there, so that the cost does not grow with the number of rules.
-// Patterns run on RE2 in linear time; those that RE2 cannot express (look-around)
+// Common shapes are matched without an engine (see sequence), all others on RE2, in
+// linear time; those that RE2 cannot express (look-around)
 // run on a backtracking engine under a time limit that refuses the request.
 //
 // What is matched is the canonical URL of access.Request without its query:

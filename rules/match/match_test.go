@@ -462,6 +462,23 @@ func FuzzPattern(f *testing.F) {
 	})
 }
 
+// TestAFloatingPatternLooksNearby keeps the time linear in the length of the path:
+// what could be tried anew from every slash to the end runs as one regular expression.
+func TestAFloatingPatternLooksNearby(t *testing.T) {
+	for pattern, want := range map[string]bool{
+		"http://<.*>/x": true, "http://<.+>/x/<[^/]+>/y/<(a|b)>": true, "http://<.*>/<[^/]*>/<.*>": true,
+		"http://<.*>/<[a-z/]+>x": false, "http://<.*>/<[^x]*>": false, "http://<.*?>/x": false, "http://<[a-z/]*>/x": false, "http://<.*>.a.io/x": false,
+	} {
+		p, problems := NewCompiler(Regexp).Compile(spec.Match{URL: pattern, Methods: []string{"GET"}})
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		if got := p.targets[0]; got.floating != want || (got.whole == nil) != want {
+			t.Errorf("%s: floating %v, want %v", pattern, got.floating, want)
+		}
+	}
+}
+
 // TestCommonPatternsNeedNoEngine keeps the patterns that most rules consist of off
 // the regular expression engines.
 func TestCommonPatternsNeedNoEngine(t *testing.T) {
