@@ -1,12 +1,12 @@
 // Package match finds the rule that a request is for.
 //
-// Compile turns a rule's match into a Pattern, New turns the patterns of a rule
+// A Compiler turns a rule's match into a Pattern, New turns the patterns of a rule
 // set into an immutable Index. The index looks a request up by host, then by the
 // literal text that the path begins with, and runs only what is left of the
 // patterns found there, so that the cost does not grow with the number of rules.
-// Common shapes are matched without an engine (see sequence), all others on RE2, in
-// linear time; those that RE2 cannot express (look-around)
-// run on a backtracking engine under a time limit that refuses the request.
+// Common shapes are matched step by step (see sequence), all others on RE2, in
+// linear time; those that RE2 cannot express (look-around) run on a backtracking
+// engine under a time limit that refuses the request.
 //
 // What is matched is the canonical URL of access.Request without its query:
 // scheme://host/path, the path decoded. A pattern matches the whole of it.
