@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/store"
 )
 
@@ -17,12 +19,19 @@ const (
 	sweepEvery = time.Minute
 	keysEvery  = time.Minute
 	sweepBatch = 500
+	// changeBatch is how many changes are read at once.
+	changeBatch = 1000
 )
 
 // follower applies what other nodes wrote.
 type follower struct {
 	changes store.Changes
-	apply   func(context.Context, store.Change) error
+	// apply puts one change in force, reload everything that is stored.
+	apply  func(context.Context, store.Change) error
+	reload func(context.Context) error
+	// deaf is called when changes could not be heard of: what is cached of tokens and
+	// clients may be out of date.
+	deaf func()
 
 	mu       sync.Mutex
 	revision int64
@@ -35,8 +44,12 @@ func (f *follower) poll(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		changes, err := f.changes.ChangesSince(ctx, f.revision, 1000)
+		changes, err := f.changes.ChangesSince(ctx, f.revision, changeBatch)
+		if fault.Is(err, fault.Conflict) {
+			return f.restart(ctx)
+		}
 		if err != nil {
+			f.deaf()
 			return err
 		}
 		for _, c := range changes {
@@ -45,10 +58,30 @@ func (f *follower) poll(ctx context.Context) error {
 			}
 			f.revision = c.Revision
 		}
-		if len(changes) < 1000 {
+		if len(changes) < changeBatch {
 			return nil
 		}
 	}
+}
+
+// restart takes everything as it is now: the log does not reach back to the last
+// change that was applied.
+func (f *follower) restart(ctx context.Context) error {
+	f.deaf()
+	revision, err := f.changes.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.reload(ctx); err != nil {
+		return err
+	}
+	f.revision = revision
+	return nil
+}
+
+// reloadStored puts everything that is stored in force on this node.
+func (a *App) reloadStored(ctx context.Context) error {
+	return errors.Join(a.loader.ReloadStored(ctx), a.policies.Reload(ctx), a.rings.reload(ctx))
 }
 
 // apply puts one change in force on this node. What this node wrote itself is in
