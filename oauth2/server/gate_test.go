@@ -2,6 +2,11 @@ package server_test
 
 import (
 	"context"
+	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gatewarden/gatewarden/oauth2"
@@ -68,5 +73,40 @@ func TestEveryGrantChecksTheClientAsItIsNow(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestNothingIsFetchedForAClient has a client name addresses wherever it can.
+func TestNothingIsFetchedForAClient(t *testing.T) {
+	var asked atomic.Int32
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(elsewhere.Close)
+	r := start(t)
+	r.client(func(c *oauth2.Client) {
+		c.JWKSURI, c.TokenEndpointAuthMethod, c.TokenEndpointAuthAlg, c.AuthMethodSet = elsewhere.URL+"/jwks", "private_key_jwt", "RS256", true
+		c.RequestURIs, c.RequestObjectAlg = []string{elsewhere.URL + "/request"}, "RS256"
+		c.SectorIdentifierURI, c.BackchannelLogoutURI, c.FrontchannelLogoutURI = elsewhere.URL+"/sector", elsewhere.URL+"/out", elsewhere.URL+"/out"
+	})
+	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	assertion := strings.Join([]string{
+		part(`{"alg":"RS256","kid":"k","jku":"` + elsewhere.URL + `","x5u":"` + elsewhere.URL + `"}`),
+		part(`{"iss":"app","sub":"app","aud":"` + r.url + `/oauth2/token","jti":"1","exp":4102444800}`), part("signature"),
+	}, ".")
+	a := r.post("/oauth2/token", "", "grant_type", "client_credentials", "client_id", "app",
+		"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", "client_assertion", assertion)
+	if a.status < 400 || a.status >= 500 {
+		t.Errorf("an assertion: %d %s", a.status, a.raw)
+	}
+	for _, more := range [][]string{{"request_uri", elsewhere.URL + "/request"}, {"request", assertion}, {"id_token_hint", assertion}} {
+		req, err := http.NewRequest("GET", r.authURL(request(more...)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := r.do(r.http, req); a.status >= 500 {
+			t.Errorf("%s: %d %s", more[0], a.status, a.raw)
+		}
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("the server asked %d times where a client said", n)
 	}
 }
