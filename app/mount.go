@@ -101,7 +101,9 @@ func (a *App) proxyEdge() (http.Handler, error) {
 
 // publicEdge is the authorization server with the health of the process.
 func (a *App) publicEdge() http.Handler {
-	health := api.New(a.healthDeps("public"))
+	probes := a.healthDeps("public")
+	probes.Discreet = true
+	health := api.New(probes)
 	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
 	}}.Handler(a.oauth2.Public())
