@@ -52,9 +52,13 @@ func (f *follower) poll(ctx context.Context) error {
 			f.deaf()
 			return err
 		}
+		applied := map[store.Topic]bool{}
 		for _, c := range changes {
-			if err := f.apply(ctx, c); err != nil {
-				return err
+			if !applied[c.Topic] {
+				if err := f.apply(ctx, c); err != nil {
+					return err
+				}
+				applied[c.Topic] = whole(c.Topic)
 			}
 			f.revision = c.Revision
 		}
@@ -63,6 +67,10 @@ func (f *follower) poll(ctx context.Context) error {
 		}
 	}
 }
+
+// whole reports whether the first change of a topic that is applied puts all of them
+// in force, because everything of the topic is read again.
+func whole(t store.Topic) bool { return t == store.Rules || t == store.Policies || t == store.Keys }
 
 // restart takes everything as it is now: the log does not reach back to the last
 // change that was applied.

@@ -60,6 +60,25 @@ func heard(l *changeLog) (*follower, *[]string) {
 	}, &did
 }
 
+func TestWhatIsReadWholeIsReadOncePerBatch(t *testing.T) {
+	l := &changeLog{}
+	for i, c := range []store.Change{{Topic: store.Rules, Item: "r1"}, {Topic: store.Tokens, Item: "t1"}, {Topic: store.Rules, Item: "r2"}, {Topic: store.Keys, Item: "k1"}, {Topic: store.Tokens, Item: "t2"}, {Topic: store.Keys, Item: "k2"}} {
+		c.Revision = int64(i + 1)
+		l.all = append(l.all, c)
+	}
+	f, did := heard(l)
+	if err := f.poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.all = append(l.all, store.Change{Revision: 7, Topic: store.Rules, Item: "r3"})
+	if err := f.poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"r1", "t1", "k1", "t2", "r3"}, *did); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 func TestEveryChangeIsAppliedOnceAndInOrder(t *testing.T) {
 	l := &changeLog{}
 	var want []string

@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -241,16 +240,4 @@ func ParseKey(raw []byte) (jose.JSONWebKey, error) {
 		return key, fault.Wrap(fault.Invalid, "invalid_key", "is not a key that can be read", err)
 	}
 	return key, nil
-}
-
-// PublicKeys returns the public halves of asymmetric keys; symmetric keys have none.
-func PublicKeys(set jose.JSONWebKeySet) jose.JSONWebKeySet {
-	out := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
-	for _, k := range set.Keys {
-		switch k.Key.(type) {
-		case crypto.Signer, *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
-			out.Keys = append(out.Keys, k.Public())
-		}
-	}
-	return out
 }

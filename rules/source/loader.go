@@ -16,25 +16,16 @@ import (
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
-// Changes tells whether stored rules changed.
-type Changes interface {
-	// RulesChanged reports whether a rule was written after revision since, and the
-	// newest revision.
-	RulesChanged(ctx context.Context, since int64) (newest int64, changed bool, err error)
-}
-
 // Options configure a Loader.
 type Options struct {
 	// Repositories are the members of access_rules.repositories.
 	Repositories []string
-	// Store holds the rules of the management API; nil: none.
-	Store spec.Store
-	// Changes tells of writes by other nodes; nil: Store is read by Reload alone.
-	Changes  Changes
+	// Store holds the rules of the management API; nil: none. It is read by Load,
+	// Reload and ReloadStored.
+	Store    spec.Store
 	Compiler *rules.Compiler
 	Engine   *rules.Engine
-	// Poll is the time between questions to Changes, and between attempts to read a
-	// source that failed; default 500 ms.
+	// Poll is the time between attempts to read a source that failed; default 500 ms.
 	Poll time.Duration
 	// Reread is the time after which files are read again though no event came, as
 	// on network file systems; default 30 s.
@@ -69,12 +60,11 @@ type Loader struct {
 	// filesMu is held while files are read, which may take as long as somebody writes
 	// them, and mu, taken after it, while what was read is put in force. A reload of
 	// stored rules does not wait for files.
-	filesMu  sync.Mutex
-	mu       sync.Mutex
-	sources  []*source
-	stored   *source // nil without Store
-	revision int64   // up to which stored rules are known
-	applied  [sha256.Size]byte
+	filesMu sync.Mutex
+	mu      sync.Mutex
+	sources []*source
+	stored  *source // nil without Store
+	applied [sha256.Size]byte
 
 	statusMu sync.Mutex
 	status   Status
@@ -276,42 +266,36 @@ func asFault(source string, err error) spec.Fault {
 // pageSize is how many stored rules are asked for at once.
 const pageSize = 1000
 
-// readStored reads the database. The revision is taken first, so that a write in
-// between is seen again later and never missed.
+// readStored reads the database.
 func (l *Loader) readStored(ctx context.Context) {
 	if l.stored == nil {
 		return
 	}
-	g, revision, err := l.readPages(ctx)
+	g, err := l.readPages(ctx)
 	if err != nil {
 		l.stored.faults = []spec.Fault{{Source: "database", Message: err.Error()}}
 		return
 	}
-	l.stored.faults, l.stored.units, l.revision = nil, []good{g}, revision
+	l.stored.faults, l.stored.units = nil, []good{g}
 }
 
-func (l *Loader) readPages(ctx context.Context) (g good, revision int64, err error) {
+func (l *Loader) readPages(ctx context.Context) (g good, err error) {
 	g.name = "database"
-	if l.Changes != nil {
-		if revision, _, err = l.Changes.RulesChanged(ctx, l.revision); err != nil {
-			return g, 0, err
-		}
-	}
 	sum := sha256.New()
 	last := ""
 	for offset := 0; ; {
 		page, err := l.Store.Rules(ctx, pageSize, offset)
 		if err != nil {
-			return g, 0, err
+			return g, err
 		}
 		if len(page) == 0 {
 			sum.Sum(g.sum[:0])
-			return g, revision, nil
+			return g, nil
 		}
 		offset += len(page)
 		for _, s := range page {
 			if s.Rule.ID == last && last != "" {
-				continue // a write between two pages moved it; the next poll reads again
+				continue // a write between two pages moved it; whoever wrote reloads next
 			}
 			last = s.Rule.ID
 			s.Rule.Origin = spec.Origin{Source: "database"}
