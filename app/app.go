@@ -122,7 +122,7 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	a.store = s
-	a.follower = &follower{changes: s, apply: a.apply}
+	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll}
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}

@@ -183,7 +183,15 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Metrics = a.metrics.Handler()
 	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts}
 	d.PageKey = []byte(a.secrets[0])
-	return api.New(d), nil
+	whole := api.New(d)
+	guarded := edge.Guard{Listener: listener, Log: a.log}.Handler(whole)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if decisions.Handles(r) { // which has a gate of its own
+			whole.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	}), nil
 }
 
 // ruleChecker compiles a rule as it would be compiled if it were stored.

@@ -294,6 +294,7 @@ func (x *Exchange) failed(v any) {
 func (x *Exchange) finish() {
 	e, d := &x.Event, &x.Decision
 	x.writer.done()
+	x.body.leave()
 	e.Rule, e.Subject, e.Allowed = d.RuleID, d.Subject.ID, d.Allow
 	e.Host, e.Path, e.Scheme = x.url.Host, x.url.Path, x.url.Scheme
 	if x.url.Path == "" {

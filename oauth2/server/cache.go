@@ -101,6 +101,14 @@ func (c *tokenCache) evict(by byte, id string) {
 	}
 }
 
+// evictAll drops every token.
+func (c *tokenCache) evictAll() {
+	c.mu.Lock()
+	c.epoch.Add(1)
+	c.mu.Unlock()
+	c.cache.InvalidateAll()
+}
+
 // forget takes a token that left the cache out of the lists. It is called once for
 // every token, also for one that another copy of itself replaced.
 func (c *tokenCache) forget(k *known) {

@@ -146,3 +146,10 @@ func (c *clientCache) evict(id string) {
 	c.epoch.Add(1)
 	c.cache.Invalidate(id)
 }
+
+func (c *clientCache) evictAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch.Add(1)
+	c.cache.InvalidateAll()
+}

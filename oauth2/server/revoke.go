@@ -73,6 +73,13 @@ func (s *Server) Evict(item string) {
 	}
 }
 
+// EvictAll forgets everything that is cached, for a process that does not know what
+// changed.
+func (s *Server) EvictAll() {
+	s.clients.evictAll()
+	s.tokens.evictAll()
+}
+
 // EvictClient forgets what is cached about a client that was changed or deleted,
 // and about its tokens. The id is the item of a change of topic clients.
 func (s *Server) EvictClient(id string) {
