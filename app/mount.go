@@ -101,7 +101,16 @@ func (a *App) proxyEdge() (http.Handler, error) {
 
 // publicEdge is the authorization server with the health of the process.
 func (a *App) publicEdge() http.Handler {
-	health := api.New(a.healthDeps("public"))
+	d := a.healthDeps("public")
+	for i, c := range d.Checks { // the world learns what is not ready, operators why
+		d.Checks[i].Check = func(ctx context.Context) error {
+			if c.Check(ctx) != nil {
+				return errors.New("is not ready")
+			}
+			return nil
+		}
+	}
+	health := api.New(d)
 	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
 	}}.Handler(a.oauth2.Public())
@@ -174,7 +183,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden = a.policies
 	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
-	d.Keys = &manage.Keys{Store: a.store, Reload: caughtUp, Now: a.now}
+	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp = a.oauth2, a.oauth2
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}

@@ -108,6 +108,10 @@ func TestEveryWayToRevokeEvictsWhatIsCached(t *testing.T) {
 			_ = r.store.RevokeClientTokens(ctx, "app")
 			r.server.Evict("client:app")
 		},
+		"another node, too long ago": func(string) {
+			_ = r.store.RevokeClientTokens(ctx, "app")
+			r.server.EvictAll()
+		},
 		"another node, one token": func(token string) {
 			_, signature, _ := strings.Cut(token, ".")
 			before, _ := r.store.Revision(ctx)
