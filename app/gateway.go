@@ -118,13 +118,21 @@ func defaults[H any](catalog handler.Catalog[H]) map[string]any {
 	return all
 }
 
-// decider is the engine with the header fields that its rules own.
+// decider is the engine with the header fields and cookies that its rules own.
 type decider struct{ *rules.Engine }
 
 // OwnedHeaders implements edge.HeaderOwner.
 func (d decider) OwnedHeaders() []string {
 	if s := d.Set(); s != nil {
 		return s.OwnedHeaders()
+	}
+	return nil
+}
+
+// OwnedCookies implements edge.CookieOwner.
+func (d decider) OwnedCookies() []string {
+	if s := d.Set(); s != nil {
+		return s.OwnedCookies()
 	}
 	return nil
 }
@@ -171,7 +179,10 @@ func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Hea
 
 func (a *App) now() time.Time { return time.Now() }
 
-var _ edge.HeaderOwner = decider{}
+var (
+	_ edge.HeaderOwner = decider{}
+	_ edge.CookieOwner = decider{}
+)
 
 // Metrics returns the program's collectors.
 func (a *App) Metrics() *telemetry.Metrics { return a.metrics }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatewarden/gatewarden/access"
 )
 
 // listen serves o on a free port until the test ends.
@@ -123,6 +125,22 @@ func TestAStalledBodyTimesOut(t *testing.T) {
 		dial(t, addr, "POST / HTTP/1.1\r\nHost: a\r\n"+framing+"\r\n\r\n1")
 		if err := <-got; err == nil || !strings.Contains(err.Error(), "did not arrive in time") {
 			t.Errorf("%s: got %v, want a timeout", framing, err)
+		}
+	}
+}
+
+func TestABodyThatNobodyReadsHoldsNoConnection(t *testing.T) {
+	refusing := gate(t, Options{Decider: decide(func(*access.Request) access.Decision { return access.Decision{} }), ReadIdle: 30 * time.Millisecond})
+	for name, h := range map[string]http.Handler{
+		"refused": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refusing.Serve(w, r, ok) }),
+		"guarded": Guard{BodyTimeout: 30 * time.Millisecond}.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })),
+		"read":    Guard{BodyTimeout: 30 * time.Millisecond}.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) })),
+	} {
+		_, addr := listen(t, ServerOptions{Handler: h})
+		c := dial(t, addr, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n1")
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if got, err := io.ReadAll(c); err != nil {
+			t.Errorf("%s: the connection stays open after %q: %v", name, got, err)
 		}
 	}
 }

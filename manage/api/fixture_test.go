@@ -196,7 +196,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signing := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private.Public(), KeyID: "gateway", Algorithm: "ES256", Use: "sig"}}}
+	signing := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private, KeyID: "gateway", Algorithm: "ES256", Use: "sig"}}}
 	f := &fixture{t: t, store: store, apps: &apps{}, rules: &compiler{}}
 	f.deps = api.Deps{
 		Rules:       &manage.Rules{Store: store, Checker: f.rules, Reload: f.rules, Others: func() []spec.Rule { return f.rules.files }},
@@ -204,8 +204,8 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Groups:      &manage.Groups{Store: store, Engine: engine},
 		Warden:      engine,
 		Clients:     &manage.Clients{Store: store, Hasher: hasher, Now: time.Now},
-		Keys:        &manage.Keys{Store: store, Now: time.Now},
-		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return signing, nil },
+		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
+		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
 		LoginApp:    f.apps, LogoutApp: f.apps,
 		Sessions:  &manage.Sessions{Server: f.apps},
 		Tokens:    &manage.Tokens{Introspect: introspect, Store: store, Sweeper: store, Now: time.Now},

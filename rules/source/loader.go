@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -263,46 +264,27 @@ func asFault(source string, err error) spec.Fault {
 	return spec.Fault{Source: source, Message: err.Error()}
 }
 
-// pageSize is how many stored rules are asked for at once.
-const pageSize = 1000
-
-// readStored reads the database.
+// readStored reads the database, in one statement and not in pages: a rule that is
+// deleted between two pages would make the next page skip another, and its requests
+// would fall to a broader rule.
 func (l *Loader) readStored(ctx context.Context) {
 	if l.stored == nil {
 		return
 	}
-	g, err := l.readPages(ctx)
+	stored, err := l.Store.Rules(ctx, math.MaxInt32, 0)
 	if err != nil {
 		l.stored.faults = []spec.Fault{{Source: "database", Message: err.Error()}}
 		return
 	}
-	l.stored.faults, l.stored.units = nil, []good{g}
-}
-
-func (l *Loader) readPages(ctx context.Context) (g good, err error) {
-	g.name = "database"
+	g := good{name: "database"}
 	sum := sha256.New()
-	last := ""
-	for offset := 0; ; {
-		page, err := l.Store.Rules(ctx, pageSize, offset)
-		if err != nil {
-			return g, err
-		}
-		if len(page) == 0 {
-			sum.Sum(g.sum[:0])
-			return g, nil
-		}
-		offset += len(page)
-		for _, s := range page {
-			if s.Rule.ID == last && last != "" {
-				continue // a write between two pages moved it; whoever wrote reloads next
-			}
-			last = s.Rule.ID
-			s.Rule.Origin = spec.Origin{Source: "database"}
-			g.rules = append(g.rules, s.Rule)
-			fmt.Fprintf(sum, "%q %q\n", s.Rule.ID, s.ETag)
-		}
+	for _, s := range stored {
+		s.Rule.Origin = spec.Origin{Source: "database"}
+		g.rules = append(g.rules, s.Rule)
+		fmt.Fprintf(sum, "%q %q\n", s.Rule.ID, s.ETag)
 	}
+	sum.Sum(g.sum[:0])
+	l.stored.faults, l.stored.units = nil, []good{g}
 }
 
 // apply compiles what the sources hold and puts it in force, unless it is already.
