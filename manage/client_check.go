@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
@@ -131,7 +132,7 @@ func (k *checker) checkJWKS(raw json.RawMessage) {
 	}
 	for i, key := range set.Keys {
 		if !key.IsPublic() || !strong(key) {
-			k.fail(metadata, fmt.Sprintf("/jwks/keys/%d", i), "must be a public key; RSA keys need at least %d bits", minRSABits)
+			k.fail(metadata, fmt.Sprintf("/jwks/keys/%d", i), "must be a public key; RSA keys need at least %d bits", keys.MinRSABits)
 		}
 	}
 }
