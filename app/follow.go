@@ -19,6 +19,8 @@ const (
 	sweepEvery = time.Minute
 	keysEvery  = time.Minute
 	sweepBatch = 500
+	// changeBatch is how many changes are read at once.
+	changeBatch = 1000
 )
 
 // follower applies what other nodes wrote.
@@ -27,6 +29,9 @@ type follower struct {
 	apply   func(context.Context, store.Change) error
 	// reload puts everything in force anew.
 	reload func(context.Context) error
+	// deaf is called when changes could not be heard of: what is cached of tokens and
+	// clients may be out of date.
+	deaf func()
 
 	mu       sync.Mutex
 	revision int64
@@ -60,11 +65,12 @@ func (f *follower) poll(ctx context.Context) error {
 		}
 	}
 	for {
-		changes, err := f.changes.ChangesSince(ctx, f.revision, 1000)
+		changes, err := f.changes.ChangesSince(ctx, f.revision, changeBatch)
 		if fault.Is(err, fault.Conflict) { // this node was cut off for too long
 			due, err = nil, f.anew(ctx)
 		}
 		if err != nil {
+			f.deaf()
 			errs = append(errs, err)
 			break
 		}
@@ -73,7 +79,7 @@ func (f *follower) poll(ctx context.Context) error {
 			try(change{c.Topic, c.Item})
 			f.revision = c.Revision
 		}
-		if len(changes) < 1000 {
+		if len(changes) < changeBatch {
 			break
 		}
 	}

@@ -15,11 +15,15 @@ import (
 type written struct {
 	all   []store.Change
 	swept int64
+	down  error
 }
 
 func (w *written) Revision(context.Context) (int64, error) { return int64(len(w.all)), nil }
 
 func (w *written) ChangesSince(_ context.Context, after int64, limit int) ([]store.Change, error) {
+	if w.down != nil {
+		return nil, w.down
+	}
 	if after < w.swept {
 		return nil, fault.New(fault.Conflict, "revision_swept", "swept away")
 	}
@@ -30,7 +34,7 @@ func TestAChangeThatCannotBeAppliedHoldsUpNoRevocationAndIsTriedAgain(t *testing
 	log := &written{all: []store.Change{{Revision: 1, Topic: store.Keys, Item: "set"}, {Revision: 2, Topic: store.Tokens, Item: "family"}}}
 	broken := true
 	var applied []string
-	f := &follower{changes: log, apply: func(_ context.Context, c store.Change) error {
+	f := &follower{changes: log, deaf: func() {}, apply: func(_ context.Context, c store.Change) error {
 		if broken && c.Topic == store.Keys {
 			return errors.New("sealed with a secret that this node does not have")
 		}
@@ -64,6 +68,7 @@ func TestANodeThatWasCutOffForTooLongLoadsEverythingAnew(t *testing.T) {
 	fail := true
 	f := &follower{
 		changes: log,
+		deaf:    func() {},
 		apply:   func(_ context.Context, c store.Change) error { done = append(done, c.Item); return nil },
 		reload: func(context.Context) error {
 			if fail {
@@ -86,5 +91,16 @@ func TestANodeThatWasCutOffForTooLongLoadsEverythingAnew(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"everything", "new"}, done); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatIsCachedIsForgottenWhenChangesCannotBeHeardOf(t *testing.T) {
+	forgotten := 0
+	f := &follower{changes: &written{down: errors.New("no database")}, deaf: func() { forgotten++ }}
+	if err := f.poll(t.Context()); err == nil {
+		t.Error("a log that cannot be read is no error")
+	}
+	if forgotten != 1 {
+		t.Errorf("forgotten %d times, want once", forgotten)
 	}
 }

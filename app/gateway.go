@@ -99,16 +99,6 @@ func stage[H any](configured map[string]config.Handler, catalog handler.Catalog[
 	return rules.Stage[H]{Catalog: catalog, Settings: settings}
 }
 
-// checkHandlers reports configured handlers that do not exist.
-func checkHandlers[H any](section string, configured map[string]config.Handler, catalog handler.Catalog[H]) error {
-	for name := range configured {
-		if _, known := catalog[name]; !known {
-			return fmt.Errorf("%s.%s: %w", section, name, &handler.UnknownError{Name: name, Known: catalog.Names()})
-		}
-	}
-	return nil
-}
-
 // HandlerDefaults lists the handlers and their configurations for config.Sources.
 func HandlerDefaults() map[string]map[string]any {
 	return map[string]map[string]any{

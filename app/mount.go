@@ -101,16 +101,9 @@ func (a *App) proxyEdge() (http.Handler, error) {
 
 // publicEdge is the authorization server with the health of the process.
 func (a *App) publicEdge() http.Handler {
-	d := a.healthDeps("public")
-	for i, c := range d.Checks { // the world learns what is not ready, operators why
-		d.Checks[i].Check = func(ctx context.Context) error {
-			if c.Check(ctx) != nil {
-				return errors.New("is not ready")
-			}
-			return nil
-		}
-	}
-	health := api.New(d)
+	probes := a.healthDeps("public")
+	probes.Discreet = true
+	health := api.New(probes)
 	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
 	}}.Handler(a.oauth2.Public())

@@ -59,6 +59,7 @@ func Load(s Sources) (*Config, []string, error) {
 		l.set(f.Key, f.Value, "flag "+f.Name)
 	}
 	l.fill(&cfg)
+	l.names(s.Handlers)
 	l.handlers(&cfg)
 	l.faults = append(l.faults, cfg.validate(l.place)...)
 	slices.SortFunc(l.faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

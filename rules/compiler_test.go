@@ -1,7 +1,10 @@
 package rules
 
 import (
+	"encoding/json"
 	"fmt"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -266,15 +269,52 @@ func TestARuleIsFoundByItsID(t *testing.T) {
 	}
 }
 
+// BenchmarkCompile reports what stays in memory per rule, the definition included.
 func BenchmarkCompile(b *testing.B) {
-	c, _ := compiler()
-	defs := make([]spec.Rule, 10000)
-	for i := range defs {
-		defs[i] = definition(fmt.Sprint(i), fmt.Sprintf("http://a/svc%d/<[^/]+>/x", i))
+	for _, kind := range []struct{ name, pattern string }{
+		{"host", "http://a/svc%d/<[^/]+>/x"},
+		{"anyhost", "http://<[^/]+>/resources/%d/<(items|parts)>"},
+		{"floating", "http://<.*>/resources/%d/<(items|parts)>"},
+		{"domain", "https://<[a-z]+>.svc%d.example.com/<.*>"},
+		{"engine", "http://<[^/]+>/resources/%d/<((a|b)/)*c>"},
+	} {
+		b.Run(kind.name+"/10000", func(b *testing.B) {
+			c, _ := compiler()
+			rules := make([]map[string]any, 10_000)
+			for i := range rules {
+				x := map[string]any{"handler": "x", "config": map[string]string{"value": "alice"}}
+				rules[i] = map[string]any{"id": "resource-" + strconv.Itoa(i), "match": map[string]any{"url": fmt.Sprintf(kind.pattern, i), "methods": []string{"GET"}},
+					"upstream": map[string]string{"url": "http://127.0.0.1:9"}, "authenticators": []any{x}, "authorizer": x, "mutators": []any{x}}
+			}
+			data, err := json.Marshal(rules)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rules = nil
+			before := heap()
+			defs, err := spec.Decode("rules.json", data)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			var set *Set
+			for b.Loop() {
+				if set, err = c.Compile(defs, nil); err != nil || set.Faults() != nil {
+					b.Fatal(err, set.Faults())
+				}
+			}
+			b.ReportMetric(float64(heap()-before)/float64(len(defs)), "live-B/rule")
+			runtime.KeepAlive(data)
+			runtime.KeepAlive(set)
+		})
 	}
-	for b.Loop() {
-		if set, err := c.Compile(defs, nil); err != nil || set.Faults() != nil {
-			b.Fatal(err, set.Faults())
-		}
-	}
+}
+
+// heap returns how much memory is alive.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -40,7 +40,7 @@ func distinct(names []string) []string {
 func (b *build) credentials(d *spec.Rule, r *rule) {
 	for i, h := range d.Authenticators {
 		settings := b.Authenticators.Settings[h.Handler]
-		reader, ok := b.set.shared[instance{"authenticators", h.Handler, compact(settings.Config), compact(h.Config)}].(authn.CredentialReader)
+		reader, ok := b.set.shared[instance{"authenticators", h.Handler, b.compact(settings.Config), b.compact(h.Config)}].(authn.CredentialReader)
 		if !ok {
 			continue
 		}
