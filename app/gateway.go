@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -157,19 +156,6 @@ func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error)
 			}
 		},
 	}, nil
-}
-
-// outbound is the client for the program's own calls: keys, introspection, tokens.
-func outbound() *http.Client {
-	return &http.Client{
-		Timeout: 10 * time.Second,
-		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second,
-			MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
-			Proxy: http.ProxyFromEnvironment,
-		},
-	}
 }
 
 // Explain decides a request as the proxy would and lists the steps.

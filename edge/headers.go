@@ -157,7 +157,7 @@ func cleanHopByHop(r *http.Request, upgrades []string) {
 			}
 		}
 	}
-	upgrade = upgrade && r.ProtoMajor == 1 && r.Method == http.MethodGet && len(h["Upgrade"]) == 1 &&
+	upgrade = upgrade && r.ProtoMajor == 1 && !doubtful(r) && r.Method == http.MethodGet && len(h["Upgrade"]) == 1 &&
 		slices.Contains(upgrades, strings.ToLower(h["Upgrade"][0]))
 	for _, name := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Http2-Settings"} {
 		delete(h, name)
