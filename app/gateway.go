@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -25,8 +26,8 @@ import (
 	"github.com/gatewarden/gatewarden/telemetry"
 )
 
-// openRules builds the handlers, compiles the rules and puts them in force.
-func (a *App) openRules(ctx context.Context) error {
+// openCompiler builds the handlers.
+func (a *App) openCompiler(context.Context) error {
 	a.tokens = mutators.NewTokenCache()
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
@@ -43,6 +44,11 @@ func (a *App) openRules(ctx context.Context) error {
 		Strategy:      match.Strategy(a.cfg.AccessRules.MatchingStrategy),
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
+	return nil
+}
+
+// openRules compiles the rules and puts them in force.
+func (a *App) openRules(ctx context.Context) error {
 	repositories := a.cfg.AccessRules.Repositories
 	if a.demo != nil {
 		repositories = append(slices.Clone(repositories), a.demo.rules())
@@ -100,16 +106,6 @@ func stage[H any](configured map[string]config.Handler, catalog handler.Catalog[
 	return rules.Stage[H]{Catalog: catalog, Settings: settings}
 }
 
-// checkHandlers reports configured handlers that do not exist.
-func checkHandlers[H any](section string, configured map[string]config.Handler, catalog handler.Catalog[H]) error {
-	for name := range configured {
-		if _, known := catalog[name]; !known {
-			return fmt.Errorf("%s.%s: %w", section, name, &handler.UnknownError{Name: name, Known: catalog.Names()})
-		}
-	}
-	return nil
-}
-
 // HandlerDefaults lists the handlers and their configurations for config.Sources.
 func HandlerDefaults() map[string]map[string]any {
 	return map[string]map[string]any{
@@ -118,6 +114,14 @@ func HandlerDefaults() map[string]map[string]any {
 		"mutators":       defaults(mutators.Catalog(mutators.Deps{})),
 		"errors":         defaults(errorhandlers.Catalog()),
 	}
+}
+
+// CheckHandler reports unknown keys and wrong types in a handler's configuration, for
+// config.Sources.
+func CheckHandler(config json.RawMessage, defaults any) error {
+	target := reflect.New(reflect.TypeOf(defaults))
+	target.Elem().Set(reflect.ValueOf(defaults))
+	return handler.Decode(config, target.Interface())
 }
 
 func defaults[H any](catalog handler.Catalog[H]) map[string]any {

@@ -126,7 +126,7 @@ func TestHandlerSectionsMergeAndKeepTheirSpelling(t *testing.T) {
 	cfg := load(t, Sources{
 		Files:    []string{first, second},
 		Environ:  []string{"AUTHENTICATORS_JWT_CONFIG_JWKS_URLS=https://a/k,https://b/k", "AUTHENTICATORS_JWT_CONFIG_CACHE_ENABLED=true", "AUTHENTICATORS_JWT_ENABLED=false", "AUTHENTICATOR_ANONYMOUS_USERNAME=guest"},
-		Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}, "anonymous": jwtConfig{}}},
+		Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}, "anonymous": jwtConfig{}, "noop": struct{}{}}},
 	})
 	want := map[string]map[string]Handler{
 		"authenticators": {

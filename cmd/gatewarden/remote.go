@@ -2,15 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/gatewarden/gatewarden/manage/client"
 )
@@ -21,6 +26,7 @@ type remote struct {
 	endpoint string
 	token    string
 	format   string
+	insecure bool
 }
 
 // newRemote adds the flags to a parent command.
@@ -28,7 +34,8 @@ func newRemote(c *cobra.Command, environ []string) *remote {
 	r := &remote{environ: environ}
 	c.PersistentFlags().StringVarP(&r.endpoint, "endpoint", "e", "", "management API (GATEWARDEN_ADMIN_URL, HYDRA_ADMIN_URL, OATHKEEPER_API_URL; default "+client.DefaultEndpoint+")")
 	c.PersistentFlags().StringVar(&r.token, "access-token", "", "bearer token of management.tokens (GATEWARDEN_ADMIN_TOKEN)")
-	c.PersistentFlags().StringVar(&r.format, "format", "json-pretty", "table, json or json-pretty")
+	c.PersistentFlags().StringVar(&r.format, "format", "json-pretty", "table, json, json-pretty or yaml")
+	c.PersistentFlags().BoolVar(&r.insecure, "skip-tls-verify", false, "accept any certificate; for trials only")
 	return r
 }
 
@@ -53,17 +60,32 @@ func (r *remote) connect() (*client.Client, error) {
 	if token == "" {
 		token = r.variable("GATEWARDEN_ADMIN_TOKEN")
 	}
-	c, err := client.New(endpoint, client.Options{Token: token})
+	c, err := client.New(endpoint, client.Options{Token: token, HTTP: r.http()})
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return c, nil
 }
 
+// http returns the client that all calls use.
+func (r *remote) http() *http.Client {
+	c := &http.Client{Timeout: 30 * time.Second}
+	if r.insecure {
+		c.Transport = &http.Transport{
+			Proxy:           http.ProxyFromEnvironment,
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // what the flag asks for
+		}
+	}
+	return c
+}
+
 // run wraps a command that calls the API: it connects, and tells an API that does
 // not answer from one that refuses.
 func (r *remote) run(do func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
+		if !slices.Contains([]string{"table", "json", "json-pretty", "yaml"}, r.format) {
+			return usageError{fmt.Errorf("--format must be table, json, json-pretty or yaml, not %q", r.format)}
+		}
 		api, err := r.connect()
 		if err != nil {
 			return err
@@ -88,13 +110,30 @@ func (r *remote) print(c *cobra.Command, v any, header string, rows func(w io.Wr
 		return w.Flush()
 	case "json":
 		return json.NewEncoder(c.OutOrStdout()).Encode(v)
+	case "yaml":
+		data, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		var node yaml.Node // keeps the order of the members
+		if err := yaml.Unmarshal(data, &node); err != nil {
+			return err
+		}
+		block(&node)
+		return yaml.NewEncoder(c.OutOrStdout()).Encode(&node)
 	case "json-pretty":
-	default:
-		return usageError{fmt.Errorf("--format must be table, json or json-pretty, not %q", r.format)}
 	}
 	e := json.NewEncoder(c.OutOrStdout())
 	e.SetIndent("", "  ")
 	return e.Encode(v)
+}
+
+// block makes YAML of JSON look like YAML.
+func block(n *yaml.Node) {
+	n.Style = 0
+	for _, inner := range n.Content {
+		block(inner)
+	}
 }
 
 // documents reads files that hold one JSON document or a list of them; - is the

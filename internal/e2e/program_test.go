@@ -79,7 +79,7 @@ func configuration(t *testing.T, s settings) *config.Config {
 	for k, v := range keys {
 		flags = append(flags, config.Flag{Name: k, Key: k, Value: v})
 	}
-	cfg, _, err := config.Load(config.Sources{Flags: flags, Handlers: app.HandlerDefaults()})
+	cfg, _, err := config.Load(config.Sources{Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler})
 	if err != nil {
 		t.Fatal(err)
 	}
