@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -109,7 +111,9 @@ func (r *remote) print(c *cobra.Command, v any, header string, rows func(w io.Wr
 		rows(w)
 		return w.Flush()
 	case "json":
-		return json.NewEncoder(c.OutOrStdout()).Encode(v)
+		e := json.NewEncoder(c.OutOrStdout())
+		e.SetEscapeHTML(false)
+		return e.Encode(v)
 	case "yaml":
 		data, err := json.Marshal(v)
 		if err != nil {
@@ -124,6 +128,7 @@ func (r *remote) print(c *cobra.Command, v any, header string, rows func(w io.Wr
 	case "json-pretty":
 	}
 	e := json.NewEncoder(c.OutOrStdout())
+	e.SetEscapeHTML(false) // patterns are full of < and >
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
@@ -136,10 +141,16 @@ func block(n *yaml.Node) {
 	}
 }
 
-// documents reads files that hold one JSON document or a list of them; - is the
-// standard input.
-func documents(c *cobra.Command, names []string) ([]json.RawMessage, error) {
-	var all []json.RawMessage
+// document is one thing to create and where it was read.
+type document struct {
+	place string
+	body  json.RawMessage
+}
+
+// documents reads files of JSON or, by their names, YAML that hold one document or a
+// list of them; - is the standard input.
+func documents(c *cobra.Command, names []string) ([]document, error) {
+	var all []document
 	for _, name := range names {
 		var data []byte
 		var err error
@@ -151,20 +162,33 @@ func documents(c *cobra.Command, names []string) ([]json.RawMessage, error) {
 		if err != nil {
 			return nil, err
 		}
-		data = []byte(strings.TrimSpace(string(data)))
-		if len(data) > 0 && data[0] == '[' {
-			var list []json.RawMessage
-			if err := json.Unmarshal(data, &list); err != nil {
+		if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+			var v any
+			if err = yaml.Unmarshal(data, &v); err == nil {
+				data, err = json.Marshal(v)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			all = append(all, list...)
-			continue
 		}
-		if !json.Valid(data) {
-			var v any
-			return nil, fmt.Errorf("%s: %w", name, json.Unmarshal(data, &v))
+		if data = bytes.TrimSpace(data); !bytes.HasPrefix(data, []byte("[")) {
+			data = slices.Concat([]byte("["), data, []byte("]"))
 		}
-		all = append(all, data)
+		var list []json.RawMessage
+		if err := json.Unmarshal(data, &list); err != nil {
+			var syntax *json.SyntaxError
+			if errors.As(err, &syntax) {
+				name = fmt.Sprintf("%s:%d", name, 1+bytes.Count(data[:syntax.Offset], []byte("\n")))
+			}
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		for i, body := range list {
+			place := name
+			if len(list) > 1 {
+				place = fmt.Sprintf("%s: item %d", name, i+1)
+			}
+			all = append(all, document{place, body})
+		}
 	}
 	return all, nil
 }
@@ -179,16 +203,16 @@ func collection[T any](r *remote, of func(*client.Client) client.Collection[T], 
 		}
 	}
 	return []*cobra.Command{
-		{Use: "import file.json...", Short: "Create from files; - is the standard input", Args: cobra.MinimumNArgs(1),
+		{Use: "import file...", Short: "Create from files of JSON or YAML; - is the standard input", Args: cobra.MinimumNArgs(1),
 			RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
-				bodies, err := documents(c, args)
+				found, err := documents(c, args)
 				if err != nil {
 					return err
 				}
-				for i, body := range bodies {
-					v, err := of(api).Create(ctx, body)
+				for _, d := range found {
+					v, err := of(api).Create(ctx, d.body)
 					if err != nil {
-						return fmt.Errorf("document %d: %w", i+1, err)
+						return fmt.Errorf("%s: %w", d.place, err)
 					}
 					fmt.Fprintln(c.OutOrStdout(), id(v))
 				}
