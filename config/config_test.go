@@ -120,13 +120,24 @@ type jwtConfig struct {
 	Subject string `json:"subject"`
 }
 
+func TestAHandlerThatDoesNotExistIsAFaultUnlessItIsOff(t *testing.T) {
+	file := write(t, "a.yaml", "authenticators:\n  jtw:\n    enabled: true\n  cookie_session:\n    enabled: true\n  gone:\n    enabled: false\n  jwt:\n    enabled: true\n")
+	_, warnings, err := Load(Sources{Files: []string{file}, Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}}}})
+	if want := file + ":2: unknown handler authenticators.jtw, known are jwt"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], file+":4: authenticators.cookie_session has no effect") {
+		t.Errorf("got warnings %q", warnings)
+	}
+}
+
 func TestHandlerSectionsMergeAndKeepTheirSpelling(t *testing.T) {
 	first := write(t, "a.yaml", "mutators:\n  header:\n    enabled: true\n    config:\n      headers:\n        X-User: a\n        X-Mail: m\nerrors:\n  fallback: [redirect, json]\n")
 	second := write(t, "b.yaml", "mutators:\n  header:\n    config:\n      headers:\n        X-User: b\nauthenticators:\n  noop:\n    enabled: false\n")
 	cfg := load(t, Sources{
 		Files:    []string{first, second},
 		Environ:  []string{"AUTHENTICATORS_JWT_CONFIG_JWKS_URLS=https://a/k,https://b/k", "AUTHENTICATORS_JWT_CONFIG_CACHE_ENABLED=true", "AUTHENTICATORS_JWT_ENABLED=false", "AUTHENTICATOR_ANONYMOUS_USERNAME=guest"},
-		Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}, "anonymous": jwtConfig{}, "noop": struct{}{}}},
+		Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}, "anonymous": jwtConfig{}, "noop": nil}},
 	})
 	want := map[string]map[string]Handler{
 		"authenticators": {

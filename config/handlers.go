@@ -103,8 +103,36 @@ func merge(into, from map[string]any) {
 	}
 }
 
-// handlers moves the merged sections into cfg and checks them against the handlers
-// that exist.
+// later are handlers of Oathkeeper's that this version does not have. A file may
+// configure them; a rule that names one is refused.
+var later = []string{
+	"authenticators.bearer_token", "authenticators.cookie_session", "authenticators.oauth2_client_credentials",
+	"authorizers.keto_engine_acp_ory", "authorizers.remote", "authorizers.remote_json", "mutators.hydrator",
+}
+
+// names reports sections of handlers that do not exist; known maps part and name to
+// the handler's configuration, and without it nothing is reported.
+func (l *loader) names(known map[string]map[string]any) {
+	for part, handlers := range known {
+		for _, name := range slices.Sorted(maps.Keys(l.sections[part])) {
+			if _, exists := handlers[name]; exists {
+				continue
+			}
+			on := l.sections[part][name].enabled
+			key, place := part+"."+name, l.origins[part+"."+name]
+			switch {
+			case on != nil && !*on:
+			case slices.Contains(later, key):
+				l.warnings = append(l.warnings, fmt.Sprintf("%s: %s has no effect: there is no such handler yet, and a rule that names it is refused", place, key))
+			default:
+				l.fault(place, "unknown handler %s, known are %s", key, strings.Join(slices.Sorted(maps.Keys(handlers)), ", "))
+			}
+		}
+	}
+}
+
+// handlers moves the merged sections into cfg. Those that
+// exist are checked.
 func (l *loader) handlers(cfg *Config, known map[string]map[string]any, check func(json.RawMessage, any) error) {
 	target := map[string]*map[string]Handler{
 		"authenticators": &cfg.Authenticators, "authorizers": &cfg.Authorizers,
@@ -118,9 +146,6 @@ func (l *loader) handlers(cfg *Config, known map[string]map[string]any, check fu
 		for _, name := range slices.Sorted(maps.Keys(l.sections[part])) {
 			s := l.sections[part][name]
 			h := Handler{Disabled: s.enabled != nil && !*s.enabled}
-			if !l.offered(part, name, h.Disabled, known[part]) {
-				continue
-			}
 			if len(s.config) > 0 {
 				raw, err := json.Marshal(s.config)
 				if err != nil {
@@ -128,7 +153,7 @@ func (l *loader) handlers(cfg *Config, known map[string]map[string]any, check fu
 					continue
 				}
 				h.Config = raw
-				if defaults, found := known[part][name]; found && check != nil {
+				if defaults := known[part][name]; defaults != nil && check != nil {
 					if err := check(raw, defaults); err != nil {
 						l.fault(l.place(part+"."+name), "%s.%s: %v", part, name, err)
 					}
@@ -137,29 +162,6 @@ func (l *loader) handlers(cfg *Config, known map[string]map[string]any, check fu
 			(*into)[name] = h
 		}
 	}
-}
-
-// missing are the handlers of Oathkeeper that do not exist here. A rule that names
-// one is refused, so the rest of its configuration can be used.
-var missing = map[string][]string{
-	"authenticators": {"bearer_token", "cookie_session", "oauth2_client_credentials"},
-	"authorizers":    {"keto_engine_acp_ory", "remote", "remote_json"},
-	"mutators":       {"hydrator"},
-}
-
-// offered reports whether a handler exists. Without a list of handlers all do.
-func (l *loader) offered(part, name string, disabled bool, known map[string]any) bool {
-	if _, found := known[name]; found || known == nil {
-		return true
-	}
-	place := l.place(part + "." + name)
-	names := slices.Sorted(maps.Keys(known))
-	if !slices.Contains(missing[part], name) {
-		l.fault(place, "unknown handler %s.%s, known are %s", part, name, strings.Join(names, ", "))
-	} else if !disabled {
-		l.warnings = append(l.warnings, fmt.Sprintf("%s: the handler %s does not exist here; rules that name it are refused", place, name))
-	}
-	return false
 }
 
 // hydra applies the variables by which the first generations named their Hydra: the

@@ -69,6 +69,7 @@ func Load(s Sources) (*Config, []string, error) {
 	}
 	l.fill(&cfg)
 	l.hydra(&cfg)
+	l.names(s.Handlers)
 	l.handlers(&cfg, s.Handlers, s.Check)
 	l.faults = append(l.faults, cfg.validate(l.place)...)
 	slices.SortFunc(l.faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

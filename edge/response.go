@@ -11,36 +11,11 @@ import (
 	"github.com/gatewarden/gatewarden/fault"
 )
 
-// Status is the gateway's map from kinds of faults to HTTP statuses. Nil is 500.
-func Status(err error) int {
-	switch fault.KindOf(err) {
-	case fault.Invalid:
-		return http.StatusBadRequest
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized
-	case fault.Forbidden:
-		return http.StatusForbidden
-	case fault.NotFound:
-		return http.StatusNotFound
-	case fault.Conflict:
-		return http.StatusConflict
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case fault.RateLimited:
-		return http.StatusTooManyRequests
-	case fault.Unavailable:
-		return http.StatusServiceUnavailable
-	case fault.Timeout:
-		return http.StatusGatewayTimeout
-	}
-	return http.StatusInternalServerError
-}
-
 // Refusal is the plain answer for err: its status and a JSON body
 // {"error":{code,status,reason,message,request}}, request being the decision id.
 // Nothing of an internal error is told.
 func Refusal(id string, err error) access.Response {
-	status := Status(err)
+	status := fault.KindOf(err).HTTPStatus()
 	reason := "internal"
 	if err != nil {
 		reason = fault.ReasonOf(err)

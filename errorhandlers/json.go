@@ -50,7 +50,7 @@ type envelopeError struct {
 
 // Refuse answers with the error's status and Oathkeeper's error document.
 func (h *jsonHandler) Refuse(r *access.Request, err error) access.Response {
-	status := Status(err)
+	status := fault.KindOf(err).HTTPStatus()
 	e := envelopeError{ID: reasonID(err), Code: status, Status: http.StatusText(status), Message: generic(status)}
 	if r != nil {
 		e.Request = r.ID

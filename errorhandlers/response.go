@@ -14,32 +14,6 @@ import (
 // realm is the protection space of challenges that name none (RFC 9110 section 11.5).
 const realm = `realm="gatewarden"`
 
-// Status returns what the gateway answers for err: the one map of kinds for
-// refusals. Nil and unclassified errors are 500.
-func Status(err error) int {
-	switch fault.KindOf(err) {
-	case fault.Invalid:
-		return http.StatusBadRequest
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized
-	case fault.Forbidden:
-		return http.StatusForbidden
-	case fault.NotFound:
-		return http.StatusNotFound
-	case fault.Conflict:
-		return http.StatusConflict
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case fault.RateLimited:
-		return http.StatusTooManyRequests
-	case fault.Unavailable:
-		return http.StatusServiceUnavailable
-	case fault.Timeout:
-		return http.StatusGatewayTimeout
-	}
-	return http.StatusInternalServerError
-}
-
 // response has what every refusal carries: it is never stored, never sniffed, and
 // says when to come back.
 func response(err error, status int, contentType string, body []byte) access.Response {

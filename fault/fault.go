@@ -1,31 +1,33 @@
 // Package fault classifies what went wrong.
 //
-// A Kind is the only classification inside the program; every edge has one map
-// from Kind to its wire form. Internal is the zero Kind, and its text never
-// leaves the process. Anything that is not a *Error is Internal.
+// A Kind is the only classification inside the program. HTTPStatus is what the
+// gateway and the management API answer; the OAuth 2.0 endpoints have a map of their
+// own, because RFC 6749 does. Internal is the zero Kind, and its text never leaves
+// the process. Anything that is not a *Error is Internal.
 package fault
 
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 )
 
 // Kind says what sort of thing went wrong.
 type Kind uint8
 
-// The kinds, each with what the gateway answers.
+// The kinds.
 const (
-	Internal        Kind = iota // 500; the text stays inside
-	Invalid                     // 400
-	Unauthenticated             // 401
-	Forbidden                   // 403
-	NotFound                    // 404
-	Conflict                    // 409
-	TooLarge                    // 413
-	RateLimited                 // 429
-	Unavailable                 // 503 (502 when an upstream broke)
-	Timeout                     // 504
+	Internal Kind = iota // the text stays inside
+	Invalid
+	Unauthenticated
+	Forbidden
+	NotFound
+	Conflict
+	TooLarge
+	RateLimited
+	Unavailable
+	Timeout
 )
 
 var names = [...]string{"internal", "invalid", "unauthenticated", "forbidden", "not_found", "conflict", "too_large", "rate_limited", "unavailable", "timeout"}
@@ -36,6 +38,22 @@ func (k Kind) String() string {
 		return names[k]
 	}
 	return names[Internal]
+}
+
+var statuses = [...]int{
+	Internal: http.StatusInternalServerError, Invalid: http.StatusBadRequest, Unauthenticated: http.StatusUnauthorized,
+	Forbidden: http.StatusForbidden, NotFound: http.StatusNotFound, Conflict: http.StatusConflict,
+	TooLarge: http.StatusRequestEntityTooLarge, RateLimited: http.StatusTooManyRequests,
+	Unavailable: http.StatusServiceUnavailable, Timeout: http.StatusGatewayTimeout,
+}
+
+// HTTPStatus returns the status (RFC 9110 section 15) that the kind is answered with;
+// 500 for a kind that does not exist.
+func (k Kind) HTTPStatus() int {
+	if int(k) < len(statuses) {
+		return statuses[k]
+	}
+	return statuses[Internal]
 }
 
 // Error is an error with a Kind. Message is safe to show to the caller; Err is not.

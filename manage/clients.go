@@ -19,6 +19,10 @@ const (
 	maxSecret = 1024
 )
 
+// changeAttempts bounds how often a change begins again because another one was
+// faster; then it is fault.Conflict.
+const changeAttempts = 10
+
 // defaultScope is what Hydra gives to a client that registered no scope.
 const defaultScope = "offline_access offline openid"
 
@@ -49,7 +53,7 @@ func (s *Clients) Get(ctx context.Context, id string) (oauth2.Client, error) {
 // shown is a client as it is answered: without secret, and without null where
 // Hydra's clients expect a list.
 func shown(c oauth2.Client) oauth2.Client {
-	c.Secret, c.SecretHash = "", ""
+	c.Secret, c.SecretHash, c.ETag = "", "", ""
 	for _, list := range []*[]string{&c.RedirectURIs, &c.GrantTypes, &c.ResponseTypes, &c.Audience, &c.AllowedCORSOrigins, &c.Contacts} {
 		if *list == nil {
 			*list = []string{}
@@ -81,17 +85,33 @@ func (s *Clients) Create(ctx context.Context, c oauth2.Client) (oauth2.Client, e
 // Replace changes everything about a client but its id. An empty secret keeps the
 // one that it has.
 func (s *Clients) Replace(ctx context.Context, c oauth2.Client) (oauth2.Client, error) {
-	old, err := s.Store.Client(ctx, c.ID)
-	if err != nil {
-		return c, err
+	return s.change(ctx, c.ID, func(oauth2.Client) (oauth2.Client, error) { return c, nil })
+}
+
+// change reads a client and writes what edit makes of it. When somebody else writes
+// in between it begins again, so that no change is lost: not a secret that was
+// rotated meanwhile, nor a client that was disabled.
+func (s *Clients) change(ctx context.Context, id string, edit func(old oauth2.Client) (oauth2.Client, error)) (oauth2.Client, error) {
+	for attempt := 1; ; attempt++ {
+		old, err := s.Store.Client(ctx, id)
+		if err != nil {
+			return old, err
+		}
+		c, err := edit(old)
+		if err != nil {
+			return old, err
+		}
+		c, err = s.replace(ctx, old, c)
+		if attempt == changeAttempts || !fault.Is(err, fault.Conflict) {
+			return c, err
+		}
 	}
-	return s.replace(ctx, old, c)
 }
 
 func (s *Clients) replace(ctx context.Context, old, c oauth2.Client) (oauth2.Client, error) {
 	// What Get filled in and comes back is no explicit registration.
 	c.AuthMethodSet = c.TokenEndpointAuthMethod != "" && (old.AuthMethodSet || c.TokenEndpointAuthMethod != old.TokenEndpointAuthMethod)
-	c.SecretHash = old.SecretHash
+	c.SecretHash, c.ETag = old.SecretHash, old.ETag
 	c.CreatedAt, c.UpdatedAt = old.CreatedAt, s.Now().UTC().Truncate(time.Second)
 	secret, err := s.settle(&c)
 	if err != nil {
@@ -116,10 +136,11 @@ func (s *Clients) Patch(ctx context.Context, id string, operations []Operation) 
 			return oauth2.Client{}, invalid(fmt.Sprintf("/%d/path", i), "the client as a whole cannot be changed; use PUT")
 		}
 	}
-	old, err := s.Store.Client(ctx, id)
-	if err != nil {
-		return old, err
-	}
+	return s.change(ctx, id, func(old oauth2.Client) (oauth2.Client, error) { return patched(old, operations) })
+}
+
+// patched is a client after a JSON Patch.
+func patched(old oauth2.Client, operations []Operation) (oauth2.Client, error) {
 	text, err := json.Marshal(shown(old))
 	if err != nil {
 		return old, err
@@ -140,19 +161,16 @@ func (s *Clients) Patch(ctx context.Context, id string, operations []Operation) 
 	if err := d.Decode(&c); err != nil {
 		return old, fault.New(fault.Invalid, "invalid_patch", "the patched client cannot be read: "+strings.TrimPrefix(err.Error(), "json: "))
 	}
-	c.ID = id
-	return s.replace(ctx, old, c)
+	c.ID = old.ID
+	return c, nil
 }
 
 // SetLifespans replaces all token lifespans of a client.
 func (s *Clients) SetLifespans(ctx context.Context, id string, l oauth2.Lifespans) (oauth2.Client, error) {
-	old, err := s.Store.Client(ctx, id)
-	if err != nil {
-		return old, err
-	}
-	c := old
-	c.Lifespans = l
-	return s.replace(ctx, old, c)
+	return s.change(ctx, id, func(c oauth2.Client) (oauth2.Client, error) {
+		c.Lifespans = l
+		return c, nil
+	})
 }
 
 // Delete removes a client; its codes, tokens and consents go with it.

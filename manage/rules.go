@@ -99,15 +99,7 @@ func (s *Rules) Delete(ctx context.Context, id, etag string) error {
 	if other, found := s.other(id); found {
 		return elsewhere(other)
 	}
-	if etag != "" {
-		switch stored, err := s.Store.Rule(ctx, id); {
-		case err != nil:
-			return err
-		case stored.ETag != etag:
-			return fault.New(fault.Conflict, "rule_changed", "the rule has changed since it was read")
-		}
-	}
-	if err := s.Store.DeleteRule(ctx, id); err != nil {
+	if err := s.Store.DeleteRule(ctx, id, etag); err != nil {
 		return err
 	}
 	return apply(ctx, s.Reload)

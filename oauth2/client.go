@@ -57,6 +57,8 @@ type Client struct {
 	// AuthMethodSet says that token_endpoint_auth_method was registered explicitly;
 	// otherwise basic and post are both accepted.
 	AuthMethodSet bool `json:"-"`
+	// ETag changes with every write; a client that was read carries it.
+	ETag string `json:"-"`
 }
 
 // Lifespans are per-client token lifespans as Go durations; empty: server default.

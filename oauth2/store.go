@@ -62,9 +62,11 @@ type ClientFilter struct {
 
 // ClientStore keeps clients.
 type ClientStore interface {
-	CreateClient(ctx context.Context, c Client) error              // fault.Conflict
-	Client(ctx context.Context, id string) (Client, error)         // fault.NotFound
-	UpdateClient(ctx context.Context, c Client) error              // fault.NotFound
+	CreateClient(ctx context.Context, c Client) error      // fault.Conflict
+	Client(ctx context.Context, id string) (Client, error) // fault.NotFound
+	// UpdateClient returns fault.NotFound, or fault.Conflict when c.ETag is not empty
+	// and not the stored one.
+	UpdateClient(ctx context.Context, c Client) error
 	DeleteClient(ctx context.Context, id string) error             // fault.NotFound; its codes, tokens, consents go with it
 	Clients(ctx context.Context, f ClientFilter) ([]Client, error) // ordered by id
 }

@@ -27,12 +27,12 @@ func fail(x *edge.Exchange, err error) {
 	var timeout net.Error
 	body := x.BodyErr()
 	switch {
+	case fault.Is(body, fault.Timeout): // first: net/http cancels the context as well
+		x.Fail(http.StatusRequestTimeout, fault.ReasonOf(body), fault.MessageOf(body), err)
 	case x.R.Context().Err() != nil:
 		x.Fail(statusClientClosed, "client_closed_request", "", err)
-	case fault.Is(body, fault.Timeout):
-		x.Fail(http.StatusRequestTimeout, fault.ReasonOf(body), fault.MessageOf(body), err)
 	case body != nil:
-		x.Fail(edge.Status(body), fault.ReasonOf(body), fault.MessageOf(body), err)
+		x.Fail(fault.KindOf(body).HTTPStatus(), fault.ReasonOf(body), fault.MessageOf(body), err)
 	case errors.Is(err, errUpstreamTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
 		x.Fail(http.StatusGatewayTimeout, "upstream_timeout", "the upstream did not answer in time", err)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -75,7 +74,12 @@ type instances map[instance]any
 // the Compiler itself is wrong: a fallback or the default upstream; there is no
 // Set then. Old may be nil; it must come from a Compiler with the same catalogs.
 func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
-	b := &build{Compiler: c, set: &Set{version: 1, shared: instances{}}, ids: map[string]spec.Origin{}}
+	strategy := c.Strategy
+	if strategy == "" {
+		strategy = match.Regexp
+	}
+	b := &build{Compiler: c, set: &Set{version: 1, shared: instances{}}, ids: make(map[string]spec.Origin, len(defs)),
+		matches: match.NewCompiler(strategy), upstreams: map[spec.Upstream]*access.Upstream{}, compacted: map[string]string{}}
 	if old != nil {
 		b.old = old.shared
 		b.set.version = old.version + 1
@@ -90,6 +94,11 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 		d := &b.set.defs[i]
 		d.Faults = slices.Clone(d.Faults)
 		b.set.rules[i], entries[i] = b.rule(d)
+	}
+	b.own()
+	for i := range b.set.defs {
+		d := &b.set.defs[i]
+		b.credentials(d, &b.set.rules[i])
 		b.set.faults = append(b.set.faults, d.Faults...)
 		if len(d.Faults) > 0 {
 			b.set.refused++
@@ -97,7 +106,6 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	}
 	b.set.index = match.New(entries, c.RefuseOverlap)
 	b.set.faults = append(b.set.faults, b.set.warnings(c.RefuseOverlap)...)
-	b.set.owned = b.ownedHeaders()
 	return b.set, nil
 }
 
@@ -107,7 +115,11 @@ type build struct {
 	set      *Set
 	old      instances
 	ids      map[string]spec.Origin
+	matches  *match.Compiler
 	upstream *access.Upstream
+	// upstreams are shared by all rules that write them alike.
+	upstreams map[spec.Upstream]*access.Upstream
+	compacted map[string]string // by what was compacted
 }
 
 // defaults builds what belongs to no rule.
@@ -144,11 +156,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 		d.Faults = append(d.Faults, d.FaultAt(pointer, format, args...))
 	}
 	b.id(d, report)
-	strategy := b.Strategy
-	if strategy == "" {
-		strategy = match.Regexp
-	}
-	pattern, problems := match.Compile(readable(d), strategy)
+	pattern, problems := b.matches.Compile(readable(d))
 	for _, p := range problems {
 		report(p.Pointer, "%s", p.Message)
 	}
@@ -212,6 +220,9 @@ func (b *build) id(d *spec.Rule, report reporter) {
 
 // route returns where allowed requests go; nil for a rule that only decides.
 func (b *build) route(u spec.Upstream, report reporter) *access.Upstream {
+	if known, ok := b.upstreams[u]; ok {
+		return known
+	}
 	var out access.Upstream
 	switch {
 	case u.URL != "":
@@ -232,12 +243,14 @@ func (b *build) route(u spec.Upstream, report reporter) *access.Upstream {
 		d, err := time.ParseDuration(u.Timeout)
 		if err != nil || d <= 0 {
 			report("/upstream/timeout", "%q is not a positive duration such as 5s", u.Timeout)
+			return nil
 		}
 		out.Timeout = d
 	}
 	if out.URL == nil {
 		return nil
 	}
+	b.upstreams[u] = &out
 	return &out
 }
 
@@ -288,12 +301,13 @@ func obtain[H any](b *build, stage string, s Stage[H], h spec.Handler) (H, error
 		}
 		return none, fmt.Errorf("handler %q is not enabled, set %s.%s.enabled", h.Handler, section, h.Handler)
 	}
-	key := instance{stage, h.Handler, compact(settings.Config), compact(h.Config)}
-	for _, known := range []instances{b.set.shared, b.old} {
-		if built, ok := known[key].(H); ok {
-			b.set.shared[key] = built
-			return built, nil
-		}
+	key := instance{stage, h.Handler, b.compact(settings.Config), b.compact(h.Config)}
+	if built, ok := b.set.shared[key].(H); ok {
+		return built, nil
+	}
+	if built, ok := b.old[key].(H); ok {
+		b.set.shared[key] = built
+		return built, nil
 	}
 	built, err := s.Catalog.Build(h.Handler, settings.Config, h.Config)
 	if err != nil {
@@ -307,32 +321,20 @@ func obtain[H any](b *build, stage string, s Stage[H], h spec.Handler) (H, error
 }
 
 // compact returns raw without insignificant space.
-func compact(raw handler.Raw) string {
-	var b bytes.Buffer
-	if json.Compact(&b, raw) != nil {
-		return string(raw)
+func (b *build) compact(raw handler.Raw) string {
+	if known, ok := b.compacted[string(raw)]; ok {
+		return known
 	}
-	return b.String()
+	text := string(raw)
+	var short bytes.Buffer
+	if json.Compact(&short, raw) == nil {
+		text = short.String()
+	}
+	b.compacted[string(raw)] = text
+	return text
 }
 
 func newErrorHandler(name string, h errorhandlers.Handler) errorHandler {
 	selective, _ := h.(errorhandlers.Selective)
 	return errorHandler{named[errorhandlers.Handler]{name, h}, selective}
-}
-
-// ownedHeaders collects what the mutators of all rules write.
-func (b *build) ownedHeaders() []string {
-	var out []string
-	for _, name := range b.OwnedHeaders {
-		out = append(out, http.CanonicalHeaderKey(name))
-	}
-	for _, h := range b.set.shared {
-		if owner, ok := h.(mutators.HeaderOwner); ok {
-			for _, name := range owner.OwnedHeaders() {
-				out = append(out, http.CanonicalHeaderKey(name))
-			}
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }

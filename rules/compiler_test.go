@@ -1,13 +1,18 @@
 package rules
 
 import (
+	"encoding/json"
 	"fmt"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gatewarden/gatewarden/authn"
 	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
@@ -171,6 +176,64 @@ func TestOwnedHeadersAreThoseOfAllMutators(t *testing.T) {
 	}
 }
 
+// placed is an authenticator that reads a credential from places of its own.
+type placed struct {
+	fakeAuthn
+	header, cookie string
+}
+
+func (p placed) CredentialPlace() (header, cookie string) { return p.header, p.cookie }
+
+// baker is a mutator that writes a cookie.
+type baker struct{ fakeMutator }
+
+func (*baker) OwnedCookies() []string { return []string{"user_id"} }
+
+func TestACredentialThatAMutatorWritesIsAFaultOfTheRuleThatReadsIt(t *testing.T) {
+	for _, c := range []struct {
+		reader placed
+		want   string
+	}{
+		{placed{header: "X_user"}, "reads its token from the header X_user, which a mutator writes and which is removed from every request"},
+		{placed{cookie: "User.ID"}, "reads its token from the cookie User.ID, which a mutator writes and which is removed from every request"},
+		{placed{header: "X-Token", cookie: ""}, ""},
+		{placed{cookie: "X-User"}, ""},
+		{placed{}, ""},
+	} {
+		compiler, _ := compiler()
+		compiler.Authenticators.Catalog["p"] = handler.Of(func() config { return config{} }, func(config) (authn.Authenticator, error) { return c.reader, nil })
+		compiler.Authenticators.Settings["p"] = Settings{Enabled: true}
+		compiler.Mutators.Catalog["b"] = handler.Of(func() config { return config{} }, func(config) (mutators.Mutator, error) { return &baker{}, nil })
+		compiler.Mutators.Settings["b"] = Settings{Enabled: true}
+		writer, reader := definition("writer", "http://a/w"), definition("reader", "http://a/r")
+		writer.Mutators = []spec.Handler{x(`{"value":"user"}`), {Handler: "b"}}
+		reader.Authenticators = []spec.Handler{{Handler: "p"}}
+		set, err := compiler.Compile([]spec.Rule{reader, writer}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range set.Faults() {
+			got = append(got, f.RuleID+" "+f.Pointer+" "+f.Message)
+		}
+		var want []string
+		if c.want != "" {
+			want = []string{"reader /authenticators/0 " + c.want}
+		}
+		if diff := cmp.Diff(want, got); diff != "" || set.Refused() != len(want) {
+			t.Errorf("%+v (-want +got):\n%s", c.reader, diff)
+		}
+		e := &Engine{}
+		e.Swap(set)
+		if d := e.Decide(t.Context(), get(t, "http://a/r")); c.want != "" && (d.Allow || d.Reason != ReasonRuleBroken) {
+			t.Errorf("%+v: %+v", c.reader, d)
+		}
+		if diff := cmp.Diff([]string{"user_id"}, set.OwnedCookies()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 func TestTiesAreReportedAtLoadAsWarnings(t *testing.T) {
 	set := engine(t, definition("a", "http://a/<.*>"), definition("b", "http://a/<[a-z]+>")).Set()
 	want := []spec.Fault{{Source: "b.yaml", Line: 7, RuleID: "b", Pointer: "/match", Warning: true,
@@ -206,15 +269,52 @@ func TestARuleIsFoundByItsID(t *testing.T) {
 	}
 }
 
+// BenchmarkCompile reports what stays in memory per rule, the definition included.
 func BenchmarkCompile(b *testing.B) {
-	c, _ := compiler()
-	defs := make([]spec.Rule, 10000)
-	for i := range defs {
-		defs[i] = definition(fmt.Sprint(i), fmt.Sprintf("http://a/svc%d/<[^/]+>/x", i))
+	for _, kind := range []struct{ name, pattern string }{
+		{"host", "http://a/svc%d/<[^/]+>/x"},
+		{"anyhost", "http://<[^/]+>/resources/%d/<(items|parts)>"},
+		{"floating", "http://<.*>/resources/%d/<(items|parts)>"},
+		{"domain", "https://<[a-z]+>.svc%d.example.com/<.*>"},
+		{"engine", "http://<[^/]+>/resources/%d/<((a|b)/)*c>"},
+	} {
+		b.Run(kind.name+"/10000", func(b *testing.B) {
+			c, _ := compiler()
+			rules := make([]map[string]any, 10_000)
+			for i := range rules {
+				x := map[string]any{"handler": "x", "config": map[string]string{"value": "alice"}}
+				rules[i] = map[string]any{"id": "resource-" + strconv.Itoa(i), "match": map[string]any{"url": fmt.Sprintf(kind.pattern, i), "methods": []string{"GET"}},
+					"upstream": map[string]string{"url": "http://127.0.0.1:9"}, "authenticators": []any{x}, "authorizer": x, "mutators": []any{x}}
+			}
+			data, err := json.Marshal(rules)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rules = nil
+			before := heap()
+			defs, err := spec.Decode("rules.json", data)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			var set *Set
+			for b.Loop() {
+				if set, err = c.Compile(defs, nil); err != nil || set.Faults() != nil {
+					b.Fatal(err, set.Faults())
+				}
+			}
+			b.ReportMetric(float64(heap()-before)/float64(len(defs)), "live-B/rule")
+			runtime.KeepAlive(data)
+			runtime.KeepAlive(set)
+		})
 	}
-	for b.Loop() {
-		if set, err := c.Compile(defs, nil); err != nil || set.Faults() != nil {
-			b.Fatal(err, set.Faults())
-		}
-	}
+}
+
+// heap returns how much memory is alive.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -298,17 +298,7 @@ func (s *run) answer(h *errorHandler, r *access.Request, err error) (done bool) 
 
 // lastResort answers when no error handler did.
 func lastResort(err error) access.Response {
-	status := http.StatusInternalServerError
-	switch fault.KindOf(err) {
-	case fault.Unauthenticated:
-		status = http.StatusUnauthorized
-	case fault.Forbidden:
-		status = http.StatusForbidden
-	case fault.NotFound:
-		status = http.StatusNotFound
-	case fault.Unavailable:
-		status = http.StatusServiceUnavailable
-	}
+	status := fault.KindOf(err).HTTPStatus()
 	text := http.StatusText(status)
 	return access.Response{Status: status, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: fmt.Appendf(nil, `{"error":{"code":%d,"status":%q,"message":%q}}`+"\n", status, text, text)}

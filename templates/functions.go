@@ -171,7 +171,8 @@ func count(start, stop, step int) ([]int, error) {
 // seq lists numbers as seq(1) does, with spaces between: last; first last; or
 // first step last.
 func seq(params ...int) (string, error) {
-	first, step, last := 1, 1, 0
+	var step, last int
+	first := 1
 	switch len(params) {
 	case 1:
 		last = params[0]

@@ -1,7 +1,8 @@
 // Command load measures what one request costs the server process: CPU time from
 // /proc and, where perf works, user-space instructions, over a fixed time of load
-// by wrk. Every case is printed as a ratio to a bare tuned httputil.ReverseProxy
-// that is measured in the same run, because machines differ and ratios do not.
+// by wrk. Every case is printed as a ratio (of instructions, or of user CPU time) to
+// a bare tuned httputil.ReverseProxy that is measured in the same run, because
+// machines differ and ratios do not.
 package main
 
 import (
@@ -10,6 +11,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -84,7 +87,8 @@ func serveReference(address, upstream string) error {
 		return err
 	}
 	return http.ListenAndServe(address, &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ErrorLog: log.New(io.Discard, "", 0), // wrk leaves in the middle of requests
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport: &http.Transport{
 			MaxIdleConns: 0, MaxIdleConnsPerHost: 512, IdleConnTimeout: 90 * time.Second,
 			DisableCompression: true, WriteBufferSize: 4 << 10, ReadBufferSize: 4 << 10,
@@ -108,7 +112,7 @@ type measure struct {
 	requests     int
 	perSecond    float64
 	p99          string
-	cpu          time.Duration // per request
+	user, system time.Duration // per request
 	instructions float64       // per request, thousands, user space; 0: unknown
 	failed       int
 }
@@ -189,7 +193,7 @@ end
 		{name: "introspection", pid: one.pid, url: one.api + "/oauth2/introspect", script: form + "wrk.body = \"token=" + one.token + "\"\n", goal: ">= 20 000/s"},
 		{name: "discovery", pid: one.pid, url: one.public + "/.well-known/openid-configuration", goal: "a cached byte slice"},
 	}
-	fmt.Printf("%-42s %9s %9s %10s %8s %8s  %s\n", "case", "req/s", "p99", "CPU µs/req", "k instr", "x bare", "goal")
+	fmt.Printf("%-42s %9s %9s %8s %8s %8s %8s  %s\n", "case", "req/s", "p99", "user µs", "sys µs", "k instr", "x bare", "goal")
 	var reference measure
 	for i, c := range cases {
 		if i > 0 && !l.only.MatchString(c.name) {
@@ -202,12 +206,12 @@ end
 		if i == 0 {
 			reference = m
 		}
-		instructions, ratio := "-", float64(m.cpu)/float64(reference.cpu)
+		instructions, ratio := "-", float64(m.user)/float64(reference.user)
 		if m.instructions > 0 {
 			instructions = fmt.Sprintf("%.0f", m.instructions)
 			ratio = m.instructions / reference.instructions
 		}
-		fmt.Printf("%-42s %9.0f %9s %10.1f %8s %8.2f  %s\n", c.name, m.perSecond, m.p99, float64(m.cpu)/1000, instructions, ratio, c.goal)
+		fmt.Printf("%-42s %9.0f %9s %8.1f %8.1f %8s %8.2f  %s\n", c.name, m.perSecond, m.p99, micro(m.user), micro(m.system), instructions, ratio, c.goal)
 		if m.failed > 0 {
 			return fmt.Errorf("%s: %d of %d answers were not 2xx", c.name, m.failed, m.requests)
 		}
@@ -282,18 +286,18 @@ mutators: {id_token: {config: {issuer_url: %s}}}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return node{}, err
 	}
-	log, err := os.Create(filepath.Join(l.dir, name+".log"))
+	output, err := os.Create(filepath.Join(l.dir, name+".log"))
 	if err != nil {
 		return node{}, err
 	}
 	started := time.Now()
-	pid, err := l.start(l.binary, log, "serve", "all", "-c", config)
+	pid, err := l.start(l.binary, output, "serve", "all", "-c", config)
 	if err != nil {
 		return node{}, err
 	}
 	g := node{name: name, pid: pid, proxy: addresses[0], api: addresses[1], public: addresses[2]}
 	if err := wait(g.api + "/health/ready"); err != nil {
-		text, _ := os.ReadFile(log.Name())
+		text, _ := os.ReadFile(output.Name())
 		return node{}, fmt.Errorf("%w\n%s", err, text)
 	}
 	fmt.Printf("%s: ready %v after start with %d rules\n", name, time.Since(started).Round(time.Millisecond), len(rules))
@@ -381,7 +385,7 @@ func (l *load) measure(c kase) (measure, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	counted := count(ctx, c.pid)
-	before, err := cpuTime(c.pid)
+	userBefore, systemBefore, err := cpuTime(c.pid)
 	if err != nil {
 		return measure{}, err
 	}
@@ -389,7 +393,7 @@ func (l *load) measure(c kase) (measure, error) {
 	if err != nil {
 		return measure{}, err
 	}
-	after, err := cpuTime(c.pid)
+	userAfter, systemAfter, err := cpuTime(c.pid)
 	if err != nil {
 		return measure{}, err
 	}
@@ -401,7 +405,8 @@ func (l *load) measure(c kase) (measure, error) {
 	if m.requests == 0 {
 		return measure{}, errors.New("wrk counted no requests: " + out)
 	}
-	m.cpu = (after - before) / time.Duration(m.requests)
+	m.user = (userAfter - userBefore) / time.Duration(m.requests)
+	m.system = (systemAfter - systemBefore) / time.Duration(m.requests)
 	m.instructions = <-counted / float64(m.requests) / 1000
 	return m, nil
 }
@@ -428,16 +433,20 @@ func count(ctx context.Context, pid int) <-chan float64 {
 }
 
 // cpuTime returns user and system time of a process (proc(5), fields 14 and 15).
-func cpuTime(pid int) (time.Duration, error) {
+func cpuTime(pid int) (user, system time.Duration, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+2:]))
-	user, _ := strconv.ParseInt(fields[11], 10, 64)
-	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * 10 * time.Millisecond, nil // 100 ticks a second on Linux
+	const tick = 10 * time.Millisecond // 100 a second on Linux
+	u, _ := strconv.ParseInt(fields[11], 10, 64)
+	s, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(u) * tick, time.Duration(s) * tick, nil
 }
+
+// micro is a duration in microseconds.
+func micro(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // resident returns VmRSS of a process.
 func resident(pid int) string {

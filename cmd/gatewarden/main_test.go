@@ -55,7 +55,9 @@ func serve(t *testing.T, listeners int, args []string, environ ...string) *serve
 	environ = append([]string{
 		"SERVE_PROXY_HOST=127.0.0.1", "SERVE_PUBLIC_HOST=127.0.0.1", "PROXY_PORT=0", "MANAGEMENT_PORT=0", "PUBLIC_PORT=0",
 	}, environ...)
-	go func() { code <- run(ctx, append([]string{"serve"}, args...), environ, strings.NewReader(""), s.log, s.log) }()
+	go func() {
+		code <- run(ctx, append([]string{"serve"}, args...), environ, strings.NewReader(""), s.log, s.log)
+	}()
 	s.stop = sync.OnceValue(func() int { cancel(); return <-code })
 	t.Cleanup(func() { s.stop() })
 	until(t, "it listens", func() bool {

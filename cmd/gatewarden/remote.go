@@ -224,6 +224,9 @@ func collection[T any](r *remote, of func(*client.Client) client.Collection[T], 
 				if err != nil {
 					return err
 				}
+				if list == nil {
+					list = []T{} // [] and not null in JSON
+				}
 				return r.print(c, list, header, rows(list))
 			})},
 		{Use: "get id", Short: "Show one", Args: cobra.ExactArgs(1),

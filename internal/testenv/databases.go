@@ -151,7 +151,7 @@ func (s *server) find() {
 	}
 	if s.running, s.dsn, s.err = s.start(folder); s.err != nil {
 		s.err = fmt.Errorf("none on the standard port, and starting a private one: %w", s.err)
-		os.RemoveAll(folder)
+		_ = os.RemoveAll(folder)
 		return
 	}
 	s.running.folder = folder

@@ -34,7 +34,7 @@ func launch(user *account, name string, args ...string) (*process, error) {
 		return nil, err
 	}
 	go func() {
-		p.cmd.Wait()
+		_ = p.cmd.Wait()
 		close(p.ended)
 	}()
 	return p, nil
@@ -42,14 +42,14 @@ func launch(user *account, name string, args ...string) (*process, error) {
 
 // stop ends the server at once; its data is thrown away.
 func (p *process) stop() {
-	p.cmd.Process.Signal(syscall.SIGQUIT) // PostgreSQL: end without a checkpoint
+	_ = p.cmd.Process.Signal(syscall.SIGQUIT) // PostgreSQL: end without a checkpoint
 	select {
 	case <-p.ended:
 	case <-time.After(3 * time.Second):
-		p.cmd.Process.Kill()
+		_ = p.cmd.Process.Kill()
 		<-p.ended
 	}
-	os.RemoveAll(p.folder)
+	_ = os.RemoveAll(p.folder)
 }
 
 func startPostgres(folder string) (*process, string, error) {

@@ -71,6 +71,9 @@ type Deps struct {
 
 	// Checks say what readiness depends on.
 	Checks []Check
+	// Discreet keeps the errors of checks to the log: readiness names only the parts
+	// that fail. For listeners that strangers reach.
+	Discreet bool
 	// Draining reports that the program is about to stop, which is not ready.
 	Draining func() bool
 	Build    Build

@@ -2,8 +2,11 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -144,6 +147,30 @@ func TestAClientIsPatched(t *testing.T) {
 	}
 	if c := f.call("GET", "/clients/a", "").client(200); c.ID != "a" || c.Name != "new" {
 		t.Errorf("a refused patch changed the client: %+v", c)
+	}
+}
+
+func TestChangesOfOneClientInParallelAreAllKept(t *testing.T) {
+	f := newFixture(t, nil)
+	f.call("POST", "/clients", `{"client_id":"a"}`).want(201)
+	const n = 8
+	answers := make([]answer, n)
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() {
+			answers[i] = f.call("PATCH", "/clients/a", fmt.Sprintf(`[{"op":"add","path":"/redirect_uris/-","value":"https://app/%d"}]`, i))
+		})
+	}
+	running.Wait()
+	var want []string
+	for i, a := range answers {
+		a.want(200)
+		want = append(want, fmt.Sprintf("https://app/%d", i))
+	}
+	c := f.call("GET", "/clients/a", "").client(200)
+	slices.Sort(c.RedirectURIs)
+	if diff := cmp.Diff(want, c.RedirectURIs); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -44,13 +44,6 @@ type trouble struct {
 	places []place
 }
 
-var statusOf = map[fault.Kind]int{
-	fault.Internal: http.StatusInternalServerError, fault.Invalid: http.StatusBadRequest, fault.Unauthenticated: http.StatusUnauthorized,
-	fault.Forbidden: http.StatusForbidden, fault.NotFound: http.StatusNotFound, fault.Conflict: http.StatusConflict,
-	fault.TooLarge: http.StatusRequestEntityTooLarge, fault.RateLimited: http.StatusTooManyRequests,
-	fault.Unavailable: http.StatusServiceUnavailable, fault.Timeout: http.StatusGatewayTimeout,
-}
-
 // places collects everything in err that names a place of the body.
 func places(err error) []place {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
@@ -82,7 +75,7 @@ func explain(err error) trouble {
 	if errors.As(err, &status) {
 		return trouble{status: status.status, reason: status.reason, detail: status.message}
 	}
-	t := trouble{status: statusOf[fault.KindOf(err)], reason: fault.ReasonOf(err), detail: fault.MessageOf(err), places: places(err)}
+	t := trouble{status: fault.KindOf(err).HTTPStatus(), reason: fault.ReasonOf(err), detail: fault.MessageOf(err), places: places(err)}
 	var classified *fault.Error
 	if len(t.places) > 0 {
 		var texts []string

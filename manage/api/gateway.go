@@ -53,7 +53,7 @@ func (a *API) gatewayRoutes() {
 	}
 }
 
-// ready answers 503 with every part that is not ready and why.
+// ready answers 503 with every part that is not ready and, unless Discreet, why.
 func (a *API) ready(x *exchange) error {
 	failing := make(map[string]string)
 	if a.Draining != nil && a.Draining() {
@@ -63,6 +63,10 @@ func (a *API) ready(x *exchange) error {
 		ctx, cancel := context.WithTimeout(x.r.Context(), checkTimeout)
 		if err := c.Check(ctx); err != nil {
 			failing[c.Name] = err.Error()
+			if a.Discreet {
+				a.Log.WarnContext(x.r.Context(), "not ready", "part", c.Name, "error", err)
+				failing[c.Name] = "not ready"
+			}
 		}
 		cancel()
 	}

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -93,6 +94,21 @@ func TestReadinessNamesWhatFails(t *testing.T) {
 		if a := f.call("GET", "/health/alive", ""); a.status != 200 {
 			t.Errorf("alive while draining: %d", a.status)
 		}
+	}
+}
+
+func TestDiscreetReadinessKeepsErrorsToTheLog(t *testing.T) {
+	var log strings.Builder
+	f := newFixture(t, func(d *api.Deps) {
+		d.Discreet = true
+		d.Log = slog.New(slog.NewTextHandler(&log, nil))
+		d.Checks = []api.Check{{Name: "database", Check: func(context.Context) error { return errors.New("10.1.2.3: connection refused") }}}
+	})
+	if a := f.call("GET", "/health/ready", ""); a.status != 503 || a.body != `{"errors":{"database":"not ready"}}` {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if !strings.Contains(log.String(), "10.1.2.3: connection refused") {
+		t.Errorf("the log does not say why: %s", log.String())
 	}
 }
 

@@ -62,7 +62,7 @@ func (s *Server) sameBrowser(r *http.Request, bound string) bool {
 func (s *Server) browserSession(ctx context.Context, r *http.Request) (*oauth2.LoginSession, error) {
 	c, err := r.Cookie(s.cookieName(sessionCookie))
 	if err != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // the only error is that there is no such cookie
 	}
 	id, ok := s.sessionIDs.open(c.Value)
 	if !ok {

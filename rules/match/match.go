@@ -1,11 +1,12 @@
 // Package match finds the rule that a request is for.
 //
-// Compile turns a rule's match into a Pattern, New turns the patterns of a rule
+// A Compiler turns a rule's match into a Pattern, New turns the patterns of a rule
 // set into an immutable Index. The index looks a request up by host, then by the
 // literal text that the path begins with, and runs only what is left of the
 // patterns found there, so that the cost does not grow with the number of rules.
-// Patterns run on RE2 in linear time; those that RE2 cannot express (look-around)
-// run on a backtracking engine under a time limit that refuses the request.
+// Common shapes are matched step by step (see sequence), all others on RE2, in
+// linear time; those that RE2 cannot express (look-around) run on a backtracking
+// engine under a time limit that refuses the request.
 //
 // What is matched is the canonical URL of access.Request without its query:
 // scheme://host/path, the path decoded. A pattern matches the whole of it.
@@ -62,7 +63,7 @@ type Result struct {
 
 // Find returns the rule for r. Errors: ErrNone, *AmbiguousError, *TimeoutError.
 func (x *Index) Find(r *access.Request) (Result, error) {
-	s := search{r: r, method: methodBit(r.Method), scheme: schemeBit(r.URL.Scheme), strict: x.strict, best: -1, late: -1}
+	s := search{r: r, path: r.URL.Path, method: methodBit(r.Method), scheme: schemeBit(r.URL.Scheme), strict: x.strict, best: -1, late: -1}
 	host := r.URL.Host
 	s.chain(x.hosts.exact[host])
 	if len(x.hosts.below) > 0 {
@@ -74,34 +75,36 @@ func (x *Index) Find(r *access.Request) (Result, error) {
 		s.below(x.portless.below, name)
 	}
 	s.chain(x.any)
+	if x.floats {
+		s.float(x.floating)
+	}
 	switch {
 	case s.late >= 0 && (s.late >= s.best || x.strict):
 		return Result{}, &TimeoutError{Rule: s.lateRule, Err: s.lateErr}
 	case s.found == nil:
 		return Result{}, ErrNone
 	case s.tie != nil:
-		return Result{}, &AmbiguousError{[2]int{s.found.rule, s.tie.rule}}
-	case s.found.target.groups == 0:
-		return Result{Rule: s.found.rule}, nil
+		return Result{}, &AmbiguousError{[2]int{int(s.found.rule), int(s.tie.rule)}}
 	}
-	captures, err := s.captures(s.found.target)
+	captures, err := s.captures(s.found)
 	if err != nil {
-		return Result{}, &TimeoutError{Rule: s.found.rule, Err: err}
+		return Result{}, &TimeoutError{Rule: int(s.found.rule), Err: err}
 	}
-	return Result{Rule: s.found.rule, Captures: captures}, nil
+	return Result{Rule: int(s.found.rule), Captures: captures}, nil
 }
 
 // search is the state of one Find.
 type search struct {
 	r      *access.Request
+	path   string // what prefixes are compared with: the path, or the end of it
 	method uint16 // 0: an uncommon one
 	scheme uint8  // likewise
 	strict bool
 
 	found, tie *entry
-	best       int // rank of found
+	best       int32 // rank of found
 
-	late     int // highest rank of a pattern that ran out of time
+	late     int32 // highest rank of a pattern that ran out of time
 	lateRule int
 	lateErr  error
 
@@ -118,13 +121,25 @@ func (s *search) below(trees map[string]*node, host string) {
 	}
 }
 
+// float tries the entries of targets that may begin at any slash of the path.
+func (s *search) float(tree *node) {
+	path := s.path
+	for i := range len(path) {
+		if path[i] == '/' {
+			s.path = path[i:]
+			s.chain(tree)
+		}
+	}
+	s.path = path
+}
+
 // chain tries the entries on the way from the root of tree to where the path
 // leads, the longest prefix first.
 func (s *search) chain(tree *node) {
 	if tree == nil {
 		return
 	}
-	for n := tree.deepest(s.r.URL.Path); n != nil; n = n.up {
+	for n := tree.deepest(s.path); n != nil; n = n.up {
 		if n.best < s.best && !s.strict {
 			return
 		}
@@ -147,18 +162,14 @@ func (s *search) try(e *entry) {
 		s.scheme != 0 && e.schemes&s.scheme == 0 || s.scheme == 0 && !e.target.schemes.has(s.r.URL.Scheme) {
 		return
 	}
-	var err error
-	ok := e.exact && len(s.r.URL.Path) == e.length
-	if !e.exact {
-		ok, err = s.matches(e.target)
-	}
+	ok, err := s.matches(e)
 	if !ok && err == nil || e.conditions && !s.fields(e.pattern) {
 		return
 	}
 	switch {
 	case err != nil:
 		if e.rank > s.late {
-			s.late, s.lateRule, s.lateErr = e.rank, e.rule, err
+			s.late, s.lateRule, s.lateErr = e.rank, int(e.rule), err
 		}
 	case s.found == nil, same && s.strict:
 		s.found, s.best = e, e.rank
@@ -169,26 +180,39 @@ func (s *search) try(e *entry) {
 	}
 }
 
-// matches runs the target, whose prefix the path is known to begin with.
-func (s *search) matches(t *target) (bool, error) {
-	u := s.r.URL
-	if t.host.re != nil {
-		if ok, err := t.host.re.match(u.Host); !ok || err != nil {
+// matches runs what is left of an entry whose prefix s.path is known to begin with.
+func (s *search) matches(e *entry) (bool, error) {
+	switch t := e.target; {
+	case !e.special:
+	case t.whole != nil:
+		return t.whole.match(s.subject(t))
+	default:
+		return s.floats(t, len(s.r.URL.Path)-len(s.path)), nil
+	}
+	if e.exact && len(s.path) != int(e.length) {
+		return false, nil
+	}
+	if e.host != nil {
+		if ok, err := e.host.match(s.r.URL.Host); !ok || err != nil {
 			return false, err
 		}
 	}
-	switch {
-	case t.exact:
-		return len(u.Path) == len(t.prefix), nil
-	case t.anyPath:
+	if e.rest == nil {
 		return true, nil
-	case t.rest != nil:
-		var at [maxPieces + 1]int
-		return t.rest.match(u.Path[len(t.prefix):], &at), nil
-	case t.tail != nil:
-		return t.tail.match(u.Path[len(t.prefix):])
 	}
-	return t.whole.match(s.subject(t))
+	return e.rest.match(s.path[e.length:])
+}
+
+// floats reports whether t matches with its prefix, which is there, at the given
+// place of the path. What precedes it is matched in two pieces, the host and the
+// start of the path: both are any text, of which one must not be empty for <.+>.
+func (s *search) floats(t *target, at int) bool {
+	var ignored marks
+	u, any := s.r.URL, &t.host.re.sequence.pieces[0]
+	if len(u.Host)+at < any.min || any.set.span(u.Host, 0, -1) != len(u.Host) || any.set.span(u.Path[:at], 0, -1) != at {
+		return false
+	}
+	return t.rest.sequence.match(u.Path[at+len(t.prefix):], &ignored)
 }
 
 // subject returns the text that t.whole runs over.
@@ -206,30 +230,41 @@ func (s *search) text() string {
 	return s.url
 }
 
-func (s *search) captures(t *target) ([]string, error) {
-	switch {
-	case t.full != nil:
-		return t.full.captures(s.text())
-	case t.whole != nil:
-		return t.whole.captures(s.subject(t))
-	}
-	out := make([]string, 0, t.groups)
-	if t.schemeGroup {
-		out = append(out, s.r.URL.Scheme)
-	}
-	text := s.r.URL.Path[len(t.prefix):]
-	switch {
-	case t.rest != nil:
-		var at [maxPieces + 1]int
-		t.rest.match(text, &at)
-		for _, c := range t.rest.captures {
-			out = append(out, text[at[c[0]]:at[c[1]]])
+func (s *search) captures(e *entry) (out []string, err error) {
+	u, host, rest := s.r.URL, s.r.URL.Host, 0
+	if e.special {
+		t := e.target
+		switch {
+		case t.groups == 0:
+			return nil, nil
+		case t.whole != nil:
+			return t.whole.captures(s.subject(t))
 		}
-	case t.tail != nil:
-		groups, err := t.tail.captures(text)
-		return append(out, groups...), err
+		// The host takes as much as it can, so the last place is the one.
+		rest = strings.LastIndex(u.Path, t.prefix)
+		for !s.floats(t, rest) {
+			rest = strings.LastIndex(u.Path[:rest+len(t.prefix)-1], t.prefix)
+		}
+		host += u.Path[:rest]
 	}
-	return out, nil
+	groups := e.host.size() + e.rest.size()
+	if e.inScheme {
+		groups += e.target.schemes.groups()
+	}
+	if groups == 0 {
+		return nil, nil
+	}
+	out = make([]string, 0, groups)
+	if e.inScheme {
+		out, err = e.target.schemes.others.captures(out, u.Scheme)
+	}
+	if e.host.size() > 0 && err == nil {
+		out, err = e.host.captures(out, host)
+	}
+	if e.rest.size() > 0 && err == nil {
+		out, err = e.rest.captures(out, u.Path[rest+int(e.length):])
+	}
+	return out, err
 }
 
 // fields reports whether the header and query conditions of p hold.
@@ -335,19 +370,36 @@ func methodBit(name string) uint16 {
 // schemeSet is a set of URL schemes; http and https are decided beforehand.
 type schemeSet struct {
 	http, https bool
-	others      *engine // nil: any
+	others      *part // nil: any
 }
 
 var anyScheme = schemeSet{http: true, https: true}
 
-func (s *schemeSet) set(tokens []token) (err error) {
-	if s.others, _, err = newEngine(tokens); err != nil {
-		return err
+func (c *Compiler) schemeSet(tokens []token) (*schemeSet, error) {
+	key := source(tokens)
+	if known, ok := c.schemes[key]; ok {
+		return known, nil
 	}
-	if s.http, err = s.others.match("http"); err == nil {
-		s.https, err = s.others.match("https")
+	p, err := c.part(tokens)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	s := &schemeSet{others: p}
+	if s.http, err = p.match("http"); err == nil {
+		s.https, err = p.match("https")
+	}
+	if err == nil {
+		c.schemes[key] = s
+	}
+	return s, err
+}
+
+// groups returns the number of captures.
+func (s *schemeSet) groups() int {
+	if s.others == nil {
+		return 0
+	}
+	return s.others.groups
 }
 
 // mask returns the bits of http and https.

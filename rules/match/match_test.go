@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,11 +32,12 @@ func request(t testing.TB, method, rawURL string) *access.Request {
 func index(t testing.TB, strategy Strategy, strict bool, matches ...spec.Match) *Index {
 	t.Helper()
 	var entries []Entry
+	c := NewCompiler(strategy)
 	for _, m := range matches {
 		if m.Methods == nil {
 			m.Methods = []string{"GET"}
 		}
-		p, problems := Compile(m, strategy)
+		p, problems := c.Compile(m)
 		if problems != nil {
 			t.Fatalf("%+v: %v", m, problems)
 		}
@@ -96,6 +98,28 @@ func TestPatternsMatchTheWholeCanonicalURL(t *testing.T) {
 		{Regexp, "http://a/<^x>", "http://a/x", false, nil},
 		{Regexp, `http://a/x<\b.*>`, "http://a/xy", false, nil},
 		{Regexp, `http://a/x<\b.*>`, "http://a/x/y", true, []string{"/y"}},
+
+		{Regexp, "http://<[^/]+>/r/1/<(items|parts)>", "http://a:81/r/1/parts", true, []string{"a:81", "parts", "parts"}},
+		{Regexp, "http://<[^/]+>/r/1/<(items|parts)>", "http://a/r/1/partsx", false, nil},
+		{Regexp, "http://<.*>/r/1/<(items|parts)>", "http://a/r/1/items", true, []string{"a", "items", "items"}},
+		{Regexp, "http://<.*>/r/1/<(items|parts)>", "http://a/r/1/x/r/1/items", true, []string{"a/r/1/x", "items", "items"}},
+		{Regexp, "http://<.*>/r/1/<(items|parts)>", "http://a/r/1/x/r/2/items", false, nil},
+		{Regexp, "http://<.*>/r/<.*>", "http://a/r/r/r/x", true, []string{"a/r/r", "x"}},
+		{Regexp, "http://<.*>/r/r", "http://a/r/r/r", true, []string{"a/r"}},
+		{Regexp, "http://<.*>/a/b<[^/]*>/c", "http://h/a/b/a/b/c", true, []string{"h/a/b", ""}},
+		{Regexp, "<https?>://<.+>/r", "https://a/r", true, []string{"https", "a"}},
+		{Regexp, "http://<.+>/r", "http:///r", false, nil},
+		{Regexp, "http://<.+>/r", "http:///x/r", true, []string{"/x"}},
+		{Regexp, "http://<.*>/r", "http://a/x%0a/r", false, nil},
+		{Regexp, "http://<.*>.a.io/<(v[12])>", "http://x.a.io.a.io/v2", true, []string{"x.a.io", "v2", "v2"}},
+		{Regexp, "http://<(www|api|)>a.io/x", "http://wwwa.io/x", true, []string{"www", "www"}},
+		{Regexp, "http://<(API|WWW)>.a.io/x", "http://api.a.io/x", true, []string{"api", "api"}},
+		{Regexp, "http://a/r<(/.*)?>", "http://a/r", true, []string{"", ""}},
+		{Regexp, "http://a/r<(/.*)?>", "http://a/r/", true, []string{"/", "/"}},
+		{Regexp, "http://a/r<(/.*)?>", "http://a/rx", false, nil},
+		{Regexp, "http://a/<(/[a-z]+)?>x/<(a(b)?)>", "http://a/x/ab", true, []string{"", "", "ab", "ab", "b"}},
+		{Regexp, "http://a/<(v1|v10)>0", "http://a/v10", true, []string{"v1", "v1"}},
+		{Regexp, "http://a/<(?i:k)>x", "http://a/\u212ax", true, []string{"\u212a"}},
 
 		// Line feeds, which canonical URLs never hold, do not end a pattern.
 		{Regexp, "http://a/x", "http://a/x%0a", false, nil},
@@ -197,7 +221,7 @@ func TestPrecedence(t *testing.T) {
 		var entries []Entry
 		for i, m := range c.matches {
 			m.Methods = []string{"GET"}
-			p, problems := Compile(m, Regexp)
+			p, problems := NewCompiler(Regexp).Compile(m)
 			if problems != nil {
 				t.Fatal(problems)
 			}
@@ -260,7 +284,7 @@ func TestProblemsNameTheField(t *testing.T) {
 		{Regexp, spec.Match{URL: "http://a/", Methods: get, Headers: map[string]string{"a b": ""}}, `/match/headers "a b" is not a header name`, true},
 		{"perl", spec.Match{URL: "http://a/", Methods: get}, ` unknown matching strategy "perl"`, false},
 	} {
-		p, problems := Compile(c.match, c.strategy)
+		p, problems := NewCompiler(c.strategy).Compile(c.match)
 		if len(problems) != 1 || problems[0].Pointer+" "+problems[0].Message != c.want || (p != nil) != c.usable {
 			t.Errorf("%+v: got %v, usable %v", c.match, problems, p != nil)
 		}
@@ -305,7 +329,8 @@ func oracle(t *rapid.T, patterns []string, priorities []int, methods []string, s
 		_, rest, _ := strings.Cut(p, "://")
 		literal, _, _ := strings.Cut(rest, "<")
 		exact := 0
-		if host, path, _ := strings.Cut(rest, "/"); !strings.Contains(path, "<") && !strings.Contains(host, "<.*>") {
+		host, path, _ := strings.Cut(rest, "/")
+		if !strings.Contains(path, "<") && !strings.HasSuffix(host, "<.*>") && !strings.HasSuffix(host, "<.+>") && !strings.HasPrefix(host, "<.*>") {
 			exact = 1
 		}
 		level, literals := 0, 0
@@ -341,19 +366,20 @@ func oracle(t *rapid.T, patterns []string, priorities []int, methods []string, s
 
 func TestTheIndexAnswersLikeAScanOfAllRules(t *testing.T) {
 	scheme := rapid.SampledFrom([]string{"http", "https", "<https?>", "http<s?>", "<(http|https)>"})
-	host := rapid.SampledFrom([]string{"a.io", "b.a.io", "a.io:81", "<[a-z]+>.a.io", "<(a|b)>.io", "<[a-z.]+>", "<.*>", "a<.*>"})
-	segment := rapid.SampledFrom([]string{"a", "ab", "b", "<[a-z]+>", "<[^/]+>", "<.*>", "<(a|b)>", "a<.+>", "<[a-b]?>", "<[a-z]{1,2}>b", "<a*><b+>", "<(?!a).*>", `<\b[a-z]*>`, "<b$>", ""})
+	host := rapid.SampledFrom([]string{"a.io", "b.a.io", "a.io:81", "<[a-z]+>.a.io", "<(a|b)>.io", "<[a-z.]+>", "<.*>", "a<.*>", "<.+>", "<[^/]+>", `<(a|b\.a)>.io`, "<.*>.io"})
+	segment := rapid.SampledFrom([]string{"a", "ab", "b", "<[a-z]+>", "<[^/]+>", "<.*>", "<(a|b)>", "a<.+>", "<[a-b]?>", "<[a-z]{1,2}>b", "<a*><b+>", "<(?!a).*>", "<(ab?)>", "<(a|ab|b)>", "<(b/.*)?>", "a<(/.*)?>", `<\b[a-z]*>`, "<b$>", ""})
 	word := rapid.SampledFrom([]string{"a", "b", "ab", "abb", "x", "1", "é", ""})
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 12).Draw(t, "rules")
 		strict := rapid.Bool().Draw(t, "strict")
 		patterns, priorities, methods := make([]string, n), make([]int, n), make([]string, n)
 		var entries []Entry
+		compiler := NewCompiler(Regexp)
 		for i := range n {
 			patterns[i] = scheme.Draw(t, "scheme") + "://" + host.Draw(t, "host") + "/" + strings.Join(rapid.SliceOfN(segment, 0, 3).Draw(t, "path"), "/")
 			priorities[i] = rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "priority")
 			methods[i] = rapid.SampledFrom([]string{"GET", "GET", "POST"}).Draw(t, "method")
-			p, problems := Compile(spec.Match{URL: patterns[i], Methods: methods[i : i+1]}, Regexp)
+			p, problems := compiler.Compile(spec.Match{URL: patterns[i], Methods: methods[i : i+1]})
 			if problems != nil {
 				t.Fatal(patterns[i], problems)
 			}
@@ -379,11 +405,13 @@ func TestTheIndexAnswersLikeAScanOfAllRules(t *testing.T) {
 }
 
 // FuzzPattern compares one pattern through the index with the same pattern run by
-// Oathkeeper's compiler over the whole URL.
+// RE2 over the whole URL, captures included, and by Oathkeeper's compiler.
 func FuzzPattern(f *testing.F) {
-	for _, p := range []string{"http://a/<.*>", "http://a/<[0-9]+>/x", "<https?>://<[a-z]+>.a/<(?!x).*>", "http://a/<x|y>z", "http://a/<$>", "http://<[^/]*>/<[^a]*>a", `http://a/<(?i)k+>`, `http://a/<[\x{0}-\x{fff}]+>/<[^.]?>`} {
+	for _, p := range []string{"http://a/<.*>", "http://a/<[0-9]+>/x", "<https?>://<[a-z]+>.a/<(?!x).*>", "http://a/<x|y>z", "http://a/<$>", "http://<[^/]*>/<[^a]*>a", `http://a/<(?i)k+>`, `http://a/<[\x{0}-\x{fff}]+>/<[^.]?>`,
+		"http://<[^/]+>/r/<(items|parts)>", "http://<.*>/r/<(items|parts)>", "http://<.+>/x/<[^/]+>/<.*>", "http://<(b|b.)>a/x<(/.*)?>", "http://<.*>.a/<[0-9]{2}>/<((a)|b)>", "<(http|https)>://<[a-z0-9.-]+>/<(v1|v10)?>x", "http://<.*>/<[a-z]+>x", "http://a/<.+?>/<(a(/b)?)*>"} {
 		f.Add(p, "a", "/x")
 		f.Add(p, "b.a", "/12/x")
+		f.Add(p, "b.a", "/r/r/items")
 	}
 	f.Fuzz(func(t *testing.T, pattern, host, path string) {
 		for _, s := range []string{pattern, host} { // hosts are canonical, and patterns are made so
@@ -394,32 +422,79 @@ func FuzzPattern(f *testing.F) {
 		if strings.ContainsAny(host, "/?#") || host == "" || strings.HasSuffix(host, ".") || !strings.HasPrefix(path, "/") || len(path) > 100 || len(pattern) > 200 || strings.ToValidUTF8(path+host+pattern, "") != path+host+pattern {
 			return
 		}
-		p, problems := Compile(spec.Match{URL: pattern, Methods: []string{"GET"}}, Regexp)
+		p, problems := NewCompiler(Regexp).Compile(spec.Match{URL: pattern, Methods: []string{"GET"}})
 		if problems != nil {
 			return
 		}
-		for _, target := range p.targets {
-			if target.whole != nil && target.whole.backtrack != nil || target.host.re != nil || !strings.Contains(pattern, "/") {
-				return // hosts ignore case here; backtracking is compared by the table
-			}
+		target := p.targets[0]
+		if target.whole != nil && target.whole.backtrack != nil || !strings.Contains(pattern, "/") {
+			return // backtracking is compared by the table
 		}
 		if _, rest, ok := strings.Cut(pattern, "://"); ok && !strings.Contains(rest, "/") {
 			return // an empty path is / here
+		}
+		r := &access.Request{Method: "GET", URL: &url.URL{Scheme: "http", Host: host, Path: path}}
+		text := "http://" + host + path
+		got, findErr := New([]Entry{{Pattern: p}}, false).Find(r)
+		if re, err := regexp.Compile(`\A(?:` + source(target.tokens) + `)\z`); err == nil {
+			var want []string
+			if groups := re.FindStringSubmatch(text); len(groups) > 1 {
+				want = groups[1:]
+			}
+			if re.MatchString(text) != (findErr == nil) || !slices.Equal(got.Captures, want) {
+				t.Fatalf("%q against %s: got %q %v, want %q", pattern, text, got.Captures, findErr, want)
+			}
+		}
+		if target.host.re != nil && !target.floating {
+			return // hosts ignore case here
 		}
 		re, err := compiler.CompileRegex(pattern, '<', '>')
 		if err != nil {
 			return // RE2 knows more classes
 		}
-		r := &access.Request{Method: "GET", URL: &url.URL{Scheme: "http", Host: host, Path: path}}
-		want, err := re.MatchString("http://" + host + path)
+		want, err := re.MatchString(text)
 		if err != nil {
 			return
 		}
-		_, err = New([]Entry{{Pattern: p}}, false).Find(r)
-		if got := err == nil; got != want {
-			t.Fatalf("%q against http://%s%s: got %v, want %v", pattern, host, path, got, want)
+		if got := findErr == nil; got != want {
+			t.Fatalf("%q against %s: got %v, want %v", pattern, text, got, want)
 		}
 	})
+}
+
+// TestAFloatingPatternLooksNearby keeps the time linear in the length of the path:
+// what could be tried anew from every slash to the end runs as one regular expression.
+func TestAFloatingPatternLooksNearby(t *testing.T) {
+	for pattern, want := range map[string]bool{
+		"http://<.*>/x": true, "http://<.+>/x/<[^/]+>/y/<(a|b)>": true, "http://<.*>/<[^/]*>/<.*>": true,
+		"http://<.*>/<[a-z/]+>x": false, "http://<.*>/<[^x]*>": false, "http://<.*?>/x": false, "http://<[a-z/]*>/x": false, "http://<.*>.a.io/x": false,
+	} {
+		p, problems := NewCompiler(Regexp).Compile(spec.Match{URL: pattern, Methods: []string{"GET"}})
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		if got := p.targets[0]; got.floating != want || (got.whole == nil) != want {
+			t.Errorf("%s: floating %v, want %v", pattern, got.floating, want)
+		}
+	}
+}
+
+// TestCommonPatternsNeedNoEngine keeps the patterns that most rules consist of off
+// the regular expression engines.
+func TestCommonPatternsNeedNoEngine(t *testing.T) {
+	for _, pattern := range []string{
+		"http://a/x", "http://<[^/]+>/r/<(items|parts)>", "http://<.*>/r/<(items|parts)>", "<https?>://<.+>/r/<[0-9]+>/x/<.*>",
+		"<(http|https)>://<[a-z0-9-]+>.a.io/<(v1|v2)>/<[^/]+>", "http://<[^/]*>.a.io/r<(/.*)?>", "http://<(www|api)>.a.io:81/<[a-f0-9-]{36}>", "http://a/<.+>/x",
+	} {
+		p, problems := NewCompiler(Regexp).Compile(spec.Match{URL: pattern, Methods: []string{"GET"}})
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		g := p.targets[0]
+		if g.whole != nil || g.schemes.others.engine != nil || g.rest != nil && g.rest.engine != nil || g.host.re != nil && g.host.re.engine != nil {
+			t.Errorf("%s needs an engine", pattern)
+		}
+	}
 }
 
 // FuzzGlob compares the translation with the library whose syntax it is.
@@ -456,6 +531,8 @@ func BenchmarkFind(b *testing.B) {
 		{"sequence", "http://api.example.com:8080/svc%d/users/<[0-9]+>/posts/<[^/]+>", "api.example.com:8080", "/svc%d/users/4711/posts/abc"},
 		{"regexp", "http://api.example.com:8080/svc%d/<(users|posts)/[0-9]+>", "api.example.com:8080", "/svc%d/users/42"},
 		{"host", "http://<[a-z]+>.svc%d.example.com/users/<[0-9]+>", "api.svc%d.example.com", "/users/42"},
+		{"anyhost", "http://<[^/]+>/resources/%d/<(items|parts)>", "api.example.com:8080", "/resources/%d/parts"},
+		{"floating", "http://<.*>/resources/%d/<(items|parts)>", "api.example.com:8080", "/resources/%d/parts"},
 	} {
 		for _, n := range []int{10, 1000, 10000} {
 			matches := make([]spec.Match, n)

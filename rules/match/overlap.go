@@ -27,7 +27,7 @@ func (x *Index) Conflicts() []Conflict { return x.conflicts }
 // same literal text are compared, as everything else would be reported too.
 func conflicts(ranked []entry, entries []Entry, strict bool) []Conflict {
 	type key struct {
-		rank    int
+		rank    int32
 		literal string
 	}
 	groups := map[key][]entry{}
@@ -47,12 +47,16 @@ func conflicts(ranked []entry, entries []Entry, strict bool) []Conflict {
 	pairs, products := 0, 0
 	for _, k := range order {
 		group := groups[k]
+		slices.SortStableFunc(group, func(a, b entry) int { return strings.Compare(a.target.begins(), b.target.begins()) })
 		for i, a := range group {
 			for _, b := range group[i+1:] {
+				if !strings.HasPrefix(b.target.begins(), a.target.begins()) {
+					break // nor has any that comes later
+				}
 				if pairs++; pairs > maxPairs || products > maxProducts {
 					return sorted(out)
 				}
-				c := Conflict{[2]int{min(a.rule, b.rule), max(a.rule, b.rule)}}
+				c := Conflict{[2]int{int(min(a.rule, b.rule)), int(max(a.rule, b.rule))}}
 				if a.rule == b.rule || seen[c] || !comparable(a, b) {
 					continue
 				}
@@ -73,9 +77,24 @@ func sorted(out []Conflict) []Conflict {
 
 // comparable reports whether nothing but the URL patterns can keep two entries apart.
 func comparable(a, b entry) bool {
-	p, q := a.target.prefix, b.target.prefix
-	return (strings.HasPrefix(p, q) || strings.HasPrefix(q, p)) && a.pattern.methods.overlaps(&b.pattern.methods) &&
+	if a.target.floating && b.target.floating {
+		m, fixed := a.target.slashes()
+		n, alsoFixed := b.target.slashes()
+		p, q := a.target.prefix, b.target.prefix
+		if fixed && alsoFixed && m == n && !strings.HasPrefix(p, q) && !strings.HasPrefix(q, p) {
+			return false // counted from the end, both begin at the same slash
+		}
+	}
+	return a.pattern.methods.overlaps(&b.pattern.methods) &&
 		!differ(a.pattern.headers, b.pattern.headers) && !differ(a.pattern.query, b.pattern.query)
+}
+
+// begins returns the text that every path begins with that t matches.
+func (t *target) begins() string {
+	if t.floating {
+		return ""
+	}
+	return t.prefix
 }
 
 // overlap reports whether a URL exists that both targets match.

@@ -8,7 +8,6 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/dlclark/regexp2"
 
@@ -26,8 +25,6 @@ const (
 
 // Limits of one pattern.
 const (
-	// matchTimeout bounds one run of a pattern that RE2 cannot express.
-	matchTimeout = 100 * time.Millisecond
 	// maxPattern bounds the length of a pattern.
 	maxPattern = 4096
 	// maxTargets bounds hosts times paths of one rule.
@@ -52,17 +49,32 @@ type Pattern struct {
 // good when value is *.
 type pair struct{ name, value string }
 
+// Compiler compiles the matches of a rule set. What their patterns have in common
+// is compiled once and shared. It is not safe for concurrent use.
+type Compiler struct {
+	strategy Strategy
+	exprs    map[string]token
+	folds    map[string]token // without regard to case
+	parts    map[string]*part
+	schemes  map[string]*schemeSet
+}
+
+// NewCompiler returns a Compiler for patterns of the strategy.
+func NewCompiler(strategy Strategy) *Compiler {
+	return &Compiler{strategy, map[string]token{}, map[string]token{}, map[string]*part{}, map[string]*schemeSet{}}
+}
+
 // Compile compiles m. When there are problems the rule must not be run; the
 // Pattern is still returned if it is known which URLs were meant, so that they can
 // be refused. It is nil otherwise.
-func Compile(m spec.Match, strategy Strategy) (*Pattern, []Problem) {
+func (c *Compiler) Compile(m spec.Match) (*Pattern, []Problem) {
 	p := &Pattern{}
 	var problems []Problem
 	report := func(pointer, format string, args ...any) {
 		problems = append(problems, Problem{pointer, fmt.Sprintf(format, args...)})
 	}
-	if strategy != Regexp && strategy != Glob {
-		report("", "unknown matching strategy %q", strategy)
+	if c.strategy != Regexp && c.strategy != Glob {
+		report("", "unknown matching strategy %q", c.strategy)
 		return nil, problems
 	}
 	switch structured := len(m.Hosts) > 0 || len(m.Paths) > 0; {
@@ -72,14 +84,14 @@ func Compile(m spec.Match, strategy Strategy) (*Pattern, []Problem) {
 		report("/match", "url cannot be combined with hosts and paths")
 		fallthrough
 	case m.URL != "":
-		t, err := newURLTarget(m.URL, strategy)
+		t, err := c.urlTarget(m.URL)
 		if err != nil {
 			report("/match/url", "%s", err)
 			break
 		}
 		p.targets = []*target{t}
 	default:
-		p.targets = structuredTargets(m, strategy, report)
+		p.targets = c.structuredTargets(m, report)
 	}
 	if len(m.Methods) == 0 {
 		report("/match/methods", "must name at least one method")
@@ -106,8 +118,10 @@ func Compile(m spec.Match, strategy Strategy) (*Pattern, []Problem) {
 		return nil, problems
 	}
 	extra := 0 // conditions on fields make a rule more specific
-	for _, c := range slices.Concat(p.headers, p.query) {
-		extra += len(c.name) + len(strings.TrimPrefix(c.value, "*"))
+	for _, list := range [][]pair{p.headers, p.query} {
+		for _, c := range list {
+			extra += len(c.name) + len(strings.TrimPrefix(c.value, "*"))
+		}
 	}
 	for _, t := range p.targets {
 		t.literals += extra
@@ -134,7 +148,7 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-func structuredTargets(m spec.Match, strategy Strategy, report func(pointer, format string, args ...any)) []*target {
+func (c *Compiler) structuredTargets(m spec.Match, report func(pointer, format string, args ...any)) []*target {
 	if len(m.Hosts)*max(len(m.Paths), 1) > maxTargets || len(m.Paths) > maxTargets {
 		report("/match", "has more than %d combinations of hosts and paths", maxTargets)
 		return nil
@@ -154,7 +168,7 @@ func structuredTargets(m spec.Match, strategy Strategy, report func(pointer, for
 	var targets []*target
 	add := func(tokens []token) error {
 		for _, h := range hosts {
-			t, err := newPathTarget(h, tokens)
+			t, err := c.pathTarget(h, tokens)
 			if err != nil {
 				return err
 			}
@@ -166,7 +180,7 @@ func structuredTargets(m spec.Match, strategy Strategy, report func(pointer, for
 		_ = add(nil) // every path needs no pattern
 	}
 	for i, path := range m.Paths {
-		tokens, err := split(path, strategy)
+		tokens, err := c.split(path)
 		if err == nil && path[0] != '/' && path[0] != '<' {
 			err = errors.New("must begin with /")
 		}
@@ -190,7 +204,7 @@ type token struct {
 }
 
 // split cuts a pattern at its outermost < and >.
-func split(pattern string, strategy Strategy) ([]token, error) {
+func (c *Compiler) split(pattern string) ([]token, error) {
 	if pattern == "" {
 		return nil, errors.New("must not be empty")
 	}
@@ -213,7 +227,7 @@ func split(pattern string, strategy Strategy) ([]token, error) {
 				return nil, fmt.Errorf("has a > without < in %q", pattern)
 			}
 			if level == 0 {
-				t, err := newExpr(pattern[start:i], strategy)
+				t, err := c.expr(pattern[start:i])
 				if err != nil {
 					return nil, err
 				}
@@ -234,6 +248,18 @@ func split(pattern string, strategy Strategy) ([]token, error) {
 		}
 	}
 	return tokens, nil
+}
+
+// expr returns the token for what stood between < and >.
+func (c *Compiler) expr(text string) (token, error) {
+	if known, ok := c.exprs[text]; ok {
+		return known, nil
+	}
+	t, err := newExpr(text, c.strategy)
+	if err == nil {
+		c.exprs[text] = t
+	}
+	return t, err
 }
 
 func newExpr(text string, strategy Strategy) (token, error) {
@@ -304,50 +330,4 @@ func source(tokens []token) string {
 		}
 	}
 	return b.String()
-}
-
-// engine runs one regular expression over a whole text: RE2, or a backtracking
-// engine under a time limit where the expression needs one.
-type engine struct {
-	re2       *regexp.Regexp
-	backtrack *regexp2.Regexp
-}
-
-// newEngine compiles tokens and counts their groups; \A and \z leave no gap for a line feed.
-func newEngine(tokens []token) (e *engine, groups int, err error) {
-	expr := `\A(?:` + source(tokens) + `)\z`
-	if re, err := regexp.Compile(expr); err == nil {
-		return &engine{re2: re}, re.NumSubexp(), nil
-	}
-	re, err := regexp2.Compile(expr, regexp2.RE2)
-	if err != nil {
-		return nil, 0, err
-	}
-	re.MatchTimeout = matchTimeout
-	return &engine{backtrack: re}, len(re.GetGroupNumbers()) - 1, nil
-}
-
-// match returns an error when the time limit was reached.
-func (e *engine) match(text string) (bool, error) {
-	if e.re2 != nil {
-		return e.re2.MatchString(text), nil
-	}
-	return e.backtrack.MatchString(text)
-}
-
-// captures returns the groups of a text that matches, without the whole match.
-func (e *engine) captures(text string) ([]string, error) {
-	if e.re2 != nil {
-		return e.re2.FindStringSubmatch(text)[1:], nil
-	}
-	m, err := e.backtrack.FindStringMatch(text)
-	if err != nil {
-		return nil, err
-	}
-	groups := m.Groups()[1:]
-	out := make([]string, len(groups))
-	for i := range groups {
-		out[i] = groups[i].String()
-	}
-	return out, nil
 }

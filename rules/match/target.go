@@ -3,6 +3,7 @@ package match
 import (
 	"errors"
 	"fmt"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,25 +12,24 @@ import (
 // target is one URL pattern, taken apart so that the index can find it: the host
 // and the literal start of the path are looked up, and only the rest is run.
 type target struct {
-	schemes schemeSet
+	schemes *schemeSet
 	host    host
 	// prefix is the literal text that the path begins with.
 	prefix string
 
 	// How the rest is matched, in this order: exact means that nothing follows the
-	// prefix, anyPath that anything may; rest is a sequence after the prefix, tail a
-	// regular expression after the prefix, whole one over subject.
+	// prefix, anyPath that anything may; rest is what follows the prefix; whole runs
+	// over subject.
 	exact, anyPath bool
-	rest           *sequence
-	tail, whole    *engine
+	rest           *part
+	whole          *engine
 	// onPath: whole runs over the path and not over the URL.
 	onPath bool
+	// floating: the prefix may begin at any slash of the path, since host.re matches
+	// slashes too.
+	floating bool
 
-	// groups is the number of captures; schemeGroup says that the first is the scheme.
-	groups      int
-	schemeGroup bool
-	// full yields the captures when neither rest nor tail can.
-	full *engine
+	groups int // number of captures
 
 	// literal is the literal text that the pattern begins with, the scheme apart. Its
 	// length, then literals, the number of all literal characters, then exact decide
@@ -48,7 +48,7 @@ type host struct {
 	// portless hosts are compared without the port of the request.
 	portless bool
 	// re decides where the index cannot.
-	re *engine
+	re *part
 }
 
 // parseHost reads a member of match.hosts.
@@ -80,10 +80,10 @@ func cutPort(text string) (name, port string, found bool) {
 	return text[:i], text[i+1:], true
 }
 
-// newPathTarget returns a target for match.hosts and match.paths. Without tokens
-// it stands for every path.
-func newPathTarget(h host, tokens []token) (*target, error) {
-	t := &target{schemes: anyScheme, host: h, onPath: true, tokens: tokens, literal: h.exact}
+// pathTarget returns a target for match.hosts and match.paths. Without tokens it
+// stands for every path.
+func (c *Compiler) pathTarget(h host, tokens []token) (*target, error) {
+	t := &target{schemes: &anyScheme, host: h, onPath: true, tokens: tokens, literal: h.exact}
 	t.literals = len(h.exact) + len(h.below)
 	if tokens == nil {
 		t.anyPath = true
@@ -93,21 +93,21 @@ func newPathTarget(h host, tokens []token) (*target, error) {
 		t.literal += leading(tokens)
 	}
 	t.literals += literals(tokens)
-	return t, t.path(tokens)
+	return t, c.path(t, tokens)
 }
 
-// newURLTarget returns a target for match.url.
-func newURLTarget(pattern string, strategy Strategy) (*target, error) {
-	tokens, err := split(pattern, strategy)
+// urlTarget returns a target for match.url.
+func (c *Compiler) urlTarget(pattern string) (*target, error) {
+	tokens, err := c.split(pattern)
 	if err != nil {
 		return nil, err
 	}
-	t := &target{schemes: anyScheme, tokens: tokens, literal: leading(tokens), literals: literals(tokens)}
+	t := &target{schemes: &anyScheme, tokens: tokens, literal: leading(tokens), literals: literals(tokens)}
 	scheme, rest, ok := cut(tokens, "://", ":/")
 	if !ok {
 		return t, t.runWhole(tokens)
 	}
-	if err := t.schemes.set(scheme); err != nil {
+	if t.schemes, err = c.schemeSet(scheme); err != nil {
 		return nil, err
 	}
 	if len(rest) == 0 {
@@ -119,23 +119,30 @@ func newURLTarget(pattern string, strategy Strategy) (*target, error) {
 	}
 	if !ok {
 		t.literal = leading(rest)
+		if floats, err := c.float(t, rest); floats || err != nil {
+			return t, err
+		}
 		return t, t.runWhole(tokens)
 	}
 	path = prepend("/", path)
-	name = canonicalHost(scheme, name)
+	name = c.canonicalHost(scheme, name)
 	tokens = slices.Concat(scheme, []token{{text: "://"}}, name, path)
 	t.tokens, t.literals = tokens, literals(tokens)
 	t.literal = leading(slices.Concat(name, path))
-	if err := t.indexHost(name); err != nil {
+	if err := c.indexHost(t, name); err != nil {
 		return nil, err
 	}
-	if err := t.path(path); err != nil {
+	if err := c.path(t, path); err != nil {
 		return nil, err
 	}
 	if t.whole != nil {
 		return t, t.runWhole(tokens) // assertions in the path may look at what precedes it
 	}
-	return t, t.captureURL(scheme, name, tokens)
+	t.groups += t.schemes.groups()
+	if t.host.re != nil {
+		t.groups += t.host.re.groups
+	}
+	return t, nil
 }
 
 // hostOnly reports whether tokens cannot match a slash.
@@ -190,11 +197,11 @@ func prepend(text string, tokens []token) []token {
 // canonicalHost writes a host pattern as hosts are written in canonical URLs: in
 // lower case, without the default port and trailing dot. Expressions in it are
 // made to ignore case.
-func canonicalHost(scheme, name []token) []token {
+func (c *Compiler) canonicalHost(scheme, name []token) []token {
 	out := make([]token, len(name))
 	for i, n := range name {
 		if n.expr {
-			if folded, err := newExpr("(?i:"+n.text+")", Regexp); err == nil {
+			if folded, err := c.folded(n); err == nil {
 				n = folded
 			}
 		} else {
@@ -215,6 +222,19 @@ func canonicalHost(scheme, name []token) []token {
 	return out
 }
 
+// folded returns t made to ignore case.
+func (c *Compiler) folded(t token) (token, error) {
+	key := "(?i:" + t.text + ")"
+	if known, ok := c.folds[key]; ok {
+		return known, nil
+	}
+	folded, err := newExpr(key, Regexp)
+	if err == nil {
+		c.folds[key] = folded
+	}
+	return folded, err
+}
+
 // isDefault reports whether port is the default port of the literal scheme.
 func isDefault(scheme []token, port string) bool {
 	if len(scheme) != 1 || scheme[0].expr {
@@ -224,7 +244,7 @@ func isDefault(scheme []token, port string) bool {
 }
 
 // indexHost finds what the index can know of the host.
-func (t *target) indexHost(name []token) error {
+func (c *Compiler) indexHost(t *target, name []token) error {
 	if len(name) == 1 && !name[0].expr {
 		t.host.exact = name[0].text
 		return nil
@@ -236,13 +256,13 @@ func (t *target) indexHost(name []token) error {
 		_, t.host.below, _ = strings.Cut(last.text, ".")
 	}
 	var err error
-	t.host.re, _, err = newEngine(name)
+	t.host.re, err = c.part(name)
 	return err
 }
 
 // path compiles the path's tokens. It sets whole when the path cannot be matched
 // apart from its prefix.
-func (t *target) path(tokens []token) (err error) {
+func (c *Compiler) path(t *target, tokens []token) (err error) {
 	t.prefix = leading(tokens)
 	rest := tokens
 	if t.prefix != "" {
@@ -256,36 +276,78 @@ func (t *target) path(tokens []token) (err error) {
 		t.whole, t.groups, err = newEngine(tokens)
 		return err
 	}
-	if t.rest = newSequence(rest); t.rest != nil {
-		t.groups = len(t.rest.captures)
-		return nil
+	if t.rest, err = c.part(rest); err == nil {
+		t.groups = t.rest.groups
 	}
-	t.tail, t.groups, err = newEngine(rest)
 	return err
+}
+
+// float reports whether t can be indexed though its host may match slashes, as in
+// http://<.*>/users/<[0-9]+>: the literal that follows the host is looked up at every
+// slash of the path. What follows that literal must not reach far, so that the time
+// stays linear in the length of the path.
+func (c *Compiler) float(t *target, rest []token) (bool, error) {
+	if len(rest) < 2 || !rest[0].expr || !isAny(rest[0]) || rest[1].expr || rest[1].text[0] != '/' {
+		return false, nil
+	}
+	after := rest[2:]
+	if slices.ContainsFunc(after, func(r token) bool { return !r.plain() }) {
+		return false, nil
+	}
+	tail, err := c.part(after)
+	if err != nil || tail.sequence == nil || !tail.sequence.near() {
+		return false, err
+	}
+	t.floating, t.prefix, t.rest = true, rest[1].text, tail
+	if t.host.re, err = c.part(rest[:1]); err != nil {
+		return false, err
+	}
+	t.groups = t.schemes.groups() + t.host.re.groups + tail.groups
+	return true, nil
+}
+
+// isAny reports whether t is .* or .+, with or without line feeds, and prefers the
+// longest text.
+func isAny(t token) bool {
+	if t.parsed == nil || t.parsed.Op != syntax.OpStar && t.parsed.Op != syntax.OpPlus || t.parsed.Flags&syntax.NonGreedy != 0 {
+		return false
+	}
+	op := t.parsed.Sub[0].Op
+	return op == syntax.OpAnyChar || op == syntax.OpAnyCharNotNL
+}
+
+// near reports whether repetitions end at the next slash, but for a last one that
+// ends with the text.
+func (q *sequence) near() bool {
+	for n := range q.pieces {
+		p := &q.pieces[n]
+		last := n == len(q.pieces)-1 && p.set != nil && p.set.all && p.set.without == '\n' && p.max < 0 && p.min <= 1
+		if p.set != nil && p.set.has('/') && p.max != 1 && !last {
+			return false
+		}
+	}
+	return true
+}
+
+// slashes returns how many slashes a floating target's pattern has after its host,
+// false when their number varies.
+func (t *target) slashes() (n int, fixed bool) {
+	n = strings.Count(t.prefix, "/")
+	for i := range t.rest.sequence.pieces {
+		p := &t.rest.sequence.pieces[i]
+		if p.set != nil && p.set.has('/') || p.optional > 0 ||
+			p.words != nil && slices.ContainsFunc(p.words.list, func(w string) bool { return strings.Contains(w, "/") }) {
+			return 0, false
+		}
+		n += strings.Count(p.literal, "/")
+	}
+	return n, true
 }
 
 // runWhole makes the target run tokens over the whole URL.
 func (t *target) runWhole(tokens []token) (err error) {
-	t.rest, t.tail, t.exact, t.onPath = nil, nil, false, false
+	t.rest, t.exact, t.onPath = nil, false, false
 	t.whole, t.groups, err = newEngine(tokens)
-	return err
-}
-
-// captureURL sees to captures in scheme and host.
-func (t *target) captureURL(scheme, name, tokens []token) (err error) {
-	inHost := false
-	for _, n := range name {
-		inHost = inHost || n.expr
-	}
-	switch {
-	case !inHost && (len(scheme) == 1 && !scheme[0].expr):
-		return nil
-	case !inHost && len(scheme) == 1 && scheme[0].parsed.MaxCap() == 0:
-		t.schemeGroup = true
-		t.groups++
-		return nil
-	}
-	t.full, t.groups, err = newEngine(tokens)
 	return err
 }
 

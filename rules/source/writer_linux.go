@@ -17,7 +17,7 @@ func beingWritten(f *os.File) bool {
 	}
 	errno := lease(syscall.F_RDLCK)
 	if errno == 0 {
-		lease(syscall.F_UNLCK)
+		_ = lease(syscall.F_UNLCK)
 	}
 	return errors.Is(errno, syscall.EAGAIN)
 }

@@ -2,8 +2,10 @@ package spec
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,18 +21,16 @@ import (
 // no rules is written [].
 func Decode(source string, data []byte) ([]Rule, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	docs, err := parse(source, data)
-	if err != nil {
+	r := &reader{source: source, rules: []Rule{}, texts: map[string]string{}, configs: map[string]json.RawMessage{}}
+	if err := r.read(data); err != nil {
 		return nil, Fault{Source: source, Message: err.Error()}
 	}
-	var found []value
-	for _, doc := range docs {
+	anyList := false
+	for _, doc := range r.docs {
 		switch doc.kind {
 		case list:
-			found = append(found, doc.items...)
-		case object:
-			found = append(found, doc)
-		case null:
+			anyList = true
+		case object, null:
 		default:
 			return nil, Fault{Source: source, Line: doc.line, Message: "must be a list of rules, not " + doc.kind.String()}
 		}
@@ -38,55 +38,100 @@ func Decode(source string, data []byte) ([]Rule, error) {
 			return nil, Fault{Source: source, Line: doc.line, Message: doc.wrong}
 		}
 	}
-	if len(found) == 0 && !anyList(docs) {
+	if len(r.rules) == 0 && !anyList {
 		return nil, Fault{Source: source, Message: "is empty; the list of no rules is written []"}
 	}
-	rules := make([]Rule, len(found))
-	for i := range found {
-		rules[i] = decodeRule(source, i, &found[i])
-	}
-	return rules, nil
+	return r.rules, nil
 }
 
-func anyList(docs []value) bool {
-	for i := range docs {
-		if docs[i].kind == list {
-			return true
-		}
-	}
-	return false
+// reader reads one source. Rules are decoded while the source is parsed, so that
+// no more than one is held as a tree.
+type reader struct {
+	source string
+	docs   []value
+	rules  []Rule
+	// texts and configs hold one copy of what many rules have in common.
+	texts   map[string]string
+	configs map[string]json.RawMessage
 }
 
-func parse(source string, data []byte) ([]value, error) {
-	ext := strings.ToLower(filepath.Ext(source))
+func (r *reader) read(data []byte) error {
+	ext := strings.ToLower(filepath.Ext(r.source))
 	if ext == ".yaml" || ext == ".yml" {
-		return parseYAML(data)
+		return r.yaml(data)
 	}
 	if len(bytes.TrimSpace(data)) == 0 {
-		return nil, nil
+		return nil
 	}
-	doc, err := parseJSON(data)
+	err := r.json(data)
 	if err == nil || ext == ".json" {
-		return []value{doc}, err
+		return err
 	}
-	docs, yamlErr := parseYAML(data)
+	r.docs, r.rules = nil, []Rule{}
+	yamlErr := r.yaml(data)
 	if start := bytes.TrimSpace(data)[0]; yamlErr != nil && (start == '[' || start == '{') {
-		return nil, err // it set out to be JSON
+		return err // it set out to be JSON
 	}
-	return docs, yamlErr
+	return yamlErr
+}
+
+func (r *reader) json(data []byte) error {
+	doc, err := parseJSON(data, r.rule)
+	if err == nil {
+		r.document(doc)
+	}
+	return err
+}
+
+func (r *reader) yaml(data []byte) error {
+	return parseYAML(data, r.rule, r.document)
+}
+
+// document notes a document, whose items are rules already when it is a list.
+func (r *reader) document(doc value) {
+	if doc.kind == object {
+		r.rule(&doc)
+	}
+	r.docs = append(r.docs, doc)
+}
+
+// rule decodes v, the next rule.
+func (r *reader) rule(v *value) {
+	d := &decoder{reader: r, rule: Rule{Origin: Origin{Source: r.source, Line: v.line}}, name: "#" + strconv.Itoa(len(r.rules)+1)}
+	d.decode(v)
+	r.rules = append(r.rules, d.rule)
+}
+
+// text returns the one copy of text.
+func (r *reader) text(text string) string {
+	if known, ok := r.texts[text]; ok {
+		return known
+	}
+	r.texts[text] = text
+	return text
+}
+
+// config returns the one copy of raw.
+func (r *reader) config(raw []byte) json.RawMessage {
+	if known, ok := r.configs[string(raw)]; ok {
+		return known
+	}
+	own := bytes.Clone(raw)
+	r.configs[string(raw)] = own
+	return own
 }
 
 // decoder decodes one rule and collects its faults.
 type decoder struct {
+	*reader
 	rule Rule
 	name string // the id, or #N while there is none
 }
 
-func decodeRule(source string, index int, v *value) Rule {
-	d := &decoder{rule: Rule{Origin: Origin{Source: source, Line: v.line}}, name: "#" + strconv.Itoa(index+1)}
+func (d *decoder) decode(v *value) {
 	if v.kind != object {
 		d.fault("", v.line, "must be an object, not "+v.kind.String())
-		return d.rule
+		return
 	}
 	for i := range v.members {
 		if m := &v.members[i]; m.name == "id" && m.value.kind == text && m.value.text != "" {
@@ -105,15 +150,20 @@ func decodeRule(source string, index int, v *value) Rule {
 		errors.As(err, &f)
 		d.fault(f.Pointer, v.line, f.Message)
 	}
-	return d.rule
 }
 
 func (d *decoder) fault(pointer string, line int, message string) {
 	d.rule.Faults = append(d.rule.Faults, Fault{Source: d.rule.Origin.Source, Line: line, RuleID: d.name, Pointer: pointer, Message: message})
 }
 
+// field is a member that an object may have.
+type field struct {
+	name   string
+	decode func(v *value, pointer string)
+}
+
 // fields calls the decoder of each member; any other member is a fault.
-func (d *decoder) fields(v *value, pointer string, known map[string]func(v *value, pointer string)) {
+func (d *decoder) fields(v *value, pointer string, known []field) {
 	if v.kind != object {
 		d.mismatch(v, pointer, object)
 		return
@@ -121,13 +171,13 @@ func (d *decoder) fields(v *value, pointer string, known map[string]func(v *valu
 	for i := range v.members {
 		m := &v.members[i]
 		at := pointer + "/" + escape(m.name)
-		decode, ok := known[m.name]
-		if !ok {
+		n := slices.IndexFunc(known, func(f field) bool { return f.name == m.name })
+		if n < 0 {
 			d.fault(at, m.line, "unknown field"+hint(m.name, known))
 			continue
 		}
 		if m.value.wrong == "" && m.value.kind != null {
-			decode(&m.value, at)
+			known[n].decode(&m.value, at)
 		}
 	}
 }
@@ -145,6 +195,14 @@ func (d *decoder) string(to *string) func(*value, string) {
 			return
 		}
 		*to = v.text
+	}
+}
+
+// common decodes a text that many rules share.
+func (d *decoder) common(to *string) func(*value, string) {
+	return func(v *value, pointer string) {
+		d.string(to)(v, pointer)
+		*to = d.text(*to)
 	}
 }
 
@@ -166,7 +224,7 @@ func (d *decoder) strings(to *[]string) func(*value, string) {
 		}
 		for i := range v.items {
 			var s string
-			d.string(&s)(&v.items[i], pointer+"/"+strconv.Itoa(i))
+			d.common(&s)(&v.items[i], pointer+"/"+strconv.Itoa(i))
 			*to = append(*to, s)
 		}
 	}
@@ -189,17 +247,17 @@ func (d *decoder) stringMap(to *map[string]string) func(*value, string) {
 
 func (d *decoder) handler(to *Handler) func(*value, string) {
 	return func(v *value, pointer string) {
-		d.fields(v, pointer, map[string]func(*value, string){
-			"handler": d.string(&to.Handler),
-			"config": func(v *value, pointer string) {
+		d.fields(v, pointer, []field{
+			{"handler", d.common(&to.Handler)},
+			{"config", func(v *value, pointer string) {
 				if v.kind != object {
 					d.mismatch(v, pointer, object)
 					return
 				}
 				var b bytes.Buffer
 				v.json(&b)
-				to.Config = b.Bytes()
-			},
+				to.Config = d.config(b.Bytes())
+			}},
 		})
 		if v.kind == object && to.Handler == "" {
 			d.fault(pointer+"/handler", v.line, "must be set")
@@ -224,61 +282,61 @@ func (d *decoder) handlers(to *[]Handler) func(*value, string) {
 // current decodes today's format, and the renamed members of v0.13 to v0.17.
 func (d *decoder) current(v *value) {
 	r := &d.rule
-	d.fields(v, "", map[string]func(*value, string){
-		"id":          d.string(&r.ID),
-		"description": d.string(&r.Description),
-		"version": func(v *value, pointer string) {
+	d.fields(v, "", []field{
+		{"id", d.string(&r.ID)},
+		{"description", d.string(&r.Description)},
+		{"version", func(v *value, pointer string) {
 			if v.kind == number { // version: 0.36 is a number in YAML
 				r.Version = v.text
 				return
 			}
 			d.string(&r.Version)(v, pointer)
-		},
-		"match": func(v *value, pointer string) {
-			d.fields(v, pointer, map[string]func(*value, string){
-				"url":     d.string(&r.Match.URL),
-				"methods": d.strings(&r.Match.Methods),
-				"hosts":   d.strings(&r.Match.Hosts),
-				"paths":   d.strings(&r.Match.Paths),
-				"headers": d.stringMap(&r.Match.Headers),
-				"query":   d.stringMap(&r.Match.Query),
+		}},
+		{"match", func(v *value, pointer string) {
+			d.fields(v, pointer, []field{
+				{"url", d.string(&r.Match.URL)},
+				{"methods", d.strings(&r.Match.Methods)},
+				{"hosts", d.strings(&r.Match.Hosts)},
+				{"paths", d.strings(&r.Match.Paths)},
+				{"headers", d.stringMap(&r.Match.Headers)},
+				{"query", d.stringMap(&r.Match.Query)},
 			})
-		},
-		"authenticators": d.handlers(&r.Authenticators),
-		"authorizer": func(v *value, pointer string) {
+		}},
+		{"authenticators", d.handlers(&r.Authenticators)},
+		{"authorizer", func(v *value, pointer string) {
 			r.Authorizer = &Handler{}
 			d.handler(r.Authorizer)(v, pointer)
-		},
-		"authorizers":        d.handlers(&r.Authorizers),
-		"mutators":           d.handlers(&r.Mutators),
-		"mutator":            d.issuer,
-		"credentials_issuer": d.issuer,
-		"errors":             d.handlers(&r.Errors),
-		"upstream": func(v *value, pointer string) {
-			d.fields(v, pointer, map[string]func(*value, string){
-				"url":           d.string(&r.Upstream.URL),
-				"preserve_host": d.boolean(&r.Upstream.PreserveHost),
-				"strip_path":    d.string(&r.Upstream.StripPath),
-				"timeout":       d.string(&r.Upstream.Timeout),
+		}},
+		{"authorizers", d.handlers(&r.Authorizers)},
+		{"mutators", d.handlers(&r.Mutators)},
+		{"mutator", d.issuer},
+		{"credentials_issuer", d.issuer},
+		{"errors", d.handlers(&r.Errors)},
+		{"upstream", func(v *value, pointer string) {
+			d.fields(v, pointer, []field{
+				{"url", d.common(&r.Upstream.URL)},
+				{"preserve_host", d.boolean(&r.Upstream.PreserveHost)},
+				{"strip_path", d.string(&r.Upstream.StripPath)},
+				{"timeout", d.string(&r.Upstream.Timeout)},
 			})
-		},
-		"priority": func(v *value, pointer string) {
+		}},
+		{"priority", func(v *value, pointer string) {
 			n, err := strconv.ParseInt(v.text, 10, 32)
 			if v.kind != number || err != nil {
 				d.fault(pointer, v.line, "must be an integer of 32 bits")
 				return
 			}
 			r.Priority = int(n)
-		},
+		}},
 	})
 }
 
 // hint returns the known field that is nearest to name, as a suggestion.
-func hint(name string, known map[string]func(*value, string)) string {
+func hint(name string, known []field) string {
 	best, least := "", 3
-	for k := range known {
-		if n := distance(name, k); n < least || n == least && best != "" && k < best {
-			best, least = k, n
+	for _, k := range known {
+		if n := distance(name, k.name); n < least || n == least && best != "" && k.name < best {
+			best, least = k.name, n
 		}
 	}
 	if best == "" {

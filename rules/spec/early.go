@@ -29,18 +29,18 @@ func (d *decoder) early(v *value) {
 	var mode, action, resource string
 	var scopes []string
 	var passThrough, anonymous, basic bool
-	d.fields(v, "", map[string]func(*value, string){
-		"id":                            d.string(&r.ID),
-		"description":                   d.string(&r.Description),
-		"matchesUrl":                    d.string(&r.Match.URL),
-		"matchesMethods":                d.strings(&r.Match.Methods),
-		"requiredScopes":                d.strings(&scopes),
-		"requiredAction":                d.string(&action),
-		"requiredResource":              d.string(&resource),
-		"mode":                          d.string(&mode),
-		"passThroughModeEnabled":        d.boolean(&passThrough),
-		"allowAnonymousModeEnabled":     d.boolean(&anonymous),
-		"basicAuthorizationModeEnabled": d.boolean(&basic),
+	d.fields(v, "", []field{
+		{"id", d.string(&r.ID)},
+		{"description", d.string(&r.Description)},
+		{"matchesUrl", d.string(&r.Match.URL)},
+		{"matchesMethods", d.strings(&r.Match.Methods)},
+		{"requiredScopes", d.strings(&scopes)},
+		{"requiredAction", d.string(&action)},
+		{"requiredResource", d.string(&resource)},
+		{"mode", d.string(&mode)},
+		{"passThroughModeEnabled", d.boolean(&passThrough)},
+		{"allowAnonymousModeEnabled", d.boolean(&anonymous)},
+		{"basicAuthorizationModeEnabled", d.boolean(&basic)},
 	})
 	if mode == "" {
 		switch {

@@ -16,14 +16,16 @@ type jsonReader struct {
 	d      *json.Decoder
 	offset int64 // up to which lines are counted
 	line   int
+	item   func(*value)
 }
 
-// parseJSON returns the one value of data, or an error that begins with line N.
-func parseJSON(data []byte) (value, error) {
+// parseJSON returns the one value of data, or an error that begins with line N. The
+// items of an outermost list are passed to item and not kept.
+func parseJSON(data []byte, item func(*value)) (value, error) {
 	if !utf8.Valid(data) {
 		return value{}, errors.New("not valid UTF-8")
 	}
-	p := &jsonReader{data: data, d: json.NewDecoder(bytes.NewReader(data)), line: 1}
+	p := &jsonReader{data: data, d: json.NewDecoder(bytes.NewReader(data)), line: 1, item: item}
 	p.d.UseNumber()
 	v, err := p.value(0)
 	if err != nil {
@@ -89,6 +91,10 @@ func (p *jsonReader) list(v *value, depth int) error {
 		item, err := p.value(depth + 1)
 		if err != nil {
 			return err
+		}
+		if depth == 0 {
+			p.item(&item)
+			continue
 		}
 		v.items = append(v.items, item)
 	}

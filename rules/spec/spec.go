@@ -102,8 +102,8 @@ type Store interface {
 	ReplaceRule(ctx context.Context, r Rule, etag string) (Stored, error)
 	// Rule returns fault.NotFound.
 	Rule(ctx context.Context, id string) (Stored, error)
-	// DeleteRule returns fault.NotFound.
-	DeleteRule(ctx context.Context, id string) error
+	// DeleteRule returns fault.NotFound, or fault.Conflict as ReplaceRule does.
+	DeleteRule(ctx context.Context, id, etag string) error
 	// Rules returns up to limit rules ordered by id, from offset on.
 	Rules(ctx context.Context, limit, offset int) ([]Stored, error)
 }

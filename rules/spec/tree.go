@@ -113,5 +113,8 @@ func (v *value) faulty(pointer string, report func(pointer string, line int, mes
 
 // escape escapes one reference token of a JSON pointer (RFC 6901 section 3).
 func escape(token string) string {
+	if !strings.ContainsAny(token, "~/") {
+		return token
+	}
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(token)
 }

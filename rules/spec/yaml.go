@@ -18,29 +18,32 @@ import (
 const maxAliased = 100_000
 
 // yamlReader builds values from YAML nodes.
-type yamlReader struct{ aliased int }
+type yamlReader struct {
+	aliased int
+	item    func(*value)
+}
 
-// parseYAML returns the values of all documents of data, or an error that names
-// the line.
-func parseYAML(data []byte) ([]value, error) {
+// parseYAML passes the values of all documents of data to document, or returns an
+// error that names the line. The items of outermost lists are passed to item and
+// not kept.
+func parseYAML(data []byte, item func(*value), document func(value)) error {
 	d := yaml.NewDecoder(bytes.NewReader(data))
-	p := &yamlReader{}
-	var docs []value
+	p := &yamlReader{item: item}
 	for {
 		var doc yaml.Node
 		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
-			return docs, nil
+			return nil
 		} else if err != nil {
-			return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+			return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
 			continue
 		}
 		v, err := p.value(doc.Content[0], 0, false)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		docs = append(docs, v)
+		document(v)
 	}
 }
 
@@ -63,6 +66,10 @@ func (p *yamlReader) value(n *yaml.Node, depth int, aliased bool) (value, error)
 			item, err := p.value(c, depth+1, aliased)
 			if err != nil {
 				return v, err
+			}
+			if depth == 0 {
+				p.item(&item)
+				continue
 			}
 			v.items = append(v.items, item)
 		}

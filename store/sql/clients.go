@@ -2,13 +2,14 @@ package sql
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/store"
 )
 
-const selectClients = "SELECT doc, secret_hash, auth_method_set FROM gw_clients "
+const selectClients = "SELECT doc, secret_hash, auth_method_set, etag FROM gw_clients "
 
 // CreateClient returns fault.Conflict when the id is taken. The plain secret is not
 // stored.
@@ -22,7 +23,7 @@ func (s *Store) CreateClient(ctx context.Context, c oauth2.Client) error {
 	}
 	return conflict(s.write(ctx, func(t *tx) error {
 		t.changed(store.Clients, c.ID)
-		_, err := t.exec("INSERT INTO gw_clients (name, owner, secret_hash, auth_method_set, doc, id) VALUES (?, ?, ?, ?, ?, ?)", args...)
+		_, err := t.exec("INSERT INTO gw_clients (name, owner, secret_hash, auth_method_set, doc, etag, id) VALUES (?, ?, ?, ?, ?, ?, ?)", args...)
 		return err
 	}), "client")
 }
@@ -36,7 +37,8 @@ func (s *Store) Client(ctx context.Context, id string) (oauth2.Client, error) {
 	return c, notFound(s.fail(ctx, err), "client")
 }
 
-// UpdateClient returns fault.NotFound.
+// UpdateClient returns fault.NotFound, or fault.Conflict when c.ETag is not empty and
+// not the stored one.
 func (s *Store) UpdateClient(ctx context.Context, c oauth2.Client) error {
 	if !isKey(c.ID) {
 		return notFound(sql.ErrNoRows, "client")
@@ -47,8 +49,9 @@ func (s *Store) UpdateClient(ctx context.Context, c oauth2.Client) error {
 	}
 	return s.write(ctx, func(t *tx) error {
 		t.changed(store.Clients, c.ID)
-		rows, err := t.exec("UPDATE gw_clients SET name = ?, owner = ?, secret_hash = ?, auth_method_set = ?, doc = ? WHERE id = ?", args...)
-		return found(rows, err, "client")
+		query, args := onlyIf(c.ETag, "UPDATE gw_clients SET name = ?, owner = ?, secret_hash = ?, auth_method_set = ?, doc = ?, etag = ? WHERE id = ?", args)
+		rows, err := t.exec(query, args...)
+		return t.unchanged(rows, err, "client", "gw_clients", c.ID)
 	})
 }
 
@@ -100,14 +103,14 @@ func clientArgs(c oauth2.Client) ([]any, error) {
 	}
 	c.Secret = ""
 	doc, err := encode("client", c)
-	return []any{c.Name, c.Owner, c.SecretHash, flag(c.AuthMethodSet), doc, c.ID}, err
+	return []any{c.Name, c.Owner, c.SecretHash, flag(c.AuthMethodSet), doc, rand.Text(), c.ID}, err
 }
 
 func readClient(scan func(...any) error) (c oauth2.Client, err error) {
 	var doc []byte
 	var hash string
 	var set int
-	if err := scan(&doc, &hash, &set); err != nil {
+	if err := scan(&doc, &hash, &set, &c.ETag); err != nil {
 		return c, err
 	}
 	err = decode("client", doc, &c)

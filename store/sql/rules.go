@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"database/sql"
 
-	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/rules/spec"
 	"github.com/gatewarden/gatewarden/store"
 )
@@ -43,22 +42,16 @@ func (s *Store) ReplaceRule(ctx context.Context, r spec.Rule, etag string) (stor
 		return stored, err
 	}
 	err = s.write(ctx, func(t *tx) error {
-		query, args := "UPDATE gw_rules SET doc = ?, etag = ?, updated_at = ? WHERE id = ?", []any{doc, rand.Text(), t.now, r.ID}
-		if etag != "" {
-			query, args = query+" AND etag = ?", append(args, etag)
-		}
+		t.changed(store.Rules, r.ID)
+		query, args := onlyIf(etag, "UPDATE gw_rules SET doc = ?, etag = ?, updated_at = ? WHERE id = ?", []any{doc, rand.Text(), t.now, r.ID})
 		rows, err := t.exec(query, args...)
-		if err != nil {
+		if err := t.unchanged(rows, err, "rule", "gw_rules", r.ID); err != nil {
 			return err
 		}
 		stored, err = scanRule(t.one, r.ID)
-		if err == nil && rows == 0 {
-			return fault.New(fault.Conflict, "rule_changed", "the rule has changed since it was read")
-		}
-		t.changed(store.Rules, r.ID)
 		return err
 	})
-	return stored, notFound(err, "rule")
+	return stored, err
 }
 
 // Rule returns fault.NotFound.
@@ -70,9 +63,17 @@ func (s *Store) Rule(ctx context.Context, id string) (spec.Stored, error) {
 	return stored, notFound(s.fail(ctx, err), "rule")
 }
 
-// DeleteRule returns fault.NotFound.
-func (s *Store) DeleteRule(ctx context.Context, id string) error {
-	return s.deleteLogged(ctx, "rule", store.Rules, id, "DELETE FROM gw_rules WHERE id = ?", id)
+// DeleteRule returns fault.NotFound, or fault.Conflict as ReplaceRule does.
+func (s *Store) DeleteRule(ctx context.Context, id, etag string) error {
+	if !isKey(id) {
+		return notFound(sql.ErrNoRows, "rule")
+	}
+	return s.write(ctx, func(t *tx) error {
+		t.changed(store.Rules, id)
+		query, args := onlyIf(etag, "DELETE FROM gw_rules WHERE id = ?", []any{id})
+		rows, err := t.exec(query, args...)
+		return t.unchanged(rows, err, "rule", "gw_rules", id)
+	})
 }
 
 // Rules returns up to limit rules ordered by id, from offset on.

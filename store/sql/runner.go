@@ -124,7 +124,7 @@ func (c *statements) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, statement := range c.byText {
-		statement.Close() // of a pool that is closed next
+		_ = statement.Close() // of a pool that is closed next
 	}
 	clear(c.byText)
 }

@@ -97,11 +97,12 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	s := &Store{dialect: t.dialect, target: t, ring: ring, now: o.Now, schema: t.dialect.schemaVersion()}
 	if err := s.connect(ctx, o); err != nil {
-		s.closePools()
+		_ = s.Close() // the first error counts
 		return nil, t.fail(err)
 	}
 	if err := s.checkSecret(ctx); err != nil {
-		return nil, errors.Join(t.fail(err), s.Close())
+		_ = s.Close()
+		return nil, t.fail(err)
 	}
 	o.Log.InfoContext(ctx, "database opened", "database", t.dialect.name, "schema", s.schema)
 	return s, nil
@@ -175,9 +176,7 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Close waits for writes that have begun, then closes the connections.
-func (s *Store) Close() error { return s.closePools() }
-
-func (s *Store) closePools() error {
+func (s *Store) Close() error {
 	s.closed.Store(true)
 	var errs []error
 	if s.pool != nil {

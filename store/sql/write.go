@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/store"
 )
 
@@ -110,6 +111,31 @@ func (s *Store) share() (done func()) {
 	}
 	s.gate.RLock()
 	return s.gate.RUnlock
+}
+
+// onlyIf adds the condition that a row still has the entity tag; empty: any will do.
+// A tag that no row can have matches none.
+func onlyIf(etag, query string, args []any) (string, []any) {
+	if etag == "" {
+		return query, args
+	}
+	if !isKey(etag) {
+		return query + " AND 1 = 0", args
+	}
+	return query + " AND etag = ?", append(args[:len(args):len(args)], etag)
+}
+
+// unchanged says why a statement of onlyIf matched no row: it is gone, or it is
+// another one than was read.
+func (t *tx) unchanged(rows int64, err error, what, table, id string) error {
+	if err != nil || rows > 0 {
+		return err
+	}
+	var one int
+	if err := t.one("SELECT 1 FROM "+table+" WHERE id = ?", []any{id}, &one); err != nil {
+		return notFound(err, what)
+	}
+	return fault.New(fault.Conflict, reason(what, "changed"), "the "+what+" has changed since it was read")
 }
 
 // millis is a time as it is stored; the zero time is 0.

@@ -30,7 +30,7 @@ func changesLogged(t *testing.T, s store.Store) {
 	does(store.Rules, "r", err)
 	_, err = s.ReplaceRule(c, rule("r"), "")
 	does(store.Rules, "r", err)
-	does(store.Rules, "r", s.DeleteRule(c, "r"))
+	does(store.Rules, "r", s.DeleteRule(c, "r", ""))
 	does(store.Policies, "p", s.CreatePolicy(c, policy("p")))
 	does(store.Policies, "p", s.UpdatePolicy(c, policy("p")))
 	does(store.Policies, "p", s.DeletePolicy(c, "p"))

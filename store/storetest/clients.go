@@ -24,7 +24,7 @@ func client(id string) oauth2.Client {
 
 func clientsCRUD(t *testing.T, s store.Store) {
 	c := ctx(t)
-	same := cmpopts.IgnoreFields(oauth2.Client{}, "Secret")
+	same := cmpopts.IgnoreFields(oauth2.Client{}, "Secret", "ETag")
 	compare := func(what string, got, want any) {
 		t.Helper()
 		if diff := cmp.Diff(want, got, same); diff != "" {
@@ -56,6 +56,28 @@ func clientsCRUD(t *testing.T, s store.Store) {
 	compare("by name", must(s.Clients(c, oauth2.ClientFilter{Name: "special", Limit: 10}))(t), []oauth2.Client{b})
 	compare("by owner", must(s.Clients(c, oauth2.ClientFilter{Owner: "owner", Limit: 10}))(t), []oauth2.Client{a})
 	compare("by name and another's owner", must(s.Clients(c, oauth2.ClientFilter{Name: "special", Owner: "owner", Limit: 10}))(t), []oauth2.Client(nil))
+}
+
+func clientsRace(t *testing.T, s store.Store) {
+	c := ctx(t)
+	check(t, s.CreateClient(c, client("client")))
+	read := must(s.Client(c, "client"))(t)
+	won := 0
+	for _, err := range race(parallel, func(i int) error {
+		changed := read
+		changed.Name = numbered("name", i)
+		return s.UpdateClient(c, changed)
+	}) {
+		if err == nil {
+			won++
+		} else {
+			kind(t, "a loser", err, fault.Conflict)
+		}
+	}
+	equal(t, "number of winners", won, 1)
+	if again := must(s.Client(c, "client"))(t); again.ETag == read.ETag {
+		t.Error("a write left the entity tag as it was")
+	}
 }
 
 func clientsDelete(t *testing.T, s store.Store) {

@@ -75,7 +75,7 @@ func impossibleKeys(t *testing.T, s store.Store) {
 		kind(t, "replacing a rule", err, fault.NotFound)
 		_, err = s.Rule(c, id)
 		kind(t, "reading a rule", err, fault.NotFound)
-		kind(t, "deleting a rule", s.DeleteRule(c, id), fault.NotFound)
+		kind(t, "deleting a rule", s.DeleteRule(c, id, ""), fault.NotFound)
 		kind(t, "creating a policy", s.CreatePolicy(c, policy(id)), fault.Invalid)
 		kind(t, "updating a policy", s.UpdatePolicy(c, policy(id)), fault.NotFound)
 		_, err = s.Policy(c, id)
@@ -164,7 +164,7 @@ func cancelled(t *testing.T, s store.Store) {
 		"reading a revision":  second(s.Revision(c)),
 		"sweeping":            second(s.Sweep(c, time.Now(), 10)),
 		"pinging":             s.Ping(c),
-		"deleting a rule":     s.DeleteRule(c, "r"),
+		"deleting a rule":     s.DeleteRule(c, "r", ""),
 		"revoking consents":   s.RevokeConsents(c, "subject", ""),
 		"saving a session":    s.SaveLoginSession(c, oauth2.LoginSession{ID: "s"}),
 		"reading a flow":      second(s.Flow(c, oauth2.ByLoginChallenge, "lc-f")),

@@ -70,8 +70,8 @@ func rulesCRUD(t *testing.T, s store.Store) {
 	equal(t, "page behind the end", ids(2, 7), []string(nil))
 	equal(t, "page of nothing", ids(0, 0), []string(nil))
 
-	check(t, s.DeleteRule(c, "b"))
-	kind(t, "deleting twice", s.DeleteRule(c, "b"), fault.NotFound)
+	check(t, s.DeleteRule(c, "b", ""))
+	kind(t, "deleting twice", s.DeleteRule(c, "b", ""), fault.NotFound)
 	_, err = s.Rule(c, "b")
 	kind(t, "reading a deleted rule", err, fault.NotFound)
 }
@@ -93,6 +93,10 @@ func rulesRace(t *testing.T, s store.Store) {
 		}
 	}
 	equal(t, "number of winners", won, 1)
+	kind(t, "deleting what has changed", s.DeleteRule(c, "r", created.ETag), fault.Conflict)
+	kind(t, "deleting with an impossible etag", s.DeleteRule(c, "r", "a\x00b"), fault.Conflict)
+	check(t, s.DeleteRule(c, "r", must(s.Rule(c, "r"))(t).ETag))
+	kind(t, "deleting what is gone", s.DeleteRule(c, "r", created.ETag), fault.NotFound)
 	won = 0
 	for _, err := range race(parallel, func(int) error { _, err := s.CreateRule(c, rule("new")); return err }) {
 		if err == nil {

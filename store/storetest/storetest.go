@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"KeySetsComeNewestFirst", keysCRUD},
 		{"AKeySetIsReplacedWhole", keysReplace},
 		{"ClientsComeBackWholeButForTheSecret", clientsCRUD},
+		{"OfParallelChangesToOneReadClientOneWins", clientsRace},
 		{"ADeletedClientTakesItsTokensAndConsentsAlong", clientsDelete},
 		{"TokensComeBackWhole", tokensCRUD},
 		{"ACodeIsRedeemedOnce", redeemRace},

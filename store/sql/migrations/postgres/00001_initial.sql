@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS gw_clients (
 	owner TEXT COLLATE "C" NOT NULL,
 	secret_hash TEXT NOT NULL,
 	auth_method_set SMALLINT NOT NULL,
+	etag TEXT NOT NULL,
 	doc BYTEA NOT NULL
 );
 

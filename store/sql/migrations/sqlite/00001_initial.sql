@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS gw_clients (
 	owner TEXT NOT NULL,
 	secret_hash TEXT NOT NULL,
 	auth_method_set INTEGER NOT NULL,
+	etag TEXT NOT NULL,
 	doc BLOB NOT NULL
 ) STRICT;
 
