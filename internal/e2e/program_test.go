@@ -50,11 +50,12 @@ type program struct {
 
 // settings configure a program; keys win over everything else.
 type settings struct {
-	dsn   string
-	files []string // configuration files
-	rules string   // JSON, put into access_rules.repositories as inline://
-	keys  map[string]string
-	parts app.Parts
+	dsn     string
+	files   []string // configuration files
+	environ []string
+	rules   string // JSON, put into access_rules.repositories as inline://
+	keys    map[string]string
+	parts   app.Parts
 }
 
 const systemSecret = "a-system-secret-for-the-tests"
@@ -82,7 +83,7 @@ func configuration(t *testing.T, s settings) *config.Config {
 	for k, v := range keys {
 		flags = append(flags, config.Flag{Name: k, Key: k, Value: v})
 	}
-	cfg, _, err := config.Load(config.Sources{Files: s.files, Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler})
+	cfg, _, err := config.Load(config.Sources{Files: s.files, Environ: s.environ, Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler})
 	if err != nil {
 		t.Fatal(err)
 	}
