@@ -142,6 +142,8 @@ func (a *App) Run(ctx context.Context) error {
 		case <-a.reload:
 			if e := a.loader.Reload(ctx); e != nil {
 				a.log.Error("the rules could not be reloaded", "error", e)
+			} else {
+				a.log.Info("the rules were read again", "version", a.engine.Set().Version(), "rules", a.engine.Set().Len())
 			}
 		}
 	}
