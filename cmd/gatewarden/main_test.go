@@ -229,11 +229,14 @@ func TestEveryCommandHasHelpAndAScript(t *testing.T) {
 
 func TestEachPartAndItsAliasesServe(t *testing.T) {
 	for args, listeners := range map[string]int{
-		"all": 3, "all --demo": 3, "all --sqa-opt-out --disable-telemetry": 3,
+		"": 3, "all": 3, "all --demo": 3, "all --sqa-opt-out --disable-telemetry": 3,
 		"proxy": 1, "management": 1, "api": 1, "admin": 1, "public": 1, "oauth2 --dangerous-force-http": 1,
 	} {
 		t.Run(args, func(t *testing.T) {
 			s := serve(t, listeners, strings.Fields(args))
+			if strings.Contains(args, "demo") != strings.Contains(s.log.String(), "The demo is running") {
+				until(t, "the demo is introduced", func() bool { return strings.Contains(s.log.String(), "The demo is running") })
+			}
 			if code := s.stop(); code != 0 {
 				t.Errorf("after the signal: got %d, want 0\n%s", code, s.log)
 			}
