@@ -284,3 +284,14 @@ func TestAHangupReloadsTheRules(t *testing.T) {
 	}
 	until(t, "the rules are loaded again", func() bool { return strings.Contains(s.log.String(), "the rules were read again") })
 }
+
+func TestAskingForTheStatusMakesNoDatabase(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "absent.db")
+	stdout, stderr, code := gatewarden(t, []string{"migrate", "sql", "status", "sqlite://" + file}, nil)
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "pending") {
+		t.Errorf("got %d %q %q, want pending steps", code, stdout, stderr)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the file is there (%v)", err)
+	}
+}
