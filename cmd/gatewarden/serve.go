@@ -63,7 +63,7 @@ func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Comm
 			return err
 		}
 		buffer := telemetry.NewBuffer(c.ErrOrStderr())
-		defer buffer.Close()
+		defer func() { _ = buffer.Close() }() // standard error may be gone
 		log := newLog(buffer, cfg)
 		defer runtime.KeepAlive(ballast(environ))
 		for _, w := range warnings {
