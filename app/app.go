@@ -122,7 +122,7 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	a.store = s
-	a.follower = &follower{changes: s, apply: a.apply, reload: a.reloadStored, deaf: func() { a.oauth2.EvictAll() }}
+	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, deaf: func() { a.oauth2.EvictAll() }}
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}

@@ -26,8 +26,8 @@ const (
 // follower applies what other nodes wrote.
 type follower struct {
 	changes store.Changes
-	// apply puts one change in force, reload everything that is stored.
-	apply  func(context.Context, store.Change) error
+	apply   func(context.Context, store.Change) error
+	// reload puts everything in force anew.
 	reload func(context.Context) error
 	// deaf is called when changes could not be heard of: what is cached of tokens and
 	// clients may be out of date.
@@ -35,52 +35,75 @@ type follower struct {
 
 	mu       sync.Mutex
 	revision int64
+	// failed are changes that could not be applied yet.
+	failed map[change]bool
+}
+
+// change is what a store.Change is about.
+type change struct {
+	topic store.Topic
+	item  string
 }
 
 // poll applies all changes since the last call: those that were committed before
-// the call are in force when it returns. On an error the change is applied again
-// by the next call.
+// the call are in force when it returns without an error. A change that cannot be
+// applied is tried again by the next call. It holds up no other: a key or rule that
+// this node cannot read must not keep revocations from it.
 func (f *follower) poll(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	due := f.failed
+	f.failed = nil
+	var errs []error
+	try := func(c change) {
+		if err := f.apply(ctx, store.Change{Topic: c.topic, Item: c.item}); err != nil {
+			errs = append(errs, err)
+			if f.failed == nil {
+				f.failed = map[change]bool{}
+			}
+			f.failed[c] = true
+		}
+	}
 	for {
 		changes, err := f.changes.ChangesSince(ctx, f.revision, changeBatch)
-		if fault.Is(err, fault.Conflict) {
-			return f.restart(ctx)
+		if fault.Is(err, fault.Conflict) { // this node was cut off for too long
+			due, err = nil, f.anew(ctx)
 		}
 		if err != nil {
 			f.deaf()
-			return err
+			errs = append(errs, err)
+			break
 		}
 		for _, c := range changes {
-			if err := f.apply(ctx, c); err != nil {
-				return err
-			}
+			delete(due, change{c.Topic, c.Item})
+			try(change{c.Topic, c.Item})
 			f.revision = c.Revision
 		}
 		if len(changes) < changeBatch {
-			return nil
+			break
 		}
 	}
+	for c := range due {
+		try(c)
+	}
+	return errors.Join(errs...)
 }
 
-// restart takes everything as it is now: the log does not reach back to the last
-// change that was applied.
-func (f *follower) restart(ctx context.Context) error {
-	f.deaf()
+// anew catches up when the changes in between are no longer known.
+func (f *follower) anew(ctx context.Context) error {
 	revision, err := f.changes.Revision(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = f.reload(ctx)
 	}
-	if err := f.reload(ctx); err != nil {
-		return err
+	if err == nil {
+		f.revision = revision
 	}
-	f.revision = revision
-	return nil
+	return err
 }
 
-// reloadStored puts everything that is stored in force on this node.
-func (a *App) reloadStored(ctx context.Context) error {
+// applyAll puts everything that the database holds in force.
+func (a *App) applyAll(ctx context.Context) error {
+	a.oauth2.EvictAll()
 	return errors.Join(a.loader.ReloadStored(ctx), a.policies.Reload(ctx), a.rings.reload(ctx))
 }
 

@@ -11,110 +11,96 @@ import (
 	"github.com/gatewarden/gatewarden/store"
 )
 
-// changeLog is a revision log in memory that was swept up to a revision.
-type changeLog struct {
+// written is a revision log whose first changes were swept away.
+type written struct {
 	all   []store.Change
 	swept int64
 	down  error
 }
 
-func (l *changeLog) Revision(context.Context) (int64, error) {
-	if l.down != nil || len(l.all) == 0 {
-		return 0, l.down
+func (w *written) Revision(context.Context) (int64, error) { return int64(len(w.all)), nil }
+
+func (w *written) ChangesSince(_ context.Context, after int64, limit int) ([]store.Change, error) {
+	if w.down != nil {
+		return nil, w.down
 	}
-	return l.all[len(l.all)-1].Revision, nil
+	if after < w.swept {
+		return nil, fault.New(fault.Conflict, "revision_swept", "swept away")
+	}
+	return w.all[after:min(len(w.all), int(after)+limit)], nil
 }
 
-func (l *changeLog) ChangesSince(_ context.Context, since int64, limit int) (list []store.Change, err error) {
-	if l.down != nil {
-		return nil, l.down
-	}
-	if since < l.swept {
-		return nil, fault.New(fault.Conflict, "", "swept")
-	}
-	for _, c := range l.all {
-		if c.Revision > since && len(list) < limit {
-			list = append(list, c)
+func TestAChangeThatCannotBeAppliedHoldsUpNoRevocationAndIsTriedAgain(t *testing.T) {
+	log := &written{all: []store.Change{{Revision: 1, Topic: store.Keys, Item: "set"}, {Revision: 2, Topic: store.Tokens, Item: "family"}}}
+	broken := true
+	var applied []string
+	f := &follower{changes: log, deaf: func() {}, apply: func(_ context.Context, c store.Change) error {
+		if broken && c.Topic == store.Keys {
+			return errors.New("sealed with a secret that this node does not have")
 		}
+		applied = append(applied, string(c.Topic)+" "+c.Item)
+		return nil
+	}}
+	if err := f.poll(t.Context()); err == nil {
+		t.Error("a change that could not be applied is no error")
 	}
-	return list, nil
-}
-
-// heard records what a follower did.
-func heard(l *changeLog) (*follower, *[]string) {
-	var did []string
-	var failing bool
-	return &follower{
-		changes: l,
-		apply: func(_ context.Context, c store.Change) error {
-			if c.Item == "stubborn" && !failing {
-				failing = true
-				did = append(did, "failed")
-				return errors.New("not now")
-			}
-			did = append(did, c.Item)
-			return nil
-		},
-		reload: func(context.Context) error { did = append(did, "reload"); return nil },
-		deaf:   func() { did = append(did, "deaf") },
-	}, &did
-}
-
-func TestEveryChangeIsAppliedOnceAndInOrder(t *testing.T) {
-	l := &changeLog{}
-	var want []string
-	for i := range changeBatch + 10 {
-		item := string(rune('a' + i%26))
-		l.all = append(l.all, store.Change{Revision: int64(i + 1), Topic: store.Clients, Item: item})
-		want = append(want, item)
+	if diff := cmp.Diff([]string{"tokens family"}, applied); diff != "" {
+		t.Errorf("applied at first (-want +got):\n%s", diff)
 	}
-	f, did := heard(l)
+	if err := f.poll(t.Context()); err == nil {
+		t.Error("the change was forgotten")
+	}
+	broken, applied = false, nil
+	log.all = append(log.all, store.Change{Revision: 3, Topic: store.Keys, Item: "set"})
 	for range 2 {
 		if err := f.poll(t.Context()); err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 	}
-	if diff := cmp.Diff(want, *did); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
+	if diff := cmp.Diff([]string{"keys set"}, applied); diff != "" {
+		t.Errorf("applied later (-want +got):\n%s", diff)
 	}
 }
 
-func TestAChangeThatCannotBeAppliedIsTriedAgain(t *testing.T) {
-	l := &changeLog{all: []store.Change{{Revision: 1, Item: "a"}, {Revision: 2, Item: "stubborn"}, {Revision: 3, Item: "b"}}}
-	f, did := heard(l)
+func TestANodeThatWasCutOffForTooLongLoadsEverythingAnew(t *testing.T) {
+	log := &written{all: []store.Change{{Revision: 1, Topic: store.Rules}, {Revision: 2, Topic: store.Tokens, Item: "swept"}}, swept: 2}
+	var done []string
+	fail := true
+	f := &follower{
+		changes: log,
+		deaf:    func() {},
+		apply:   func(_ context.Context, c store.Change) error { done = append(done, c.Item); return nil },
+		reload: func(context.Context) error {
+			if fail {
+				return errors.New("the database is gone again")
+			}
+			done = append(done, "everything")
+			return nil
+		},
+	}
 	if err := f.poll(t.Context()); err == nil {
-		t.Fatal("the failure was swallowed")
+		t.Error("a reload that failed is no error")
 	}
+	fail = false
 	if err := f.poll(t.Context()); err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"a", "failed", "stubborn", "b"}, *did); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
+	log.all = append(log.all, store.Change{Revision: 3, Topic: store.Tokens, Item: "new"})
+	if err := f.poll(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"everything", "new"}, done); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestWhatIsCachedIsForgottenWhenChangesCannotBeHeardOf(t *testing.T) {
-	l := &changeLog{down: errors.New("no database")}
-	f, did := heard(l)
+	forgotten := 0
+	f := &follower{changes: &written{down: errors.New("no database")}, deaf: func() { forgotten++ }}
 	if err := f.poll(t.Context()); err == nil {
-		t.Fatal("the failure was swallowed")
+		t.Error("a log that cannot be read is no error")
 	}
-	if diff := cmp.Diff([]string{"deaf"}, *did); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
-}
-
-func TestAFollowerThatWasAwayTooLongTakesEverythingAnew(t *testing.T) {
-	l := &changeLog{all: []store.Change{{Revision: 7, Item: "lost"}, {Revision: 8, Item: "kept"}}, swept: 7}
-	f, did := heard(l)
-	if err := f.poll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	l.all = append(l.all, store.Change{Revision: 9, Item: "new"})
-	if err := f.poll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"deaf", "reload", "new"}, *did); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
+	if forgotten != 1 {
+		t.Errorf("forgotten %d times, want once", forgotten)
 	}
 }

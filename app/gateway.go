@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -118,13 +117,21 @@ func defaults[H any](catalog handler.Catalog[H]) map[string]any {
 	return all
 }
 
-// decider is the engine with the header fields that its rules own.
+// decider is the engine with the header fields and cookies that its rules own.
 type decider struct{ *rules.Engine }
 
 // OwnedHeaders implements edge.HeaderOwner.
 func (d decider) OwnedHeaders() []string {
 	if s := d.Set(); s != nil {
 		return s.OwnedHeaders()
+	}
+	return nil
+}
+
+// OwnedCookies implements edge.CookieOwner.
+func (d decider) OwnedCookies() []string {
+	if s := d.Set(); s != nil {
+		return s.OwnedCookies()
 	}
 	return nil
 }
@@ -151,19 +158,6 @@ func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error)
 	}, nil
 }
 
-// outbound is the client for the program's own calls: keys, introspection, tokens.
-func outbound() *http.Client {
-	return &http.Client{
-		Timeout: 10 * time.Second,
-		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second,
-			MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
-			Proxy: http.ProxyFromEnvironment,
-		},
-	}
-}
-
 // Explain decides a request as the proxy would and lists the steps.
 func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Header) access.Decision {
 	return a.engine.DecideTraced(ctx, &access.Request{Method: method, URL: u, Header: h})
@@ -171,7 +165,10 @@ func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Hea
 
 func (a *App) now() time.Time { return time.Now() }
 
-var _ edge.HeaderOwner = decider{}
+var (
+	_ edge.HeaderOwner = decider{}
+	_ edge.CookieOwner = decider{}
+)
 
 // Metrics returns the program's collectors.
 func (a *App) Metrics() *telemetry.Metrics { return a.metrics }

@@ -176,7 +176,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden = a.policies
 	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
-	d.Keys = &manage.Keys{Store: a.store, Reload: caughtUp, Now: a.now}
+	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp = a.oauth2, a.oauth2
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
@@ -185,7 +185,15 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Metrics = a.metrics.Handler()
 	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts}
 	d.PageKey = []byte(a.secrets[0])
-	return api.New(d), nil
+	whole := api.New(d)
+	guarded := edge.Guard{Listener: listener, Log: a.log}.Handler(whole)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if decisions.Handles(r) { // which has a gate of its own
+			whole.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	}), nil
 }
 
 // ruleChecker compiles a rule as it would be compiled if it were stored.

@@ -27,6 +27,15 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, r *access.Request) (access.Subject, error)
 }
 
+// CredentialReader is implemented by authenticators that read credentials from a
+// place that the operator chose. What mutators write is removed from inbound
+// requests, so that a place of theirs would always be empty.
+type CredentialReader interface {
+	// CredentialPlace returns the name of a header field or of a cookie, both empty
+	// for any other place.
+	CredentialPlace() (header, cookie string)
+}
+
 // Introspector finds out what an access token stands for. An unknown, expired or
 // revoked token is an inactive access.Token and no error; an error means that it
 // could not be found out (fault.Unavailable, fault.Timeout).

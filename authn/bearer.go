@@ -51,6 +51,15 @@ func newTokenReader(from *TokenFrom, prefix string) (tokenReader, error) {
 	return r, nil
 }
 
+// place is the CredentialPlace of CredentialReader. Authorization is the client's own,
+// whatever mutators write to it.
+func (t *tokenReader) place() (header, cookie string) {
+	if t.bearer {
+		return "", ""
+	}
+	return t.from.Header, t.from.Cookie
+}
+
 // read returns the token of a request. It returns ErrNoCredentials when there is
 // none at the configured place, of the scheme and with the prefix, and a fault
 // when there are several or the token is malformed.

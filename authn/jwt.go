@@ -63,6 +63,11 @@ type jwt struct {
 	d          Deps
 }
 
+var _ CredentialReader = (*jwt)(nil)
+
+// CredentialPlace implements CredentialReader.
+func (a *jwt) CredentialPlace() (header, cookie string) { return a.token.place() }
+
 func newJWT(c jwtConfig, d Deps, cache *factsCache) (Authenticator, error) {
 	strategy, err := newScopeStrategy(c.ScopeStrategy)
 	if err != nil {

@@ -84,6 +84,11 @@ type introspection struct {
 	d            Deps
 }
 
+var _ CredentialReader = (*introspection)(nil)
+
+// CredentialPlace implements CredentialReader.
+func (a *introspection) CredentialPlace() (header, cookie string) { return a.token.place() }
+
 func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {
 	if err := checkScopes("required_scope", c.RequiredScope); err != nil {
 		return nil, err

@@ -51,6 +51,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func allow(x *edge.Exchange) {
 	h := x.W.Header()
 	edge.WritePass(h, &x.Request, &x.Decision.Pass)
+	if line := x.R.Header["Cookie"]; x.CookiesRemoved && len(x.Decision.Pass.Cookies) == 0 {
+		// The asking proxy still has the client's line and must replace it.
+		h["Cookie"] = []string{strings.Join(line, "; ")}
+	}
 	h[edge.DecisionID] = []string{x.Request.ID}
 	h["Content-Length"] = []string{"0"}
 	x.W.WriteHeader(http.StatusOK)

@@ -127,6 +127,25 @@ func TestAnAllowedRequestIsAnsweredWithThePass(t *testing.T) {
 	}
 }
 
+type cooking struct{ decide }
+
+func (cooking) OwnedCookies() []string { return []string{"user"} }
+
+func TestACookieOfTheGatewayIsTakenFromTheAskingProxysRequest(t *testing.T) {
+	h, err := New(edge.Options{Decider: cooking{func(*access.Request) access.Decision { return access.Decision{Allow: true} }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sent, want := range map[string][]string{"user=admin; a=b": {"a=b"}, "user=admin": {""}, "a=b": nil} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/decisions/x", nil)
+		r.Header.Set("Cookie", sent)
+		h.ServeHTTP(w, r)
+		if diff := cmp.Diff(want, w.Result().Header["Cookie"]); diff != "" || w.Code != http.StatusOK {
+			t.Errorf("%q: %d (-want +got):\n%s", sent, w.Code, diff)
+		}
+	}
+}
+
 func TestARefusedRequestIsAnsweredWithTheRefusal(t *testing.T) {
 	h := newHandler(t, func(*access.Request) access.Decision {
 		return access.Decision{Refusal: access.Response{Status: 401, Header: http.Header{"Www-Authenticate": {"Bearer"}}, Body: []byte("no")}, Pass: access.Pass{Set: http.Header{"X-User": {"alice"}}}}

@@ -42,6 +42,15 @@ func (b *body) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (b *body) Close() error { return b.src.Close() }
 
+// leave bounds how long net/http waits for the rest of a body that nobody reads.
+func (b *body) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.idle > 0 && b.err == nil {
+		_ = b.control.SetReadDeadline(time.Now().Add(b.idle)) // not supported: no bound
+	}
+}
+
 // Peek returns the whole body when it has at most limit bytes, and leaves it
 // readable. The bytes are read-only. It returns fault.TooLarge beyond limit, and
 // fault.Invalid or Timeout when the client failed to send it.

@@ -46,6 +46,12 @@ type HeaderOwner interface {
 	OwnedHeaders() []string
 }
 
+// CookieOwner is implemented by Deciders whose rules write cookies. The slice is as
+// HeaderOwner's.
+type CookieOwner interface {
+	OwnedCookies() []string
+}
+
 // Target is the request that is to be judged, as it came over the wire.
 type Target struct {
 	Method string
@@ -58,8 +64,8 @@ type Target struct {
 type Options struct {
 	// Listener names the edge in events: proxy, decision.
 	Listener string
-	// Decider is required. When it is a HeaderOwner, the fields it names are
-	// removed from every request.
+	// Decider is required. When it is a HeaderOwner or a CookieOwner, the fields and
+	// cookies it names are removed from every request.
 	Decider Decider
 	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
 	Trusted Trusted
@@ -103,7 +109,10 @@ func NewGate(o Options) (*Gate, error) {
 	o.ReadIdle, o.WriteIdle = defaultTo(o.ReadIdle, 60*time.Second), defaultTo(o.WriteIdle, 60*time.Second)
 	g := &Gate{o: o}
 	if owner, ok := o.Decider.(HeaderOwner); ok {
-		g.owned.names = owner.OwnedHeaders
+		g.owned.headers = owner.OwnedHeaders
+	}
+	if owner, ok := o.Decider.(CookieOwner); ok {
+		g.owned.cookies = owner.OwnedCookies
 	}
 	return g, nil
 }
@@ -119,6 +128,8 @@ type Exchange struct {
 	Request access.Request
 	// Decision allows, whenever an edge sees the Exchange.
 	Decision access.Decision
+	// CookiesRemoved says that the request had cookies that belong to the gateway.
+	CookiesRemoved bool
 	// Event is logged when the edge returns.
 	Event Event
 
@@ -162,6 +173,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 		// The rules changed between cleaning and deciding: the decision may be the
 		// newer rules', so their fields must be clean too.
 		now.strip(r.Header)
+		x.CookiesRemoved = now.stripCookies(r.Header) || x.CookiesRemoved
 		now.cleanTrailers(r.Trailer)
 		x.forwarded.write(r.Header, x.url.Host, x.url.Scheme)
 	}
@@ -179,6 +191,7 @@ func (x *Exchange) admit() error {
 	x.stripped = g.owned.current()
 	err := checkHost(r)
 	x.stripped.strip(r.Header)
+	x.CookiesRemoved = x.stripped.stripCookies(r.Header)
 	x.stripped.cleanTrailers(r.Trailer)
 	cleanHopByHop(r, g.o.Upgrades)
 	if err != nil {
@@ -281,6 +294,7 @@ func (x *Exchange) failed(v any) {
 func (x *Exchange) finish() {
 	e, d := &x.Event, &x.Decision
 	x.writer.done()
+	x.body.leave()
 	e.Rule, e.Subject, e.Allowed = d.RuleID, d.Subject.ID, d.Allow
 	e.Host, e.Path, e.Scheme = x.url.Host, x.url.Path, x.url.Scheme
 	if x.url.Path == "" {

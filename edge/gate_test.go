@@ -187,6 +187,39 @@ func (c *changing) Decide(_ context.Context, r *access.Request) access.Decision 
 	return allowed(r)
 }
 
+// cooking owns cookies.
+type cooking struct{ decide }
+
+func (cooking) OwnedCookies() []string { return []string{"user_id"} }
+
+func TestCookiesOfTheRulesAreRemovedInEverySpelling(t *testing.T) {
+	for sent, want := range map[string][]string{
+		"a=b; c=d":                      {"a=b; c=d"},
+		"a=b;user_id=admin;c=d":         {"a=b; c=d"},
+		"user_id=admin":                 nil,
+		"User-Id=admin; user.id=x; a=1": {"a=1"},
+		"user%5Fid=admin; a=1":          {"a=1"},
+		"a=1, user_id=admin":            nil,
+		"a=1 user_id=admin; b=2":        {"b=2"},
+		"a=\"1; user_id=admin; b=\"":    {"a=\"1; b=\""},
+		"\tuser_id =admin; user_id":     nil,
+		"x=user_id; user_idx=1":         {"x=user_id; user_idx=1"},
+	} {
+		var got []string
+		removed := false
+		g := gate(t, Options{Decider: cooking{func(r *access.Request) access.Decision {
+			got = r.Header["Cookie"]
+			return allowed(r)
+		}}})
+		r := httptest.NewRequest("GET", "http://a/", nil)
+		r.Header["Cookie"] = []string{sent}
+		g.Serve(httptest.NewRecorder(), r, func(x *Exchange) { removed = x.CookiesRemoved })
+		if diff := cmp.Diff(want, got); diff != "" || removed != !slices.Equal(want, []string{sent}) {
+			t.Errorf("%q (-want +got), removed %t:\n%s", sent, removed, diff)
+		}
+	}
+}
+
 func FuzzStripping(f *testing.F) {
 	f.Add("x-user", "X_User")
 	f.Add("X-Role-Name", "x.role-NAME")
@@ -199,7 +232,7 @@ func FuzzStripping(f *testing.F) {
 			return
 		}
 		h := http.Header{http.CanonicalHeaderKey(sent): {"client"}}
-		newHeaderSet([]string{owned}).strip(h)
+		newHeaderSet([]string{owned}, nil).strip(h)
 		cgi := func(s string) string { // as CGI programs and WSGI servers read it
 			return strings.Map(func(r rune) rune {
 				if r < 0x80 && isAlnum(byte(r)) {

@@ -15,6 +15,9 @@ type Guard struct {
 	Listener string
 	// MaxBody bounds a request body in bytes; 0: 1 MiB.
 	MaxBody int64
+	// BodyTimeout bounds the arrival of a whole request body; 0: 30 s. WriteIdle bounds
+	// the wait for a client to take the next bytes of an answer; 0: 60 s.
+	BodyTimeout, WriteIdle time.Duration
 	// Log gets panics. Nil: nothing.
 	Log *slog.Logger
 	// Observe is called once per request, after the answer; status is 0 when nothing
@@ -28,18 +31,22 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 	if g.MaxBody == 0 {
 		g.MaxBody = 1 << 20
 	}
+	g.BodyTimeout, g.WriteIdle = defaultTo(g.BodyTimeout, 30*time.Second), defaultTo(g.WriteIdle, 60*time.Second)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began, id := time.Now(), rand.Text()
-		rw := &responseWriter{ResponseWriter: w}
+		rw := &responseWriter{ResponseWriter: w, idle: g.WriteIdle, multiplexed: r.ProtoMajor > 1}
 		r.Header[RequestID] = []string{id}
 		rw.Header()[RequestID] = []string{id}
 		if r.Body != nil && r.Body != http.NoBody {
 			limited := r.WithContext(r.Context()) // see Exchange.admitBody
 			limited.Body = http.MaxBytesReader(w, r.Body, g.MaxBody)
 			r = limited
+			// Not supported: no bound. It holds for what a handler leaves unread, too.
+			_ = http.NewResponseController(w).SetReadDeadline(began.Add(g.BodyTimeout))
 		}
 		defer func() {
 			v := recover()
+			rw.done()
 			if v != nil && v != http.ErrAbortHandler {
 				if g.Log != nil {
 					g.Log.Error("panic", "listener", g.Listener, "request_id", id, "panic", v, "stack", string(debug.Stack()))

@@ -27,16 +27,18 @@ func isGateways(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-")
 }
 
-// headerSet is a set of fields that clients may not send, compiled once per rule set.
+// headerSet is a set of fields and cookies that clients may not send, compiled once
+// per rule set.
 type headerSet struct {
-	source  []string        // as the rules gave them, for comparison
+	source  [2][]string     // headers and cookies as the rules gave them, for comparison
 	owned   map[string]bool // canonical names
 	lengths uint64          // bit n: a name of n bytes (modulo 64) is in owned
+	cookies map[string]bool // folded names
 }
 
-func newHeaderSet(names []string) *headerSet {
-	s := &headerSet{source: names, owned: map[string]bool{}}
-	for _, name := range names {
+func newHeaderSet(headers, cookies []string) *headerSet {
+	s := &headerSet{source: [2][]string{headers, cookies}, owned: map[string]bool{}, cookies: newCookieSet(cookies)}
+	for _, name := range headers {
 		if c := fold(name); !hopByHop(c) {
 			s.owned[c] = true
 			s.lengths |= 1 << (len(c) & 63)
@@ -99,19 +101,22 @@ func RemoveHeader(h http.Header, name string) {
 
 // ownership compiles the names that the current rules own.
 type ownership struct {
-	names    func() []string // nil: none
-	compiled atomic.Pointer[headerSet]
+	headers, cookies func() []string // nil: none
+	compiled         atomic.Pointer[headerSet]
 }
 
 func (o *ownership) current() *headerSet {
-	var names []string
-	if o.names != nil {
-		names = o.names()
+	var headers, cookies []string
+	if o.headers != nil {
+		headers = o.headers()
 	}
-	if s := o.compiled.Load(); s != nil && same(s.source, names) {
+	if o.cookies != nil {
+		cookies = o.cookies()
+	}
+	if s := o.compiled.Load(); s != nil && same(s.source[0], headers) && same(s.source[1], cookies) {
 		return s
 	}
-	s := newHeaderSet(names)
+	s := newHeaderSet(headers, cookies)
 	o.compiled.Store(s)
 	return s
 }
@@ -152,7 +157,7 @@ func cleanHopByHop(r *http.Request, upgrades []string) {
 			}
 		}
 	}
-	upgrade = upgrade && r.ProtoMajor == 1 && r.Method == http.MethodGet && len(h["Upgrade"]) == 1 &&
+	upgrade = upgrade && r.ProtoMajor == 1 && !doubtful(r) && r.Method == http.MethodGet && len(h["Upgrade"]) == 1 &&
 		slices.Contains(upgrades, strings.ToLower(h["Upgrade"][0]))
 	for _, name := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Http2-Settings"} {
 		delete(h, name)

@@ -107,6 +107,9 @@ func (s *Server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.running.Add(1)
 		defer s.running.Add(-1)
+		if doubtful(r) {
+			w = closing{w}
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -124,3 +127,31 @@ func (s *Server) wait(ctx context.Context) error {
 	}
 	return nil
 }
+
+// doubtful reports whether a peer may have framed the body of r in another way:
+// net/http does not tell whether a chunked request had a length as well, nor whether
+// one of HTTP/1.0 was chunked.
+func doubtful(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0)
+}
+
+// closing ends the connection after the answer, so that what follows on it is nobody's
+// request (RFC 9112 section 6.1).
+type closing struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w closing) WriteHeader(status int) {
+	if status >= 200 {
+		w.Header()["Connection"] = []string{"close"}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter. After WriteHeader the field has no effect.
+func (w closing) Write(p []byte) (int, error) {
+	w.Header()["Connection"] = []string{"close"}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w closing) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -10,8 +10,11 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/gatewarden/gatewarden/access"
 )
 
 // listen serves o on a free port until the test ends.
@@ -59,6 +62,43 @@ func status(t testing.TB, c net.Conn) int {
 	}
 	res.Body.Close()
 	return res.StatusCode
+}
+
+func TestAConnectionEndsAfterARequestThatMayBeFramedInTwoWays(t *testing.T) {
+	const next = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+	for name, c := range map[string]struct {
+		send string
+		want []string
+	}{
+		"a length and chunks": {"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 43\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + next, []string{"/a"}},
+		"chunks in HTTP/1.0":  {"POST /a HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + next, []string{"/a"}},
+		"an upgrade besides":  {"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 43\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + next, []string{"/a"}},
+		"a length":            {"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx" + next, []string{"/a", "/smuggled"}},
+	} {
+		var mu sync.Mutex
+		var got []string
+		g := gate(t, Options{})
+		_, addr := listen(t, ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			g.Serve(w, r, func(x *Exchange) {
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, x.R.URL.Path)
+				if x.R.Header.Get("Upgrade") != "" {
+					t.Errorf("%s: the upgrade is forwarded", name)
+				}
+				x.W.WriteHeader(http.StatusEarlyHints)
+				x.W.WriteHeader(http.StatusNoContent)
+			})
+		})})
+		conn := dial(t, addr, c.send)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		_, _ = io.ReadAll(conn)
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Join(got, " ") != strings.Join(c.want, " ") {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
 }
 
 func TestASlowHeaderIsCutOff(t *testing.T) {
@@ -123,6 +163,22 @@ func TestAStalledBodyTimesOut(t *testing.T) {
 		dial(t, addr, "POST / HTTP/1.1\r\nHost: a\r\n"+framing+"\r\n\r\n1")
 		if err := <-got; err == nil || !strings.Contains(err.Error(), "did not arrive in time") {
 			t.Errorf("%s: got %v, want a timeout", framing, err)
+		}
+	}
+}
+
+func TestABodyThatNobodyReadsHoldsNoConnection(t *testing.T) {
+	refusing := gate(t, Options{Decider: decide(func(*access.Request) access.Decision { return access.Decision{} }), ReadIdle: 30 * time.Millisecond})
+	for name, h := range map[string]http.Handler{
+		"refused": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refusing.Serve(w, r, ok) }),
+		"guarded": Guard{BodyTimeout: 30 * time.Millisecond}.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })),
+		"read":    Guard{BodyTimeout: 30 * time.Millisecond}.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) })),
+	} {
+		_, addr := listen(t, ServerOptions{Handler: h})
+		c := dial(t, addr, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n1")
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if got, err := io.ReadAll(c); err != nil {
+			t.Errorf("%s: the connection stays open after %q: %v", name, got, err)
 		}
 	}
 }

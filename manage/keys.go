@@ -21,9 +21,12 @@ import (
 )
 
 // Keys manages JWK sets. Answers hold private keys, as Hydra's administrative API
-// does: who may call it may sign.
+// does, except those of the program's own sets: nobody else has a use for them but
+// to forge tokens.
 type Keys struct {
-	Store  keys.Store
+	Store keys.Store
+	// Own names the sets that this program signs with.
+	Own    []string
 	Reload Reloader
 	Now    func() time.Time
 }
@@ -58,7 +61,15 @@ func (s *Keys) Set(ctx context.Context, set string) (jose.JSONWebKeySet, error) 
 		}
 		out.Keys = append(out.Keys, key)
 	}
-	return out, err
+	return s.shown(set, out), err
+}
+
+// shown returns what may be answered of a set.
+func (s *Keys) shown(set string, all jose.JSONWebKeySet) jose.JSONWebKeySet {
+	if slices.Contains(s.Own, set) {
+		return PublicKeys(all)
+	}
+	return all
 }
 
 // Key returns the key of that id as a set of one.
@@ -93,12 +104,12 @@ func (s *Keys) Generate(ctx context.Context, set string, n NewKey) (jose.JSONWeb
 	one := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key, KeyID: n.ID, Algorithm: n.Alg, Use: n.Use}}}
 	stored, err := s.prepare(set, one)
 	if err != nil {
-		return one, err
+		return jose.JSONWebKeySet{}, err
 	}
 	if err := s.Store.AddKeys(ctx, stored); err != nil {
-		return one, err
+		return jose.JSONWebKeySet{}, err
 	}
-	return one, apply(ctx, s.Reload)
+	return s.shown(set, one), apply(ctx, s.Reload)
 }
 
 func generate(alg string) (key any, err error) {

@@ -181,6 +181,25 @@ func TestNoHeaderValueHoldsAControlCharacter(t *testing.T) {
 	}
 }
 
+func TestNoBlankAroundAHeaderValueIsLostOnTheWay(t *testing.T) {
+	// Readers drop blanks around a field's value (RFC 9110 section 5.5), so that
+	// "admin " would be admin to the upstream and to nobody else.
+	m := build(t, deps(t), "header", `{"headers":{"X-User":" {{ print .Subject }}\t"}}`)
+	for subject, want := range map[string]string{"admin": "admin", "an admin": "an admin", "": "", "admin ": "refused", " admin": "refused", "\tadmin": "refused", " ": "refused"} {
+		in, p := input(), access.Pass{}
+		in.Subject.ID = subject
+		got := "refused"
+		if err := m.Mutate(t.Context(), in, &p); err == nil {
+			got = p.Set.Get("X-User")
+		} else if !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: %v", subject, err)
+		}
+		if got != want {
+			t.Errorf("subject %q: the header is %q, want %q", subject, got, want)
+		}
+	}
+}
+
 func TestACookieValueCannotLeaveItsCookie(t *testing.T) {
 	m := build(t, deps(t), "cookie", `{"cookies":{"user":"{{ print .Subject }}"}}`)
 	for c := range 256 {

@@ -15,8 +15,8 @@ import (
 
 // CookieConfig says which cookies go upstream.
 type CookieConfig struct {
-	// Cookies maps cookie names to templates. A cookie replaces those of the same
-	// name that the client sent.
+	// Cookies maps cookie names to templates. No client can send cookies of these
+	// names itself, on any route.
 	Cookies map[string]string `json:"cookies"`
 }
 
@@ -25,7 +25,10 @@ type cookie struct {
 	values []*templates.Text
 }
 
-var _ Mutator = (*cookie)(nil)
+var (
+	_ Mutator     = (*cookie)(nil)
+	_ CookieOwner = (*cookie)(nil)
+)
 
 func newCookie(c CookieConfig) (Mutator, error) {
 	var errs []error
@@ -64,6 +67,9 @@ func (k *cookie) Mutate(_ context.Context, in access.Input, p *access.Pass) erro
 	p.Cookies = added
 	return nil
 }
+
+// OwnedCookies returns the configured names.
+func (k *cookie) OwnedCookies() []string { return slices.Clone(k.names) }
 
 // cookieValue percent-encodes the bytes that no cookie value can hold (cookie-octet
 // of RFC 6265 section 4.1.1), so that a value can neither end its cookie nor the

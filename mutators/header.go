@@ -50,7 +50,7 @@ func newHeader(c HeaderConfig) (Mutator, error) {
 			errs = append(errs, fmt.Errorf("%s: %s is set twice", field, canonical))
 			continue
 		}
-		t, err := templates.Compile(field, c.Headers[name])
+		t, err := templates.Compile(field, strings.Trim(c.Headers[name], " \t"))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -140,8 +140,12 @@ func isToken(s string) bool {
 }
 
 // validValue reports whether s can be a field value (RFC 9110 section 5.5): no
-// control characters but the tab, so above all no CR, LF or NUL.
+// control characters but the tab, so above all no CR, LF or NUL, and no blank at
+// either end, which whoever reads the field would drop: another value than was meant.
 func validValue(s string) bool {
+	if strings.Trim(s, " \t") != s {
+		return false
+	}
 	for i := range len(s) {
 		if c := s[i]; (c < ' ' && c != '\t') || c == 0x7f {
 			return false

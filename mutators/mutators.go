@@ -21,6 +21,12 @@ type HeaderOwner interface {
 	OwnedHeaders() []string
 }
 
+// CookieOwner is implemented by mutators that write cookies, which the gateway
+// deletes from every inbound request in the same way.
+type CookieOwner interface {
+	OwnedCookies() []string
+}
+
 // Signer signs minted tokens with the gateway's current key.
 type Signer interface {
 	// Sign returns a compact JWS over payload. Alg is ES256, RS256 or EdDSA, typ

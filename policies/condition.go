@@ -102,7 +102,7 @@ func stringMatch(options json.RawMessage) (check, error) {
 	if err := strict(options, &o); err != nil {
 		return nil, err
 	}
-	re, err := regexp.Compile("(?s:" + o.Matches + ")")
+	re, err := regexp.Compile("(?s)" + o.Matches)
 	if err != nil {
 		return nil, fmt.Errorf("matches is not a regular expression: %w", err)
 	}

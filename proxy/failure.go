@@ -27,10 +27,10 @@ func fail(x *edge.Exchange, err error) {
 	var timeout net.Error
 	body := x.BodyErr()
 	switch {
+	case fault.Is(body, fault.Timeout): // first: net/http cancels the context as well
+		x.Fail(http.StatusRequestTimeout, fault.ReasonOf(body), fault.MessageOf(body), err)
 	case x.R.Context().Err() != nil:
 		x.Fail(statusClientClosed, "client_closed_request", "", err)
-	case fault.Is(body, fault.Timeout):
-		x.Fail(http.StatusRequestTimeout, fault.ReasonOf(body), fault.MessageOf(body), err)
 	case body != nil:
 		x.Fail(fault.KindOf(body).HTTPStatus(), fault.ReasonOf(body), fault.MessageOf(body), err)
 	case errors.Is(err, errUpstreamTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),

@@ -211,6 +211,18 @@ func TestABodyBeyondTheLimitIs413(t *testing.T) {
 	})
 }
 
+func TestAClientThatStallsIsTold408(t *testing.T) {
+	eachTransport(t, func(t *testing.T, standard bool) {
+		upstream := backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body) })
+		addr := serve(t, standard, Options{Edge: edge.Options{Decider: to(upstream), ReadIdle: 50 * time.Millisecond}}, edge.ServerOptions{})
+		_, r := dial(t, addr, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n1")
+		res, _ := response(t, r)
+		if res.StatusCode != http.StatusRequestTimeout {
+			t.Errorf("got %d, want 408", res.StatusCode)
+		}
+	})
+}
+
 func TestAStaleConnectionIsNotAnError(t *testing.T) {
 	eachTransport(t, func(t *testing.T, standard bool) {
 		up := backend(t, func(w http.ResponseWriter, r *http.Request) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -95,6 +94,11 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 		d := &b.set.defs[i]
 		d.Faults = slices.Clone(d.Faults)
 		b.set.rules[i], entries[i] = b.rule(d)
+	}
+	b.own()
+	for i := range b.set.defs {
+		d := &b.set.defs[i]
+		b.credentials(d, &b.set.rules[i])
 		b.set.faults = append(b.set.faults, d.Faults...)
 		if len(d.Faults) > 0 {
 			b.set.refused++
@@ -102,7 +106,6 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	}
 	b.set.index = match.New(entries, c.RefuseOverlap)
 	b.set.faults = append(b.set.faults, b.set.warnings(c.RefuseOverlap)...)
-	b.set.owned = b.ownedHeaders()
 	return b.set, nil
 }
 
@@ -334,21 +337,4 @@ func (b *build) compact(raw handler.Raw) string {
 func newErrorHandler(name string, h errorhandlers.Handler) errorHandler {
 	selective, _ := h.(errorhandlers.Selective)
 	return errorHandler{named[errorhandlers.Handler]{name, h}, selective}
-}
-
-// ownedHeaders collects what the mutators of all rules write.
-func (b *build) ownedHeaders() []string {
-	var out []string
-	for _, name := range b.OwnedHeaders {
-		out = append(out, http.CanonicalHeaderKey(name))
-	}
-	for _, h := range b.set.shared {
-		if owner, ok := h.(mutators.HeaderOwner); ok {
-			for _, name := range owner.OwnedHeaders() {
-				out = append(out, http.CanonicalHeaderKey(name))
-			}
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }

@@ -10,7 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gatewarden/gatewarden/authn"
 	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
@@ -171,6 +173,64 @@ func TestOwnedHeadersAreThoseOfAllMutators(t *testing.T) {
 	set, err := c.Compile([]spec.Rule{a, b}, nil)
 	if diff := cmp.Diff([]string{"X-Always", "X-Base", "X-Role", "X-User"}, set.OwnedHeaders()); diff != "" || err != nil {
 		t.Error(diff, err)
+	}
+}
+
+// placed is an authenticator that reads a credential from places of its own.
+type placed struct {
+	fakeAuthn
+	header, cookie string
+}
+
+func (p placed) CredentialPlace() (header, cookie string) { return p.header, p.cookie }
+
+// baker is a mutator that writes a cookie.
+type baker struct{ fakeMutator }
+
+func (*baker) OwnedCookies() []string { return []string{"user_id"} }
+
+func TestACredentialThatAMutatorWritesIsAFaultOfTheRuleThatReadsIt(t *testing.T) {
+	for _, c := range []struct {
+		reader placed
+		want   string
+	}{
+		{placed{header: "X_user"}, "reads its token from the header X_user, which a mutator writes and which is removed from every request"},
+		{placed{cookie: "User.ID"}, "reads its token from the cookie User.ID, which a mutator writes and which is removed from every request"},
+		{placed{header: "X-Token", cookie: ""}, ""},
+		{placed{cookie: "X-User"}, ""},
+		{placed{}, ""},
+	} {
+		compiler, _ := compiler()
+		compiler.Authenticators.Catalog["p"] = handler.Of(func() config { return config{} }, func(config) (authn.Authenticator, error) { return c.reader, nil })
+		compiler.Authenticators.Settings["p"] = Settings{Enabled: true}
+		compiler.Mutators.Catalog["b"] = handler.Of(func() config { return config{} }, func(config) (mutators.Mutator, error) { return &baker{}, nil })
+		compiler.Mutators.Settings["b"] = Settings{Enabled: true}
+		writer, reader := definition("writer", "http://a/w"), definition("reader", "http://a/r")
+		writer.Mutators = []spec.Handler{x(`{"value":"user"}`), {Handler: "b"}}
+		reader.Authenticators = []spec.Handler{{Handler: "p"}}
+		set, err := compiler.Compile([]spec.Rule{reader, writer}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range set.Faults() {
+			got = append(got, f.RuleID+" "+f.Pointer+" "+f.Message)
+		}
+		var want []string
+		if c.want != "" {
+			want = []string{"reader /authenticators/0 " + c.want}
+		}
+		if diff := cmp.Diff(want, got); diff != "" || set.Refused() != len(want) {
+			t.Errorf("%+v (-want +got):\n%s", c.reader, diff)
+		}
+		e := &Engine{}
+		e.Swap(set)
+		if d := e.Decide(t.Context(), get(t, "http://a/r")); c.want != "" && (d.Allow || d.Reason != ReasonRuleBroken) {
+			t.Errorf("%+v: %+v", c.reader, d)
+		}
+		if diff := cmp.Diff([]string{"user_id"}, set.OwnedCookies()); diff != "" {
+			t.Error(diff)
+		}
 	}
 }
 

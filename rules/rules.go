@@ -25,15 +25,15 @@ import (
 
 // Set is a compiled set of rules. It is immutable and safe for concurrent use.
 type Set struct {
-	version  uint64
-	index    *match.Index
-	rules    []rule
-	defs     []spec.Rule
-	faults   []spec.Fault
-	refused  int
-	fallback []errorHandler
-	owned    []string
-	shared   instances
+	version             uint64
+	index               *match.Index
+	rules               []rule
+	defs                []spec.Rule
+	faults              []spec.Fault
+	refused             int
+	fallback            []errorHandler
+	owned, ownedCookies []string
+	shared              instances
 }
 
 // rule is a compiled rule; defs and rules of a Set are parallel.
@@ -89,6 +89,10 @@ func (s *Set) Faults() []spec.Fault { return s.faults }
 // OwnedHeaders returns the canonical names of the header fields that mutators of
 // this Set write, in order. The edges delete them from every inbound request.
 func (s *Set) OwnedHeaders() []string { return s.owned }
+
+// OwnedCookies returns the names of the cookies that mutators of this Set write, in
+// order. The edges delete them from every inbound request.
+func (s *Set) OwnedCookies() []string { return s.ownedCookies }
 
 // warnings returns a fault for each pair of rules that tie for some requests.
 func (s *Set) warnings(strict bool) []spec.Fault {

@@ -27,7 +27,7 @@ func newKeys(environ []string) *cobra.Command {
 		}
 		return r.print(c, made, "", nil)
 	})
-	get := &cobra.Command{Use: "get set [kid]", Short: "Show a set, private keys included", Args: cobra.RangeArgs(1, 2),
+	get := &cobra.Command{Use: "get set [kid]", Short: "Show a set, private keys included but for the program's own", Args: cobra.RangeArgs(1, 2),
 		RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
 			set, err := api.Keys(ctx, args[0], args[1:]...)
 			if err != nil {

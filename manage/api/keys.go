@@ -83,7 +83,11 @@ func (a *API) createKey(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.created("/keys/"+url.PathEscape(set), keys.Keys[0].KeyID, keys)
+	id := n.ID
+	if len(keys.Keys) > 0 { // a symmetric key of the program's own is not shown
+		id = keys.Keys[0].KeyID
+	}
+	return x.created("/keys/"+url.PathEscape(set), id, keys)
 }
 
 func (a *API) replaceKeys(x *exchange) error {

@@ -50,6 +50,27 @@ func TestKeysAreMadeReadReplacedAndDeleted(t *testing.T) {
 	f.call("DELETE", "/keys/mine", "").want(404)
 }
 
+func TestPrivateKeysThatTheProgramSignsWithNeverLeave(t *testing.T) {
+	f := newFixture(t, nil)
+	for _, alg := range []string{"RS256", "ES256", "EdDSA", "HS256"} {
+		answers := []answer{
+			f.call("POST", "/keys/own", `{"alg":"`+alg+`","kid":"`+alg+`"}`),
+			f.call("GET", "/keys/own", ""), f.call("GET", "/admin/keys/own", ""), f.call("GET", "/keys/own/"+alg, ""),
+		}
+		for i, a := range answers {
+			if alg == "HS256" && i == 3 {
+				a.want(404) // a symmetric key has no public form
+				continue
+			}
+			for _, k := range a.keys(map[bool]int{true: 201, false: 200}[i == 0]).Keys {
+				if !k.IsPublic() {
+					t.Errorf("%s: answer %d holds private key %s", alg, i, k.KeyID)
+				}
+			}
+		}
+	}
+}
+
 func TestWeakAndBrokenKeysAreRefused(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, c := range [][3]string{

@@ -67,61 +67,64 @@ func (s *Server) authenticateClient(ctx context.Context, r *http.Request, form u
 	if err != nil {
 		return nil, err
 	}
-	failed := fosite.ErrInvalidClient
 	c, err := s.clients.get(ctx, creds.id)
 	if fault.Is(err, fault.NotFound) && creds.rawID != "" && creds.rawID != creds.id {
 		c, err = s.clients.get(ctx, creds.rawID)
 	}
 	if fault.Is(err, fault.NotFound) {
-		if s.o.DummySecretHash != "" && creds.method != "none" {
-			_ = s.o.ClientSecrets.Verify(ctx, s.o.DummySecretHash, creds.secret)
-		}
-		return nil, failed
+		return nil, s.verifySecret(ctx, &client{}, creds)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if c.Public() {
 		if creds.method != "none" && creds.secret != "" {
-			return nil, failed.WithHint("The client is public and has no secret.")
+			return nil, s.verifySecret(ctx, &client{}, creds)
 		}
 	} else if err := s.verifySecret(ctx, c, creds); err != nil {
 		return nil, err
 	}
 	if c.Disabled {
-		return nil, failed.WithHint("The client is disabled.")
+		return nil, fosite.ErrInvalidClient.WithHint("The client is disabled.")
 	}
 	return c, nil
 }
 
+// verifySecret checks the secret first, so that only who knows it is told what else
+// is wrong. It fails for a client without a secret, which stands for an unknown one
+// too.
 func (s *Server) verifySecret(ctx context.Context, c *client, creds credentials) error {
 	failed := fosite.ErrInvalidClient
 	if creds.method == "none" {
 		return failed.WithHint("Client authentication is required.")
 	}
-	if c.AuthMethodSet && c.TokenEndpointAuthMethod != creds.method {
-		return failed.WithHintf("The client must authenticate with '%s'.", c.TokenEndpointAuthMethod)
-	}
-	switch c.TokenEndpointAuthMethod {
-	case "", "client_secret_basic", "client_secret_post":
-	default:
-		return failed.WithHint("The client's authentication method is not supported.")
-	}
-	if c.SecretHash == "" || creds.secret == "" {
+	if creds.secret == "" {
 		return failed
 	}
-	if c.SecretExpiresAt > 0 && s.o.Now().Unix() >= c.SecretExpiresAt {
-		return failed.WithHint("The client secret has expired.")
+	hash := c.SecretHash
+	if hash == "" {
+		hash = s.o.DummySecretHash
 	}
-	err := s.o.ClientSecrets.Verify(ctx, c.SecretHash, creds.secret)
+	err := s.o.ClientSecrets.Verify(ctx, hash, creds.secret)
 	if fault.Is(err, fault.Unauthenticated) && creds.rawSecret != "" && creds.rawSecret != creds.secret {
 		// Many clients send the secret as it is instead of form-encoded.
 		err = s.o.ClientSecrets.Verify(ctx, c.SecretHash, creds.rawSecret)
 	}
-	if fault.Is(err, fault.Unauthenticated) {
+	switch {
+	case fault.Is(err, fault.Unauthenticated):
 		return failed
+	case err != nil:
+		return err
+	case c.SecretHash == "":
+		return failed
+	case c.AuthMethodSet && c.TokenEndpointAuthMethod != creds.method:
+		return failed.WithHintf("The client must authenticate with '%s'.", c.TokenEndpointAuthMethod)
+	case c.TokenEndpointAuthMethod != "" && c.TokenEndpointAuthMethod != "client_secret_basic" && c.TokenEndpointAuthMethod != "client_secret_post":
+		return failed.WithHint("The client's authentication method is not supported.")
+	case c.SecretExpiresAt > 0 && s.o.Now().Unix() >= c.SecretExpiresAt:
+		return failed.WithHint("The client secret has expired.")
 	}
-	return err
+	return nil
 }
 
 // authenticatedClient gives fosite the client that the endpoint authenticated.

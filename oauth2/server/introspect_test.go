@@ -108,7 +108,7 @@ func TestEveryWayToRevokeEvictsWhatIsCached(t *testing.T) {
 			_ = r.store.RevokeClientTokens(ctx, "app")
 			r.server.Evict("client:app")
 		},
-		"another node, unheard of": func(string) {
+		"another node, too long ago": func(string) {
 			_ = r.store.RevokeClientTokens(ctx, "app")
 			r.server.EvictAll()
 		},

@@ -51,7 +51,7 @@ func TestTheLoginAndConsentAppsSeeTheWholeRequest(t *testing.T) {
 		Challenge: challenge, RequestedScope: []string{"openid", "offline_access", "read"}, RequestedAudience: []string{"api"}, Client: c,
 		OIDCContext: oauth2.OIDCContext{ACRValues: []string{"high", "low"}, UILocales: []string{"de"}, Display: "popup", LoginHint: "ali"},
 	}
-	same := cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(oauth2.LoginRequest{}, "SessionID", "RequestURL"), cmpopts.IgnoreFields(oauth2.Client{}, "SecretHash")}
+	same := cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(oauth2.LoginRequest{}, "SessionID", "RequestURL"), cmpopts.IgnoreFields(oauth2.Client{}, "SecretHash", "ETag")}
 	if d := cmp.Diff(want, login, same); d != "" || login.SessionID == "" {
 		t.Error(d)
 	}
@@ -68,7 +68,7 @@ func TestTheLoginAndConsentAppsSeeTheWholeRequest(t *testing.T) {
 		RequestedScope: want.RequestedScope, RequestedAudience: want.RequestedAudience, Subject: "alice", OIDCContext: want.OIDCContext, Client: c,
 		LoginChallenge: challenge, LoginSessionID: login.SessionID, ACR: "high", AMR: []string{"pwd"}, Context: map[string]any{"k": "v"},
 	}
-	same = cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(oauth2.ConsentRequest{}, "Challenge", "ConsentRequestID", "RequestURL"), cmpopts.IgnoreFields(oauth2.Client{}, "SecretHash")}
+	same = cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(oauth2.ConsentRequest{}, "Challenge", "ConsentRequestID", "RequestURL"), cmpopts.IgnoreFields(oauth2.Client{}, "SecretHash", "ETag")}
 	if d := cmp.Diff(wantConsent, consent, same); d != "" {
 		t.Error(d)
 	}

@@ -73,8 +73,8 @@ func (s *Server) Evict(item string) {
 	}
 }
 
-// EvictAll forgets everything that is cached. Call it when changes by other nodes
-// cannot be heard of: what is cached may have been revoked meanwhile.
+// EvictAll forgets everything that is cached, for a process that does not know what
+// changed.
 func (s *Server) EvictAll() {
 	s.clients.evictAll()
 	s.tokens.evictAll()

@@ -218,6 +218,55 @@ func TestAnUnknownClientCostsAsManyHashesAsAKnownOne(t *testing.T) {
 	}
 }
 
+func TestNobodyWithoutTheSecretLearnsWhichClientsExist(t *testing.T) {
+	r := start(t)
+	r.client()
+	r.client(public)
+	r.client(func(c *oauth2.Client) { c.ID, c.SecretExpiresAt = "late", 1 })
+	r.client(func(c *oauth2.Client) {
+		c.ID, c.TokenEndpointAuthMethod, c.AuthMethodSet = "post", "client_secret_post", true
+	})
+	r.client(func(c *oauth2.Client) {
+		c.ID, c.TokenEndpointAuthMethod, c.AuthMethodSet, c.SecretHash = "key", "private_key_jwt", true, ""
+	})
+	for _, secret := range []string{"wrong", "dummy", ""} {
+		var want answer
+		for i, id := range []string{"nobody", "app", "spa", "late", "post", "key"} {
+			if id == "spa" && secret == "" {
+				continue // a public client that sends an empty secret sends none
+			}
+			before := r.secrets.calls.Load()
+			got := r.postRaw("/oauth2/token", id+":"+secret, "grant_type=client_credentials")
+			r.wants(got, 401, "invalid_client")
+			if calls := r.secrets.calls.Load() - before; secret != "" && calls != 1 {
+				t.Errorf("%s:%s costs %d hashes, want 1", id, secret, calls)
+			}
+			if i == 0 {
+				want = got
+			} else if got.raw != want.raw {
+				t.Errorf("%s:%s gets %s\nwant %s", id, secret, got.raw, want.raw)
+			}
+		}
+	}
+	unknown := r.postRaw("/oauth2/token", "", "grant_type=client_credentials&client_id=nobody")
+	if known := r.postRaw("/oauth2/token", "", "grant_type=client_credentials&client_id=app"); known.raw != unknown.raw {
+		t.Errorf("without a secret: known %s, unknown %s", known.raw, unknown.raw)
+	}
+}
+
+func TestTooManySecretsAtOnceIsNoServerError(t *testing.T) {
+	r := start(t, func(o *server.Options) { o.ClientSecrets = busy{} })
+	r.client()
+	r.wants(r.post("/oauth2/token", "app:secret", "grant_type", "client_credentials"), 429, "slow_down")
+}
+
+// busy checks no secret.
+type busy struct{}
+
+func (busy) Verify(context.Context, string, string) error {
+	return fault.New(fault.RateLimited, "too_many_secrets", "later")
+}
+
 func TestAStoreThatIsDownIsTemporarilyUnavailableAndSaysNothingElse(t *testing.T) {
 	r := start(t)
 	r.client()

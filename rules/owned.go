@@ -1,0 +1,70 @@
+package rules
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatewarden/gatewarden/authn"
+	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/rules/spec"
+)
+
+// own collects what the mutators of all rules write.
+func (b *build) own() {
+	var headers, cookies []string
+	for _, name := range b.OwnedHeaders {
+		headers = append(headers, http.CanonicalHeaderKey(name))
+	}
+	for _, h := range b.set.shared {
+		if owner, ok := h.(mutators.HeaderOwner); ok {
+			for _, name := range owner.OwnedHeaders() {
+				headers = append(headers, http.CanonicalHeaderKey(name))
+			}
+		}
+		if owner, ok := h.(mutators.CookieOwner); ok {
+			cookies = append(cookies, owner.OwnedCookies()...)
+		}
+	}
+	b.set.owned, b.set.ownedCookies = distinct(headers), distinct(cookies)
+}
+
+func distinct(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// credentials reports authenticators of d that look where a mutator of any rule
+// writes: what a client sends there is removed before the rules see it.
+func (b *build) credentials(d *spec.Rule, r *rule) {
+	for i, h := range d.Authenticators {
+		settings := b.Authenticators.Settings[h.Handler]
+		reader, ok := b.set.shared[instance{"authenticators", h.Handler, b.compact(settings.Config), b.compact(h.Config)}].(authn.CredentialReader)
+		if !ok {
+			continue
+		}
+		header, cookie := reader.CredentialPlace()
+		for _, place := range []struct {
+			kind, name string
+			owned      []string
+		}{{"header", header, b.set.owned}, {"cookie", cookie, b.set.ownedCookies}} {
+			if place.name != "" && slices.ContainsFunc(place.owned, func(o string) bool { return fold(o) == fold(place.name) }) {
+				d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
+					"reads its token from the %s %s, which a mutator writes and which is removed from every request", place.kind, place.name))
+				r.broken = true
+			}
+		}
+	}
+}
+
+// fold returns the one spelling of names that the edges take for the same: in lower
+// case, every mark a '-'.
+func fold(name string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+			return c
+		}
+		return '-'
+	}, strings.ToLower(name))
+}
