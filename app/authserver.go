@@ -35,8 +35,9 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 			LoginConsent: ttl.LoginConsentRequest, LoginSession: ttl.AuthenticationSession,
 		},
 		AccessTokenStrategy: a.cfg.Strategies.AccessToken, ScopeStrategy: a.cfg.Strategies.Scope, PKCE: pkce,
-		Cookies:   server.Cookies{Domain: a.cfg.Serve.Cookies.Domain, SameSite: sameSite(a.cfg.Serve.Cookies)},
-		CacheSize: a.cfg.OAuth2.IntrospectionCacheSize,
+		GrantAllowedScope: a.cfg.OAuth2.ClientCredentials.DefaultGrantAllowedScope,
+		Cookies:           server.Cookies{Domain: a.cfg.Serve.Cookies.Domain, SameSite: sameSite(a.cfg.Serve.Cookies)},
+		CacheSize:         a.cfg.OAuth2.IntrospectionCacheSize,
 		Metrics: server.Metrics{
 			TokenIssued: a.metrics.TokenIssued, Introspection: a.metrics.Introspection, Cache: a.metrics.Cache, OAuth2: a.metrics.OAuth2,
 		},

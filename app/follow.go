@@ -74,9 +74,13 @@ func (f *follower) poll(ctx context.Context) error {
 			errs = append(errs, err)
 			break
 		}
+		read := map[store.Topic]bool{}
 		for _, c := range changes {
 			delete(due, change{c.Topic, c.Item})
-			try(change{c.Topic, c.Item})
+			if !read[c.Topic] {
+				try(change{c.Topic, c.Item})
+				read[c.Topic] = whole(c.Topic)
+			}
 			f.revision = c.Revision
 		}
 		if len(changes) < changeBatch {
@@ -88,6 +92,10 @@ func (f *follower) poll(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// whole reports whether applying one change of a topic applies all that were
+// committed before, because everything of the topic is read again.
+func whole(t store.Topic) bool { return t == store.Rules || t == store.Policies || t == store.Keys }
 
 // anew catches up when the changes in between are no longer known.
 func (f *follower) anew(ctx context.Context) error {

@@ -62,6 +62,29 @@ func TestAChangeThatCannotBeAppliedHoldsUpNoRevocationAndIsTriedAgain(t *testing
 	}
 }
 
+func TestWhatIsReadWholeIsReadOncePerBatch(t *testing.T) {
+	log := &written{}
+	for i, c := range []store.Change{{Topic: store.Rules, Item: "r1"}, {Topic: store.Tokens, Item: "t1"}, {Topic: store.Rules, Item: "r2"}, {Topic: store.Keys, Item: "k1"}, {Topic: store.Tokens, Item: "t2"}, {Topic: store.Keys, Item: "k2"}} {
+		c.Revision = int64(i + 1)
+		log.all = append(log.all, c)
+	}
+	var applied []string
+	f := &follower{changes: log, deaf: func() {}, apply: func(_ context.Context, c store.Change) error {
+		applied = append(applied, c.Item)
+		return nil
+	}}
+	if err := f.poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	log.all = append(log.all, store.Change{Revision: 7, Topic: store.Rules, Item: "r3"})
+	if err := f.poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"r1", "t1", "k1", "t2", "r3"}, applied); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestANodeThatWasCutOffForTooLongLoadsEverythingAnew(t *testing.T) {
 	log := &written{all: []store.Change{{Revision: 1, Topic: store.Rules}, {Revision: 2, Topic: store.Tokens, Item: "swept"}}, swept: 2}
 	var done []string

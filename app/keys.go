@@ -49,7 +49,7 @@ func (a *App) openKeys(ctx context.Context) error {
 	} {
 		wait.Go(func() {
 			o := r.keep
-			o.Set, o.Store, o.Algorithms = r.set, a.store, r.algorithms
+			o.Set, o.Store, o.Algorithms, o.Period = r.set, a.store, r.algorithms, a.cfg.Keys.RotationPeriod
 			ring, err := keys.OpenRing(ctx, o)
 			if err != nil {
 				errs[i] = fmt.Errorf("key set %s: %w", r.set, err)

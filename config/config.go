@@ -33,6 +33,7 @@ type Config struct {
 	OAuth2      OAuth2      `key:"oauth2"`
 	AccessRules AccessRules `key:"access_rules"`
 	IDToken     IDToken     `key:"id_token"`
+	Keys        SigningKeys `key:"keys"`
 	Log         Log         `key:"log"`
 	Management  Management  `key:"management"`
 	Migrate     bool        `key:"auto_migrate"` // apply migrations at start; memory and SQLite always do
@@ -200,9 +201,16 @@ type Strategies struct {
 
 // OAuth2 are switches of the authorization server.
 type OAuth2 struct {
-	PKCE PKCE `key:"pkce"`
+	PKCE              PKCE              `key:"pkce"`
+	ClientCredentials ClientCredentials `key:"client_credentials"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
+}
+
+// ClientCredentials is about that grant.
+type ClientCredentials struct {
+	// DefaultGrantAllowedScope gives a request without scope every scope of its client.
+	DefaultGrantAllowedScope bool `key:"default_grant_allowed_scope"`
 }
 
 // PKCE says who must use it (RFC 7636). S256 is the only method.
@@ -221,6 +229,13 @@ type AccessRules struct {
 // IDToken is about the keys of the id_token mutator.
 type IDToken struct {
 	Set string `key:"jwk_set_id"`
+}
+
+// SigningKeys is about all keys that the program makes and signs with.
+type SigningKeys struct {
+	// RotationPeriod is how long a key signs before a new one takes over, which is
+	// published ahead; 0: until an operator makes a new one.
+	RotationPeriod time.Duration `key:"rotation_period"`
 }
 
 // Log is the program's log.

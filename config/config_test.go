@@ -80,6 +80,7 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a database without a secret", environ: []string{"DATABASE_URL=sqlite:///x"}, want: "secrets.system must be set when dsn is not memory"},
 		{name: "a strategy that does not exist", environ: []string{"STRATEGIES_ACCESS_TOKEN=paseto"}, want: "strategies.access_token must be one of opaque, jwt"},
 		{name: "an issuer without TLS", environ: []string{"ISSUER=http://id.example"}, want: "environment ISSUER: urls.self.issuer must use https"},
+		{name: "keys that change too often", file: "c.yaml", text: "keys:\n  rotation_period: 5m\n", want: "c.yaml:2: keys.rotation_period must be 0 or at least 1h"},
 		{name: "trust in everybody", file: "c.yaml", text: "serve:\n  proxy:\n    trusted_proxies: [0.0.0.0/0]\n", want: "c.yaml:3: serve.proxy.trusted_proxies must not trust the whole internet"},
 		{name: "a network that is none", file: "c.yaml", text: "serve:\n  proxy:\n    trusted_proxies: [10.0.0/8]\n", want: "c.yaml:3: serve.proxy.trusted_proxies must be a list of networks"},
 		{name: "management without authentication on every address", environ: []string{"SERVE_API_HOST=0.0.0.0"}, want: "environment SERVE_API_HOST: serve.api.host exposes the management API without authentication"},

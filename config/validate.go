@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // validate checks what one key alone cannot show; place names where a key was set.
@@ -103,6 +104,9 @@ func (c *Config) validate(place func(key string) string) []error {
 		if d.value <= 0 && !(d.never && d.value == -1) {
 			fault(d.key, "must be positive")
 		}
+	}
+	if p := c.Keys.RotationPeriod; p < 0 || p > 0 && p < time.Hour {
+		fault("keys.rotation_period", "must be 0 or at least 1h: a successor is published before it signs")
 	}
 	for key, list := range map[string][]netip.Prefix{
 		"serve.proxy.trusted_proxies": c.Serve.Proxy.TrustedProxies, "serve.api.trusted_proxies": c.Serve.API.TrustedProxies,

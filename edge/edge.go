@@ -86,8 +86,6 @@ type Options struct {
 	Upgrades []string
 	// Log gets one record per request, and panics. Nil: no records.
 	Log *slog.Logger
-	// LogQuery adds the query, which may hold secrets, to the record.
-	LogQuery bool
 	// Observe is called once per request, after the answer; for metrics.
 	Observe func(*Event)
 }
@@ -299,9 +297,6 @@ func (x *Exchange) finish() {
 	e.Host, e.Path, e.Scheme = x.url.Host, x.url.Path, x.url.Scheme
 	if x.url.Path == "" {
 		e.Path = clip(x.R.URL.EscapedPath())
-	}
-	if x.gate.o.LogQuery {
-		e.Query = x.url.RawQuery
 	}
 	if e.Reason == "" {
 		e.Reason, e.Err = d.Reason, d.Err

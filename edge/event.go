@@ -26,7 +26,6 @@ type Event struct {
 	Scheme string
 	Host   string
 	Path   string
-	Query  string
 	// Rule is empty when none matched.
 	Rule    string
 	Subject string
@@ -86,9 +85,6 @@ func (e *Event) log(ctx context.Context, l *slog.Logger) {
 		slog.Float64("duration_ms", milliseconds(e.Took)),
 		slog.Float64("decision_ms", milliseconds(e.Decided)),
 	)
-	if e.Query != "" {
-		attrs = append(attrs, slog.String("query", e.Query))
-	}
 	if e.Forwarded {
 		attrs = append(attrs, slog.Int("upstream_status", e.UpstreamStatus), slog.Float64("upstream_ms", milliseconds(e.Upstream)))
 	}

@@ -11,11 +11,6 @@ import (
 // trusts nobody.
 type Trusted struct{ prefixes []netip.Prefix }
 
-// PrivateRanges are the loopback, private and unique local ranges.
-func PrivateRanges() []string {
-	return []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
-}
-
 // ParseTrusted reads addresses and CIDR ranges. A range of all addresses is an
 // error unless everybody is set, because it lets any client choose its address,
 // host and scheme.

@@ -149,14 +149,14 @@ func usualAlgorithm(key any) string {
 }
 
 // generate makes a private signing key for ES256, RS256 or EdDSA.
-func generate(alg, id string, rsaBits int) (jose.JSONWebKey, error) {
+func generate(alg, id string) (jose.JSONWebKey, error) {
 	k := jose.JSONWebKey{KeyID: id, Algorithm: alg, Use: "sig"}
 	var err error
 	switch alg {
 	case string(jose.ES256):
 		k.Key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case string(jose.RS256):
-		k.Key, err = rsa.GenerateKey(rand.Reader, rsaBits)
+		k.Key, err = rsa.GenerateKey(rand.Reader, MinRSABits)
 	case string(jose.EdDSA):
 		_, k.Key, err = ed25519.GenerateKey(rand.Reader)
 	default:

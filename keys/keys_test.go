@@ -112,7 +112,7 @@ func must[T any](v T, err error) func(testing.TB) T {
 }
 
 func newKey(t testing.TB, alg, kid string) jose.JSONWebKey {
-	return must(generate(alg, kid, 2048))(t)
+	return must(generate(alg, kid))(t)
 }
 
 func setOf(t testing.TB, keys ...jose.JSONWebKey) []byte {

@@ -25,8 +25,6 @@ type RingOptions struct {
 	// Algorithms are those that must have a key from the start: ES256, RS256,
 	// EdDSA. The first is the one Sign uses when it is not told. Default: ES256.
 	Algorithms []string
-	// RSABits is the size of new RSA keys; default and minimum MinRSABits.
-	RSABits int
 	// Period is how long a key signs before it is replaced; 0: only by Rotate.
 	Period time.Duration
 	// PublishAhead is how long a successor is published before it signs, so that
@@ -73,7 +71,6 @@ func OpenRing(ctx context.Context, o RingOptions) (*Ring, error) {
 			return nil, fmt.Errorf("key set %s: algorithm %q is not ES256, RS256 or EdDSA", o.Set, alg)
 		}
 	}
-	o.RSABits = max(o.RSABits, MinRSABits)
 	o.PublishAhead = cmp.Or(o.PublishAhead, 10*time.Minute)
 	o.KeepFor = cmp.Or(o.KeepFor, 24*time.Hour)
 	if o.Now == nil {

@@ -112,7 +112,7 @@ func (r *Ring) add(ctx context.Context, alg string, predecessor *ringKey, start 
 	if predecessor != nil {
 		before = predecessor.jwk.KeyID
 	}
-	k, err := generate(alg, keyID(r.o.Set, alg, before, now.Unix()/60), r.o.RSABits)
+	k, err := generate(alg, keyID(r.o.Set, alg, before, now.Unix()/60))
 	if err != nil {
 		return fmt.Errorf("key set %s: %w", r.o.Set, err)
 	}

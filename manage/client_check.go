@@ -12,15 +12,19 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
 var (
 	secretMethods = []string{"client_secret_basic", "client_secret_post"}
-	authMethods   = append([]string{"private_key_jwt", "none"}, secretMethods...)
+	authMethods   = append([]string{"none"}, secretMethods...)
 	grantTypes    = []string{"authorization_code", "client_credentials", "refresh_token", "implicit", "password"}
 	responseParts = []string{"code", "token", "id_token", "none"}
-	signingAlgs   = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+	// ownAlgs are those that the server signs with; signingAlgs those that it may be
+	// shown.
+	ownAlgs     = []string{"RS256", "ES256", "EdDSA"}
+	signingAlgs = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 
 	// clientID is RFC 6749 appendix A.1, bounded.
 	clientID = regexp.MustCompile(`^[\x20-\x7e]{1,255}$`)
@@ -104,22 +108,24 @@ func (k *checker) checkAuthentication(c oauth2.Client) {
 	if len(c.JWKS) > 0 && c.JWKSURI != "" {
 		k.fail(metadata, "/jwks", "jwks and jwks_uri exclude each other")
 	}
-	if method == "private_key_jwt" && len(c.JWKS) == 0 && c.JWKSURI == "" {
-		k.fail(metadata, "/jwks", "private_key_jwt needs jwks or jwks_uri")
-	}
 	if len(c.JWKS) > 0 {
 		k.checkJWKS(c.JWKS)
 	}
-	for pointer, alg := range map[string]string{
-		"/token_endpoint_auth_signing_alg": c.TokenEndpointAuthAlg, "/id_token_signed_response_alg": c.IDTokenAlg,
-		"/request_object_signing_alg": c.RequestObjectAlg, "/userinfo_signed_response_alg": c.UserinfoAlg,
+	for pointer, choice := range map[string]struct {
+		alg     string
+		allowed []string
+	}{
+		"/token_endpoint_auth_signing_alg": {c.TokenEndpointAuthAlg, signingAlgs},
+		"/request_object_signing_alg":      {c.RequestObjectAlg, signingAlgs},
+		"/id_token_signed_response_alg":    {c.IDTokenAlg, ownAlgs},
+		"/userinfo_signed_response_alg":    {c.UserinfoAlg, ownAlgs},
 	} {
 		// Only an unsigned userinfo answer is safe: it comes over TLS to who asked.
-		if alg == "" || alg == "none" && pointer == "/userinfo_signed_response_alg" {
+		if choice.alg == "" || choice.alg == "none" && pointer == "/userinfo_signed_response_alg" {
 			continue
 		}
-		if !slices.Contains(signingAlgs, alg) {
-			k.fail(metadata, pointer, "must be one of %s", strings.Join(signingAlgs, ", "))
+		if !slices.Contains(choice.allowed, choice.alg) {
+			k.fail(metadata, pointer, "must be one of %s", strings.Join(choice.allowed, ", "))
 		}
 	}
 }
@@ -131,7 +137,7 @@ func (k *checker) checkJWKS(raw json.RawMessage) {
 	}
 	for i, key := range set.Keys {
 		if !key.IsPublic() || !strong(key) {
-			k.fail(metadata, fmt.Sprintf("/jwks/keys/%d", i), "must be a public key; RSA keys need at least %d bits", minRSABits)
+			k.fail(metadata, fmt.Sprintf("/jwks/keys/%d", i), "must be a public key; RSA keys need at least %d bits", keys.MinRSABits)
 		}
 	}
 }

@@ -38,10 +38,9 @@ type NewKey struct {
 	ID  string `json:"kid"` // default: a random UUID
 }
 
-// rsaBits is the size of new RSA keys; the others are what is accepted.
+// rsaBits is the size of new RSA keys; minSymmetric is what is accepted.
 const (
 	rsaBits      = 3072
-	minRSABits   = 2048
 	minSymmetric = 32 // bytes
 )
 
@@ -198,7 +197,7 @@ func (s *Keys) prepare(set string, with jose.JSONWebKeySet) ([]keys.Stored, erro
 			return nil, invalid(at+"/kid", "occurs twice")
 		}
 		if !strong(k) {
-			return nil, invalid(at, fmt.Sprintf("must be a valid key; RSA keys need at least %d bits, symmetric ones %d bytes", minRSABits, minSymmetric))
+			return nil, invalid(at, fmt.Sprintf("must be a valid key; RSA keys need at least %d bits, symmetric ones %d bytes", keys.MinRSABits, minSymmetric))
 		}
 		if k.Algorithm == "ES521" {
 			k.Algorithm = "ES512"
@@ -218,9 +217,9 @@ func strong(k jose.JSONWebKey) bool {
 	case []byte:
 		return len(key) >= minSymmetric
 	case *rsa.PrivateKey:
-		return k.Valid() && key.N.BitLen() >= minRSABits
+		return k.Valid() && key.N.BitLen() >= keys.MinRSABits
 	case *rsa.PublicKey:
-		return k.Valid() && key.N.BitLen() >= minRSABits
+		return k.Valid() && key.N.BitLen() >= keys.MinRSABits
 	}
 	return k.Valid()
 }

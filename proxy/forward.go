@@ -33,7 +33,7 @@ func newForwarder(t Transport) *forwarder {
 		buffers: buffers{sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}},
 		silent:  log.New(io.Discard, "", 0), // failures are in the access event
 	}
-	if wire.Supported && !t.Standard && t.MaxConnsPerHost == 0 {
+	if wire.Supported && !t.Standard {
 		f.wire = wire.New(wire.Options{Dial: f.http.DialContext, MaxIdlePerHost: t.MaxIdlePerHost, IdleTimeout: t.IdleConnTimeout, MaxHeaderBytes: t.MaxResponseHeaderBytes})
 	}
 	return f

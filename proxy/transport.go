@@ -21,17 +21,10 @@ type Transport struct {
 	IdleConnTimeout time.Duration
 	// MaxIdlePerHost bounds the pool of one upstream; default 256.
 	MaxIdlePerHost int
-	// MaxConnsPerHost bounds all connections to one upstream; 0: no bound. A bound
-	// implies Standard.
-	MaxConnsPerHost int
 	// MaxResponseHeaderBytes bounds a response header; default 256 KiB.
 	MaxResponseHeaderBytes int64
 	// RootCAs verify https upstreams; nil: the system's.
 	RootCAs *x509.CertPool
-	// Certificates are shown to https upstreams that ask.
-	Certificates []tls.Certificate
-	// InsecureSkipVerify accepts any certificate of an https upstream.
-	InsecureSkipVerify bool
 	// Standard sends every request through net/http's Transport. Else plain requests
 	// to http upstreams take the synchronous client of package wire.
 	Standard bool
@@ -67,19 +60,13 @@ func (t Transport) round(h2c bool) *http.Transport {
 	}
 	dialer := &net.Dialer{Timeout: t.DialTimeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		DialContext: dialer.DialContext,
-		Protocols:   &protocols,
-		TLSClientConfig: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			RootCAs:            t.RootCAs,
-			Certificates:       t.Certificates,
-			InsecureSkipVerify: t.InsecureSkipVerify, //nolint:gosec // only by explicit option
-		},
+		DialContext:            dialer.DialContext,
+		Protocols:              &protocols,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: t.RootCAs},
 		TLSHandshakeTimeout:    t.TLSHandshakeTimeout,
 		IdleConnTimeout:        t.IdleConnTimeout,
 		MaxIdleConns:           0,
 		MaxIdleConnsPerHost:    t.MaxIdlePerHost,
-		MaxConnsPerHost:        t.MaxConnsPerHost,
 		MaxResponseHeaderBytes: t.MaxResponseHeaderBytes,
 		ExpectContinueTimeout:  time.Second,
 		DisableCompression:     true, // what the upstream sent is what the client gets

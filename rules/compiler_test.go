@@ -290,7 +290,7 @@ func BenchmarkCompile(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			rules = nil
+			rules = nil //nolint:ineffassign // it must not count
 			before := heap()
 			defs, err := spec.Decode("rules.json", data)
 			if err != nil {

@@ -61,6 +61,7 @@ type Changes interface {
 	// loading everything, and ChangesSince from then on.
 	Revision(ctx context.Context) (int64, error)
 	// ChangesSince returns changes after revision in order, at most limit. It returns
-	// fault.Conflict when such changes were swept away: load everything anew.
+	// fault.Conflict when such changes were swept away, or when the log does not reach
+	// revision because the database was restored: load everything anew.
 	ChangesSince(ctx context.Context, revision int64, limit int) ([]Change, error)
 }

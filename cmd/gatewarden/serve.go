@@ -50,7 +50,7 @@ func newServe(environ []string) *cobra.Command {
 				return err
 			}
 			buffer := telemetry.NewBuffer(c.ErrOrStderr())
-			defer buffer.Close()
+			defer func() { _ = buffer.Close() }() // standard error may be gone
 			log := newLog(buffer, cfg)
 			defer runtime.KeepAlive(ballast(environ))
 			for _, w := range warnings {

@@ -11,7 +11,9 @@ package api
 
 import (
 	"context"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -78,8 +80,8 @@ type Deps struct {
 	Draining func() bool
 	Build    Build
 	Guard    Guard
-	// PageKey authenticates page tokens; it must be the same on all nodes. Default:
-	// random, so that tokens end with the process.
+	// PageKey is the secret from which the key of page tokens is derived; it must be the
+	// same on all nodes. Default: random, so that tokens end with the process.
 	PageKey []byte
 	// OnRequest is told of every answer; route is the template of the route.
 	OnRequest func(route string, status int, took time.Duration)
@@ -107,6 +109,11 @@ func New(d Deps) *API {
 	if len(d.PageKey) == 0 {
 		d.PageKey = []byte(rand.Text())
 	}
+	key, err := hkdf.Key(sha256.New, d.PageKey, nil, "gatewarden page token", sha256.Size)
+	if err != nil { // only a length beyond 255 hashes is an error
+		panic(err)
+	}
+	d.PageKey = key
 	a := &API{Deps: d, doc: loadDocument(), router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
 	a.router.NotFoundHandler = &resource{api: a, template: "none", family: problem}
 	a.gatewayRoutes()

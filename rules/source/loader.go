@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -16,25 +17,16 @@ import (
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
-// Changes tells whether stored rules changed.
-type Changes interface {
-	// RulesChanged reports whether a rule was written after revision since, and the
-	// newest revision.
-	RulesChanged(ctx context.Context, since int64) (newest int64, changed bool, err error)
-}
-
 // Options configure a Loader.
 type Options struct {
 	// Repositories are the members of access_rules.repositories.
 	Repositories []string
-	// Store holds the rules of the management API; nil: none.
-	Store spec.Store
-	// Changes tells of writes by other nodes; nil: Store is read by Reload alone.
-	Changes  Changes
+	// Store holds the rules of the management API; nil: none. It is read by Load,
+	// Reload and ReloadStored.
+	Store    spec.Store
 	Compiler *rules.Compiler
 	Engine   *rules.Engine
-	// Poll is the time between questions to Changes, and between attempts to read a
-	// source that failed; default 500 ms.
+	// Poll is the time between attempts to read a source that failed; default 500 ms.
 	Poll time.Duration
 	// Reread is the time after which files are read again though no event came, as
 	// on network file systems; default 30 s.
@@ -69,12 +61,11 @@ type Loader struct {
 	// filesMu is held while files are read, which may take as long as somebody writes
 	// them, and mu, taken after it, while what was read is put in force. A reload of
 	// stored rules does not wait for files.
-	filesMu  sync.Mutex
-	mu       sync.Mutex
-	sources  []*source
-	stored   *source // nil without Store
-	revision int64   // up to which stored rules are known
-	applied  [sha256.Size]byte
+	filesMu sync.Mutex
+	mu      sync.Mutex
+	sources []*source
+	stored  *source // nil without Store
+	applied [sha256.Size]byte
 
 	statusMu sync.Mutex
 	status   Status
@@ -273,52 +264,27 @@ func asFault(source string, err error) spec.Fault {
 	return spec.Fault{Source: source, Message: err.Error()}
 }
 
-// pageSize is how many stored rules are asked for at once.
-const pageSize = 1000
-
-// readStored reads the database. The revision is taken first, so that a write in
-// between is seen again later and never missed.
+// readStored reads the database, in one statement and not in pages: a rule that is
+// deleted between two pages would make the next page skip another, and its requests
+// would fall to a broader rule.
 func (l *Loader) readStored(ctx context.Context) {
 	if l.stored == nil {
 		return
 	}
-	g, revision, err := l.readPages(ctx)
+	stored, err := l.Store.Rules(ctx, math.MaxInt32, 0)
 	if err != nil {
 		l.stored.faults = []spec.Fault{{Source: "database", Message: err.Error()}}
 		return
 	}
-	l.stored.faults, l.stored.units, l.revision = nil, []good{g}, revision
-}
-
-func (l *Loader) readPages(ctx context.Context) (g good, revision int64, err error) {
-	g.name = "database"
-	if l.Changes != nil {
-		if revision, _, err = l.Changes.RulesChanged(ctx, l.revision); err != nil {
-			return g, 0, err
-		}
-	}
+	g := good{name: "database"}
 	sum := sha256.New()
-	last := ""
-	for offset := 0; ; {
-		page, err := l.Store.Rules(ctx, pageSize, offset)
-		if err != nil {
-			return g, 0, err
-		}
-		if len(page) == 0 {
-			sum.Sum(g.sum[:0])
-			return g, revision, nil
-		}
-		offset += len(page)
-		for _, s := range page {
-			if s.Rule.ID == last && last != "" {
-				continue // a write between two pages moved it; the next poll reads again
-			}
-			last = s.Rule.ID
-			s.Rule.Origin = spec.Origin{Source: "database"}
-			g.rules = append(g.rules, s.Rule)
-			fmt.Fprintf(sum, "%q %q\n", s.Rule.ID, s.ETag)
-		}
+	for _, s := range stored {
+		s.Rule.Origin = spec.Origin{Source: "database"}
+		g.rules = append(g.rules, s.Rule)
+		fmt.Fprintf(sum, "%q %q\n", s.Rule.ID, s.ETag)
 	}
+	sum.Sum(g.sum[:0])
+	l.stored.faults, l.stored.units = nil, []good{g}
 }
 
 // apply compiles what the sources hold and puts it in force, unless it is already.

@@ -22,7 +22,7 @@ const (
 func (l *Loader) Run(ctx context.Context) {
 	w := l.watch()
 	defer w.close()
-	l.reload(ctx, true, true)
+	l.reload(ctx, true)
 	w.refresh(l.sources)
 	tick := time.NewTicker(l.Poll)
 	defer tick.Stop()
@@ -33,7 +33,7 @@ func (l *Loader) Run(ctx context.Context) {
 	var settled <-chan time.Time // runs while events are collected
 	read := time.Now()
 	for {
-		files, stored := false, false
+		files := false
 		select {
 		case <-ctx.Done():
 			return
@@ -49,12 +49,9 @@ func (l *Loader) Run(ctx context.Context) {
 			settled, files = nil, true
 		case <-tick.C:
 			files = time.Since(read) >= reread || l.failing()
-			stored = l.storedChanged(ctx)
-		}
-		if files || stored {
-			l.reload(ctx, files, stored)
 		}
 		if files {
+			l.reload(ctx, false)
 			read = time.Now()
 			w.refresh(l.sources)
 		}
@@ -62,13 +59,8 @@ func (l *Loader) Run(ctx context.Context) {
 }
 
 // reload is Reload for Run: what goes wrong is in the Status and the log.
-func (l *Loader) reload(ctx context.Context, files, stored bool) {
-	if files {
-		defer l.readFiles(ctx)()
-	} else {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-	}
+func (l *Loader) reload(ctx context.Context, stored bool) {
+	defer l.readFiles(ctx)()
 	if stored {
 		l.readStored(ctx)
 	}
@@ -87,23 +79,6 @@ func (l *Loader) failing() bool {
 		}
 	}
 	return false
-}
-
-// storedChanged reports whether the database should be read.
-func (l *Loader) storedChanged(ctx context.Context) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.stored == nil || l.Changes == nil {
-		return false
-	}
-	newest, changed, err := l.Changes.RulesChanged(ctx, l.revision)
-	if err != nil || len(l.stored.faults) > 0 {
-		return true // reading says what is wrong, or that all is well again
-	}
-	if !changed {
-		l.revision = newest
-	}
-	return changed
 }
 
 // watcher collects file events. Without fsnotify it has none.

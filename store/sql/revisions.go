@@ -61,8 +61,9 @@ func (s *Store) newest(ctx context.Context) (revision int64, err error) {
 }
 
 // ChangesSince returns changes after revision in order, at most limit. It returns
-// fault.Conflict when changes after revision were swept away: the node has slept
-// for too long and must load everything anew.
+// fault.Conflict when changes after revision were swept away, because the node has
+// slept for too long, or when the log has never come to revision, because the database
+// was restored: load everything anew.
 func (s *Store) ChangesSince(ctx context.Context, revision int64, limit int) ([]store.Change, error) {
 	if limit <= 0 {
 		return nil, nil
@@ -116,12 +117,16 @@ func contiguous(revision int64, changes []store.Change) int {
 
 // checkTrimmed comes after the read, so that a sweep between the two is noticed.
 func (s *Store) checkTrimmed(ctx context.Context, revision int64) error {
-	var trimmed int64
-	if err := s.one(ctx, "SELECT trimmed FROM gw_revision_log WHERE id = 1", nil, &trimmed); err != nil {
+	var trimmed, newest int64
+	const query = "SELECT trimmed, (SELECT COALESCE(MAX(id), 0) FROM gw_revisions) FROM gw_revision_log WHERE id = 1"
+	if err := s.one(ctx, query, nil, &trimmed, &newest); err != nil {
 		return s.fail(ctx, err)
 	}
 	if revision < trimmed {
 		return fault.New(fault.Conflict, "revision_swept", "changes after this revision were swept away: load everything anew")
+	}
+	if revision > newest { // the newest is never swept, so the database is an older one
+		return fault.New(fault.Conflict, "revision_unknown", "the log does not know this revision, as after a restore: load everything anew")
 	}
 	return nil
 }

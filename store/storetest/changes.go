@@ -160,6 +160,8 @@ func changesSwept(t *testing.T, s store.Store) {
 	if len(changes) != 1 || changes[0].Item != "new" || changes[0].Revision <= newest {
 		t.Errorf("changes after the sweep: %v, after revision %d", changes, newest)
 	}
+	_, err = s.ChangesSince(c, changes[0].Revision+1, 100)
+	kind(t, "changes since a revision that never was, as after a restore", err, fault.Conflict)
 }
 
 func sweep(t *testing.T, s store.Store) {
