@@ -102,7 +102,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.listen, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openRules, a.mount,
+		a.listen, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
 	} {
 		if err := open(ctx); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -24,8 +25,8 @@ import (
 	"github.com/gatewarden/gatewarden/telemetry"
 )
 
-// openRules builds the handlers, compiles the rules and puts them in force.
-func (a *App) openRules(ctx context.Context) error {
+// openCompiler builds the handlers.
+func (a *App) openCompiler(context.Context) error {
 	a.tokens = mutators.NewTokenCache()
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
@@ -42,6 +43,11 @@ func (a *App) openRules(ctx context.Context) error {
 		Strategy:      match.Strategy(a.cfg.AccessRules.MatchingStrategy),
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
+	return nil
+}
+
+// openRules compiles the rules and puts them in force.
+func (a *App) openRules(ctx context.Context) error {
 	repositories := a.cfg.AccessRules.Repositories
 	if a.demo != nil {
 		repositories = append(slices.Clone(repositories), a.demo.rules())
@@ -107,6 +113,14 @@ func HandlerDefaults() map[string]map[string]any {
 		"mutators":       defaults(mutators.Catalog(mutators.Deps{})),
 		"errors":         defaults(errorhandlers.Catalog()),
 	}
+}
+
+// CheckHandler reports unknown keys and wrong types in a handler's configuration, for
+// config.Sources.
+func CheckHandler(config json.RawMessage, defaults any) error {
+	target := reflect.New(reflect.TypeOf(defaults))
+	target.Elem().Set(reflect.ValueOf(defaults))
+	return handler.Decode(config, target.Interface())
 }
 
 func defaults[H any](catalog handler.Catalog[H]) map[string]any {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -46,6 +47,26 @@ func reason(err error) error {
 		return op.Err
 	}
 	return err
+}
+
+// authorities are the system's with those of a file of PEM; nil, which means the
+// system's, when there is no file.
+func authorities(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, err
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s holds no certificate", path)
+	}
+	return pool, nil
 }
 
 // loadTLS reads a certificate; nil when none is set.
@@ -121,6 +142,8 @@ func (a *App) Run(ctx context.Context) error {
 		case <-a.reload:
 			if e := a.loader.Reload(ctx); e != nil {
 				a.log.Error("the rules could not be reloaded", "error", e)
+			} else {
+				a.log.Info("the rules were read again", "version", a.engine.Set().Version(), "rules", a.engine.Set().Len())
 			}
 		}
 	}

@@ -93,8 +93,12 @@ func (a *App) proxyEdge() (http.Handler, error) {
 	}
 	o.MaxBody = a.cfg.Serve.Proxy.Limits.Body
 	up := a.cfg.Serve.Proxy.Upstream
+	roots, err := authorities(up.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("upstream.ca_file: %w", err) // the caller puts serve.proxy in front
+	}
 	a.proxy, err = proxy.New(proxy.Options{Edge: o, Transport: proxy.Transport{
-		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast,
+		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast, RootCAs: roots,
 	}})
 	return a.proxy, err
 }

@@ -126,6 +126,9 @@ type Upstream struct {
 	Timeout time.Duration `key:"timeout"`
 	// MaxIdlePerHost is the size of the idle pool per upstream host.
 	MaxIdlePerHost int `key:"max_idle_conns_per_host"`
+	// CAFile is PEM of further authorities that certificates of https upstreams may
+	// come from.
+	CAFile string `key:"ca_file"`
 	// Fast switches the synchronous HTTP/1.1 client on.
 	Fast bool `key:"fast"`
 }

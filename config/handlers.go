@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -130,8 +131,9 @@ func (l *loader) names(known map[string]map[string]any) {
 	}
 }
 
-// handlers moves the merged sections into cfg.
-func (l *loader) handlers(cfg *Config) {
+// handlers moves the merged sections into cfg. Those that
+// exist are checked.
+func (l *loader) handlers(cfg *Config, known map[string]map[string]any, check func(json.RawMessage, any) error) {
 	target := map[string]*map[string]Handler{
 		"authenticators": &cfg.Authenticators, "authorizers": &cfg.Authorizers,
 		"mutators": &cfg.Mutators, "errors": &cfg.Errors.Handlers,
@@ -151,17 +153,56 @@ func (l *loader) handlers(cfg *Config) {
 					continue
 				}
 				h.Config = raw
+				if defaults := known[part][name]; defaults != nil && check != nil {
+					if err := check(raw, defaults); err != nil {
+						l.fault(l.place(part+"."+name), "%s.%s: %v", part, name, err)
+					}
+				}
 			}
 			(*into)[name] = h
 		}
 	}
 }
 
+// hydra applies the variables by which the first generations named their Hydra: the
+// gateway gets itself a token there and asks it about the tokens of others. When the
+// address is this program's own, the embedded server is asked as usual.
+func (l *loader) hydra(cfg *Config) {
+	address, place, found := l.lookup("HYDRA_URL")
+	id, _, withID := l.lookup("HYDRA_CLIENT_ID")
+	secret, _, withSecret := l.lookup("HYDRA_CLIENT_SECRET")
+	if !found || !withID || !withSecret {
+		return // without credentials the variable is the command line's
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		l.fault(place, "must be an absolute http or https URL")
+		return
+	}
+	base := strings.TrimRight(address, "/")
+	own := loopback(u.Hostname()) && u.Port() == strconv.Itoa(cfg.Serve.Public.Port)
+	if own || base == strings.TrimRight(cfg.URLs.Self.Issuer, "/") {
+		return
+	}
+	s := l.handler("authenticators", "oauth2_introspection")
+	if s.config["introspection_url"] != nil {
+		return
+	}
+	l.origins["authenticators.oauth2_introspection"] = place
+	merge(s.config, map[string]any{
+		"introspection_url": base + "/oauth2/introspect",
+		"pre_authorization": map[string]any{
+			"enabled": true, "client_id": id, "client_secret": secret, "token_url": base + "/oauth2/token", "scope": []any{"hydra.introspect"},
+		},
+	})
+	l.warnings = append(l.warnings, place+": tokens are introspected there; policies are this program's own")
+}
+
 // handlerEnvironment applies the variables of handlers: AUTHENTICATORS_JWT_ENABLED,
 // AUTHENTICATORS_JWT_CONFIG_JWKS_URLS, ERRORS_HANDLERS_JSON_CONFIG_VERBOSE and the
 // early names.
-func (l *loader) handlerEnvironment(known map[string]map[string]any, lookup func(string) (string, string, bool)) {
-	if v, place, found := lookup("ERRORS_FALLBACK"); found {
+func (l *loader) handlerEnvironment(known map[string]map[string]any) {
+	if v, place, found := l.lookup("ERRORS_FALLBACK"); found {
 		list, err := decodeList(nil, reflect.TypeFor[[]string](), v)
 		if err != nil {
 			l.fault(place, "must be a list of strings")
@@ -176,7 +217,7 @@ func (l *loader) handlerEnvironment(known map[string]map[string]any, lookup func
 				prefix = "errors.handlers."
 			}
 			prefix = variable(prefix + name)
-			if v, place, found := lookup(prefix + "_ENABLED"); found {
+			if v, place, found := l.lookup(prefix + "_ENABLED"); found {
 				on, err := strconv.ParseBool(v)
 				if err != nil {
 					l.fault(place, "must be true or false")
@@ -187,7 +228,7 @@ func (l *loader) handlerEnvironment(known map[string]map[string]any, lookup func
 			for path, typ := range fields(reflect.TypeOf(defaults), "") {
 				names := append([]string{prefix + "_CONFIG_" + variable(path)}, earlyHandler[part+"."+name+"."+path]...)
 				for _, n := range names {
-					if v, place, found := lookup(n); found {
+					if v, place, found := l.lookup(n); found {
 						value, err := typed(v, typ)
 						if err != nil {
 							l.fault(place, "%v", err)

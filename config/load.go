@@ -28,6 +28,9 @@ type Sources struct {
 	// authorizers, mutators, errors), handler name, configuration struct. They say
 	// which environment variables a handler has.
 	Handlers map[string]map[string]any
+	// Check decodes a handler's configuration over one of the defaults; nil: handlers
+	// are not checked here.
+	Check func(config json.RawMessage, defaults any) error
 }
 
 // Flag is one key set by a command line flag.
@@ -45,6 +48,7 @@ func Load(s Sources) (*Config, []string, error) {
 		viper:   viper.NewWithOptions(viper.KeyDelimiter(".")),
 		origins: map[string]string{},
 		schema:  map[string]leaf{},
+		env:     map[string]string{},
 	}
 	for _, f := range leaves() {
 		l.schema[f.key] = f
@@ -54,13 +58,19 @@ func Load(s Sources) (*Config, []string, error) {
 	for _, name := range s.Files {
 		l.file(name)
 	}
-	l.environment(s)
+	for _, e := range s.Environ {
+		name, value, _ := strings.Cut(e, "=")
+		l.env[name] = value
+	}
+	l.environment()
+	l.handlerEnvironment(s.Handlers)
 	for _, f := range s.Flags {
 		l.set(f.Key, f.Value, "flag "+f.Name)
 	}
 	l.fill(&cfg)
+	l.hydra(&cfg)
 	l.names(s.Handlers)
-	l.handlers(&cfg)
+	l.handlers(&cfg, s.Handlers, s.Check)
 	l.faults = append(l.faults, cfg.validate(l.place)...)
 	slices.SortFunc(l.faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return &cfg, l.warnings, errors.Join(l.faults...)
@@ -71,6 +81,7 @@ func Load(s Sources) (*Config, []string, error) {
 type loader struct {
 	viper    *viper.Viper
 	schema   map[string]leaf
+	env      map[string]string
 	origins  map[string]string
 	sections map[string]map[string]*section
 	fallback []string
@@ -114,39 +125,37 @@ func (l *loader) set(key string, value any, place string) {
 	l.origins[key] = place
 }
 
+// lookup returns a variable, or the content of the file that NAME_FILE names, and
+// where it was set.
+func (l *loader) lookup(name string) (value, place string, found bool) {
+	if v := l.env[name]; v != "" {
+		if l.env[name+"_FILE"] != "" {
+			l.fault("environment "+name, "%s_FILE is set as well; set one of the two", name)
+		}
+		return v, "environment " + name, true
+	}
+	if path := l.env[name+"_FILE"]; path != "" {
+		place := "environment " + name + "_FILE"
+		data, err := os.ReadFile(path)
+		if err != nil {
+			l.fault(place, "%v", err)
+			return "", "", false
+		}
+		return strings.TrimRight(string(data), "\r\n"), place, true
+	}
+	return "", "", false
+}
+
 // environment applies variables: every key in capitals with underscores, the early
 // names, and NAME_FILE for each.
-func (l *loader) environment(s Sources) {
-	env := map[string]string{}
-	for _, e := range s.Environ {
-		name, value, _ := strings.Cut(e, "=")
-		env[name] = value
-	}
-	lookup := func(name string) (value, place string, found bool) {
-		if v := env[name]; v != "" {
-			if env[name+"_FILE"] != "" {
-				l.fault("environment "+name, "%s_FILE is set as well; set one of the two", name)
-			}
-			return v, "environment " + name, true
-		}
-		if path := env[name+"_FILE"]; path != "" {
-			place := "environment " + name + "_FILE"
-			data, err := os.ReadFile(path)
-			if err != nil {
-				l.fault(place, "%v", err)
-				return "", "", false
-			}
-			return strings.TrimRight(string(data), "\r\n"), place, true
-		}
-		return "", "", false
-	}
+func (l *loader) environment() {
 	for _, key := range slices.Sorted(maps.Keys(l.schema)) {
 		if flagOnly[key] {
 			continue
 		}
 		// The key's own name wins over the early ones.
 		for _, name := range append([]string{variable(key)}, early[key]...) {
-			if v, place, found := lookup(name); found {
+			if v, place, found := l.lookup(name); found {
 				if l.schema[key].typ == reflect.TypeFor[[]string]() && name != variable(key) && !strings.HasPrefix(v, "[") {
 					l.set(key, []string{v}, place) // an early secret may contain a comma
 				} else {
@@ -156,7 +165,6 @@ func (l *loader) environment(s Sources) {
 			}
 		}
 	}
-	l.handlerEnvironment(s.Handlers, lookup)
 }
 
 // fill decodes what was merged into cfg, key by key, so that a value of the wrong

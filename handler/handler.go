@@ -38,7 +38,7 @@ func Of[C, H any](defaults func() C, build func(C) (H, error)) Type[H] {
 			var none H
 			c := defaults()
 			for _, layer := range []Raw{base, override} {
-				if err := decode(layer, &c); err != nil {
+				if err := Decode(layer, &c); err != nil {
 					return none, err
 				}
 			}
@@ -86,8 +86,9 @@ func (c Catalog[H]) Names() []string {
 	return names
 }
 
-// decode overlays raw on v: objects merge member by member, lists replace.
-func decode(raw Raw, v any) error {
+// Decode overlays raw on the configuration that v points to: objects merge member by
+// member, lists replace. An unknown field or a duplicate member is an error.
+func Decode(raw Raw, v any) error {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
 		return nil

@@ -15,6 +15,7 @@ import (
 func newClients(environ []string) *cobra.Command {
 	parent := &cobra.Command{Use: "clients", Short: "Manage OAuth 2.0 clients"}
 	r := newRemote(parent, environ)
+	aliases(parent)
 	parent.AddCommand(collection(r, func(c *client.Client) client.Collection[oauth2.Client] { return c.Clients }, "CLIENT ID\tNAME\tGRANT TYPES\tSCOPE",
 		func(v oauth2.Client) string { return v.ID },
 		func(v oauth2.Client) string {
@@ -84,12 +85,19 @@ func clientFlags(c *cobra.Command) func() map[string]any {
 	text("client_secret", "secret", "", "secret; empty: a generated one")
 	text("token_endpoint_auth_method", "token-endpoint-auth-method", "", "client_secret_basic, client_secret_post or none")
 	text("access_token_strategy", "access-token-strategy", "", "opaque or jwt")
+	text("owner", "owner", "", "who the client belongs to")
+	text("subject_type", "subject-type", "", "public")
+	text("policy_uri", "policy-uri", "", "page about the use of data")
+	text("tos_uri", "tos-uri", "", "page of terms of service")
+	text("client_uri", "client-uri", "", "page about the client")
+	text("logo_uri", "logo-uri", "", "logo of the client")
 	list("redirect_uris", "callbacks", "c", "redirect URIs")
 	list("grant_types", "grant-types", "g", "grant types")
 	list("response_types", "response-types", "r", "response types")
 	list("audience", "audience", "", "audiences that tokens may be for")
 	list("post_logout_redirect_uris", "post-logout-callbacks", "", "where a logout may end")
 	list("allowed_cors_origins", "allowed-cors-origins", "", "origins that may call the endpoints from a browser")
+	public := c.Flags().Bool("is-public", false, "the client can keep no secret: --token-endpoint-auth-method none")
 	scope := c.Flags().StringSliceP("scope", "a", nil, "scopes")
 	return func() map[string]any {
 		body := map[string]any{}
@@ -102,6 +110,9 @@ func clientFlags(c *cobra.Command) func() map[string]any {
 			if len(*v) > 0 {
 				body[key] = *v
 			}
+		}
+		if *public {
+			body["token_endpoint_auth_method"] = "none"
 		}
 		if len(*scope) > 0 {
 			body["scope"] = strings.Join(*scope, " ")

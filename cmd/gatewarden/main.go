@@ -48,7 +48,7 @@ func (e unreachableError) Unwrap() error { return e.err }
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot(environ)
-	root.SetArgs(args)
+	root.SetArgs(verbFirst(args))
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -104,7 +104,7 @@ func strict(c *cobra.Command) {
 	} else if inner := c.Args; inner != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := inner(c, args); err != nil {
-				return usageError{err}
+				return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 			}
 			return nil
 		}

@@ -3,35 +3,23 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"net"
-	"net/http"
+	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// result is what a command line left behind.
-type result struct {
-	code           int
-	stdout, stderr string
-}
+var update = flag.Bool("update", false, "write what the commands answer into testdata")
 
-// execute runs one command line against a server.
-func execute(t *testing.T, environ []string, stdin string, args ...string) result {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), args, environ, strings.NewReader(stdin), &stdout, &stderr)
-	return result{code, stdout.String(), stderr.String()}
-}
-
-// output is a writer that may be read while it is written.
+// output collects what a running program writes.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -49,228 +37,247 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// serve runs `serve all` until the end of the test and returns the variables by
-// which commands reach it.
-func serve(t *testing.T, extra ...string) (environ []string) {
+// server is serve, run by its command line.
+type server struct {
+	proxy, management, public string // base URLs; empty where the part does not run
+	log                       *output
+	stop                      func() int
+}
+
+var listening = regexp.MustCompile(`"server":"(\w+)","address":"([^"]+)"`)
+
+// serve runs a serve command on free ports until the end of the test.
+func serve(t *testing.T, listeners int, args []string, environ ...string) *server {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	var stdout, stderr output
-	exited := make(chan int, 1)
+	s := &server{log: new(output)}
+	ctx, cancel := context.WithCancel(context.Background())
+	code := make(chan int, 1)
+	environ = append([]string{
+		"SERVE_PROXY_HOST=127.0.0.1", "SERVE_PUBLIC_HOST=127.0.0.1", "PROXY_PORT=0", "MANAGEMENT_PORT=0", "PUBLIC_PORT=0",
+	}, environ...)
 	go func() {
-		exited <- run(ctx, append([]string{"serve", "all"}, extra...), []string{
-			"PROXY_HOST=127.0.0.1", "PROXY_PORT=0", "MANAGEMENT_PORT=0", "PUBLIC_HOST=127.0.0.1", "PUBLIC_PORT=0",
-		}, strings.NewReader(""), &stdout, &stderr)
+		code <- run(ctx, append([]string{"serve"}, args...), environ, strings.NewReader(""), s.log, s.log)
 	}()
-	t.Cleanup(func() {
-		stop()
-		if code := <-exited; code != 0 {
-			t.Errorf("serve exited with %d\n%s", code, stderr.String())
+	s.stop = sync.OnceValue(func() int { cancel(); return <-code })
+	t.Cleanup(func() { s.stop() })
+	until(t, "it listens", func() bool {
+		select {
+		case c := <-code:
+			t.Fatalf("serve ended with %d:\n%s", c, s.log)
+		default:
 		}
-	})
-	at := map[string]string{}
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && len(at) < 3; time.Sleep(5 * time.Millisecond) {
-		for _, line := range strings.Split(stderr.String(), "\n") {
-			var event struct{ Msg, Server, Address string }
-			if json.Unmarshal([]byte(line), &event) == nil && event.Msg == "listening" {
-				at[event.Server] = event.Address
+		found := listening.FindAllStringSubmatch(s.log.String(), -1)
+		for _, f := range found {
+			switch f[1] {
+			case "proxy":
+				s.proxy = "http://" + f[2]
+			case "management":
+				s.management = "http://" + f[2]
+			case "public":
+				s.public = "http://" + f[2]
 			}
 		}
-	}
-	if len(at) < 3 {
-		t.Fatalf("serve does not listen\n%s", stderr.String())
-	}
-	return []string{"GATEWARDEN_ADMIN_URL=http://" + at["management"], "HYDRA_URL=http://" + at["public"]}
+		return len(found) == listeners
+	})
+	return s
 }
 
-// file writes a file of the test.
-func file(t *testing.T, name, text string) string {
+func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if holds() {
+			return
+		}
 	}
-	return path
+	t.Fatalf("did not come true: %s", what)
 }
 
-const rule = `{"id": "open", "match": {"url": "http://<[^/]+>/open", "methods": ["GET"]}, "upstream": {"url": "http://127.0.0.1:9"},
-  "authenticators": [{"handler": "anonymous"}], "authorizer": {"handler": "allow"}, "mutators": [{"handler": "noop"}]}`
+// gatewarden runs one command line.
+func gatewarden(t *testing.T, args, environ []string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = run(t.Context(), args, environ, strings.NewReader(`{"id": "from-stdin", "match": {"url": "http://a/<.*>", "methods": ["GET"]},
+		"authenticators": [{"handler": "noop"}], "authorizer": {"handler": "allow"}, "mutators": [{"handler": "noop"}]}`), &out, &err)
+	return out.String(), err.String(), code
+}
 
-const policy = `{"id": "read", "subjects": ["shop"], "effect": "allow", "resources": ["orders"], "actions": ["read"]}`
+// changing are the parts of answers that differ from run to run.
+var changing = []struct {
+	pattern *regexp.Regexp
+	with    string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
+	{regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), "UUID"},
+	{regexp.MustCompile(`(ory_at_)[\w-]{43}\.[\w-]{43}`), "${1}TOKEN"},
+	{regexp.MustCompile(`(Secret: )\S{20,}`), "${1}SECRET"},
+	{regexp.MustCompile(`("(?:exp|iat|nbf|expires_in)": ?)\d+`), "${1}0"},
+	{regexp.MustCompile(`("(?:access_token|x|y|d|k|jti)": ?)"[^"]+"`), `${1}"..."`},
+	{regexp.MustCompile(`\b([xyd]): \S{20,}`), "$1: ..."},
+	{regexp.MustCompile(`go1\.\S+`), "go1"},
+}
 
-func TestAnOperatorsDay(t *testing.T) {
-	environ := serve(t)
-	do := func(want int, args ...string) string {
-		t.Helper()
-		r := execute(t, environ, "", args...)
-		if r.code != want {
-			t.Fatalf("gatewarden %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), r.code, want, r.stdout, r.stderr)
-		}
-		return r.stdout
+// TestCommands runs the command lines of testdata/*.txt, each file against a server of
+// its own. A line that begins with $ is a command; what follows is its standard
+// output, its standard error with "! " before each line, and its exit code unless that
+// is 0. -update writes the files anew.
+func TestCommands(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
 	}
-	line := func(what, got, want string) {
-		t.Helper()
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got)\n%s", what, diff)
-		}
-	}
-	line("health", do(0, "health", "alive")+do(0, "health", "ready"), "ok\nok\n")
-
-	line("import rules", do(0, "rules", "import", file(t, "rules.json", "["+rule+"]")), "open\n")
-	line("list rules", do(0, "rules", "list", "--format", "table"), "ID    METHODS  MATCH\nopen  GET      http://<[^/]+>/open\n")
-	if got := do(0, "rules", "get", "open"); !strings.Contains(got, `"url": "http://<[^/]+>/open"`) && !strings.Contains(got, `"url": "http://\u003c[^/]+\u003e/open"`) {
-		t.Errorf("rules get: %s", got)
-	}
-	line("delete rule", do(0, "rules", "delete", "open"), "")
-	line("no rules", do(0, "rules", "list", "--format", "json"), "[]\n")
-
-	line("import policies", do(0, "policies", "import", file(t, "p.json", policy)), "read\n")
-	line("create policy", do(0, "policies", "create", "-i", "write", "-s", "shop", "-r", "orders", "-a", "write", "--allow"), "write\n")
-	line("create policies from files", do(0, "policies", "create", "-f", file(t, "p.json", strings.Replace(policy, "read", "third", 1))), "third\n")
-	line("list policies", do(0, "policies", "list", "--format", "table"),
-		"ID     EFFECT  SUBJECTS  ACTIONS  RESOURCES\nread   allow   shop      read     orders\nthird  allow   shop      read     orders\nwrite  allow   shop      write    orders\n")
-	do(0, "policies", "delete", "write", "third")
-
-	created := do(0, "clients", "create", "--id", "shop", "-g", "client_credentials", "-a", "orders,other")
-	secret := regexp.MustCompile(`^OAuth 2\.0 Client ID: shop\nOAuth 2\.0 Client Secret: (\S+)\n$`).FindStringSubmatch(created)
-	if secret == nil {
-		t.Fatalf("clients create: %q", created)
-	}
-	line("list clients", do(0, "clients", "list", "--format", "table"), "CLIENT ID  NAME  GRANT TYPES         SCOPE\nshop             client_credentials  orders other\n")
-	line("import clients", do(0, "clients", "import", file(t, "c.json", `{"client_id": "second", "client_secret": "something-secure", "grant_types": ["client_credentials"]}`)), "second\n")
-	if got := do(0, "clients", "update", "second", "-n", "Second", "-g", "client_credentials"); !strings.Contains(got, `"client_name": "Second"`) || strings.Contains(got, "something-secure") {
-		t.Errorf("clients update: %s", got)
-	}
-
-	token := strings.TrimSpace(do(0, "token", "client", "--client-id", "shop", "--client-secret", secret[1], "--scope", "orders"))
-	if got := do(0, "token", "introspect", token, "--scope", "orders"); !strings.Contains(got, `"active": true`) || !strings.Contains(got, `"sub": "shop"`) {
-		t.Errorf("token introspect: %s", got)
-	}
-	line("a scope that it lacks", do(0, "token", "introspect", token, "--scope", "nope", "--format", "json"), `{"active":false}`+"\n")
-	line("revoke", do(0, "token", "revoke", token, "--client-id", "shop", "--client-secret", secret[1]), "")
-	line("revoked", do(0, "token", "validate", token, "--format", "json"), `{"active":false}`+"\n")
-	do(0, "token", "delete", "--client-id", "shop")
-	do(0, "token", "flush", "--min-age", "1h")
-	if r := execute(t, environ, "", "token", "client", "--client-id", "shop", "--client-secret", "wrong-secret"); r.code != 1 || !strings.Contains(r.stderr, "invalid_client") || r.stdout != "" {
-		t.Errorf("a wrong secret: %+v", r)
-	}
-	do(0, "clients", "delete", "second")
-
-	if got := do(0, "keys", "create", "mine", "-a", "ES256"); !strings.Contains(got, `"alg": "ES256"`) {
-		t.Errorf("keys create: %s", got)
-	}
-	if got := do(0, "keys", "get", "mine"); !strings.Contains(got, `"kty": "EC"`) {
-		t.Errorf("keys get: %s", got)
-	}
-	do(0, "keys", "delete", "mine")
-
-	for _, c := range []struct {
-		name, stdin string
-		args        []string
-		code        int
-		stderr      string
-	}{
-		{"a rule that does not exist", "", []string{"rules", "get", "nope"}, 1, "404"},
-		{"a rule from standard input with an unknown field", "{\n\"id\": \"x\",\n\"nope\": 1\n}", []string{"rules", "import", "-"}, 1, "nope"},
-		{"a file that is missing", "", []string{"rules", "import", "/does/not/exist"}, 1, "no such file"},
-		{"a file that is no JSON", "nonsense", []string{"policies", "import", "-"}, 1, "-: "},
-		{"a format that is unknown", "", []string{"rules", "list", "--format", "xml"}, 2, "--format must be table, json or json-pretty"},
-		{"a flag that is unknown", "", []string{"rules", "list", "--nope"}, 2, "unknown flag: --nope"},
-		{"a command that is unknown", "", []string{"rules", "nope"}, 2, `unknown command "nope"`},
-		{"an argument too few", "", []string{"rules", "get"}, 2, "arg"},
-		{"an endpoint that does not answer", "", []string{"rules", "list", "-e", "http://127.0.0.1:1"}, 4, "cannot be reached"},
-		{"an endpoint that is none", "", []string{"rules", "list", "-e", "ftp://x"}, 2, "ftp"},
-		{"a token request without a client", "", []string{"token", "client"}, 2, "--client-id"},
-		{"deleting tokens of nobody", "", []string{"token", "delete"}, 2, "--client-id"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := execute(t, environ, c.stdin, c.args...)
-			if r.code != c.code || !strings.Contains(r.stderr, c.stderr) || r.stdout != "" {
-				t.Errorf("got %+v, want exit code %d and %q on standard error", r, c.code, c.stderr)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := serve(t, 3, []string{"all"})
+			dir := t.TempDir()
+			names := strings.NewReplacer("$MANAGEMENT", s.management, "$PUBLIC", s.public, "$DIR", dir)
+			values := strings.NewReplacer(s.management, "$MANAGEMENT", s.public, "$PUBLIC", dir, "$DIR")
+			var got strings.Builder
+			last := ""
+			for _, line := range strings.Split(string(data), "\n") {
+				command, isCommand := strings.CutPrefix(line, "$ ")
+				if strings.HasPrefix(line, "#") {
+					fmt.Fprintln(&got, line)
+				}
+				if !isCommand {
+					continue
+				}
+				environ := []string{"GATEWARDEN_ADMIN_URL=" + s.management, "HYDRA_URL=" + s.public}
+				var args []string
+				for _, word := range words(command) {
+					word = names.Replace(strings.ReplaceAll(word, "$LAST", last))
+					if args == nil && strings.Contains(word, "=") {
+						environ = append([]string{word}, environ...)
+						continue
+					}
+					args = append(args, word)
+				}
+				stdout, stderr, code := gatewarden(t, args[1:], environ)
+				last = strings.TrimSpace(stdout)
+				fmt.Fprintln(&got, line)
+				text := stdout
+				if stderr != "" {
+					text += "! " + strings.ReplaceAll(strings.TrimSuffix(stderr, "\n"), "\n", "\n! ") + "\n"
+				}
+				text = values.Replace(text)
+				for _, c := range changing {
+					text = c.pattern.ReplaceAllString(text, c.with)
+				}
+				got.WriteString(text)
+				if code != 0 {
+					fmt.Fprintf(&got, "exit %d\n", code)
+				}
+				fmt.Fprintln(&got)
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(got.String()), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(string(data), got.String()); diff != "" {
+				t.Errorf("(-want +got; -update accepts it)\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestRulesAreLintedWithoutAServer(t *testing.T) {
-	good := file(t, "good.yaml", "- "+strings.ReplaceAll(rule, "\n", " "))
-	if r := execute(t, nil, "", "rules", "lint", good); r.code != 0 || r.stdout != "" {
-		t.Errorf("a good file: %+v", r)
+// words splits a command line at spaces that no quotes enclose.
+func words(line string) []string {
+	var all []string
+	for _, w := range regexp.MustCompile(`(?:'[^']*'|[^\s'])+`).FindAllString(line, -1) {
+		all = append(all, strings.ReplaceAll(w, "'", ""))
 	}
-	bad := file(t, "bad.json", "[\n{\"id\": \"x\",\n \"metch\": {}}]")
-	r := execute(t, nil, "", "rules", "lint", bad)
-	if r.code != 1 || !strings.Contains(r.stdout, bad+":3") || !strings.Contains(r.stdout, "metch") {
-		t.Errorf("a bad file: %+v", r)
-	}
+	return all
 }
 
-func TestMigrateTellsWhatItDid(t *testing.T) {
-	dsn := "sqlite://" + filepath.Join(t.TempDir(), "x.db")
-	steps := regexp.MustCompile(`^(applied \d+_\w+\.sql\n)+$`)
-	if r := execute(t, nil, "", "migrate", "sql", dsn); r.code != 0 || !steps.MatchString(r.stdout) {
-		t.Errorf("the first time: %+v", r)
+func TestEveryCommandHasHelpAndAScript(t *testing.T) {
+	var scripts strings.Builder
+	files, _ := filepath.Glob("testdata/*.txt")
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scripts.Write(data)
 	}
-	if r := execute(t, []string{"DSN=" + dsn, "SYSTEM_SECRET=a-secret-of-sixteen"}, "", "migrate", "sql", "up", "-e", "--yes"); r.code != 0 || r.stdout != "The schema is up to date.\n" {
-		t.Errorf("the second time: %+v", r)
-	}
-	if r := execute(t, nil, "", "migrate", "sql", "status", dsn); r.code != 0 || !strings.HasPrefix(r.stdout, "STEP") || strings.Contains(r.stdout, "pending") {
-		t.Errorf("status: %+v", r)
-	}
-	if r := execute(t, nil, "", "migrate", "sql", "nonsense://x"); r.code != 1 || !strings.Contains(r.stderr, "dsn") {
-		t.Errorf("a database that is none: %+v", r)
-	}
-}
-
-func TestConfigurationIsValidated(t *testing.T) {
-	if r := execute(t, nil, "", "config", "validate", "-c", file(t, "c.yaml", "dsn: memory\n")); r.code != 0 || r.stdout != "The configuration is valid.\n" {
-		t.Errorf("a good one: %+v", r)
-	}
-	bad := file(t, "c.yaml", "dns: memory\nlog:\n  level: loud\n")
-	r := execute(t, nil, "", "config", "validate", "-c", bad)
-	want := "gatewarden: " + bad + ":1: unknown key dns, did you mean dsn?\ngatewarden: " + bad + ":3: log.level must be one of trace, debug, info, warn, warning, error\n"
-	if diff := cmp.Diff(result{1, "", want}, r, cmp.AllowUnexported(result{})); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
-}
-
-func TestServeThatCannotStartSaysWhyInOneLine(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	r := execute(t, []string{"PROXY_HOST=127.0.0.1", "PROXY_PORT=" + port}, "", "serve", "proxy")
-	if want := "gatewarden: serve.proxy.port: cannot listen on 127.0.0.1:" + port + ": bind: address already in use\n"; r.code != 1 || r.stderr != want || r.stdout != "" {
-		t.Errorf("got %+v, want %q", r, want)
-	}
-}
-
-func TestVersionAndHelpGoToStandardOutput(t *testing.T) {
-	if r := execute(t, nil, "", "version"); r.code != 0 || !strings.HasPrefix(r.stdout, "Version:    dev\n") || r.stderr != "" {
-		t.Errorf("version: %+v", r)
-	}
-	for _, args := range [][]string{{}, {"--help"}, {"serve"}, {"serve", "all", "--help"}, {"migrate", "sql", "--help"}} {
-		if r := execute(t, nil, "", args...); r.code != 0 || !strings.Contains(r.stdout, "Usage:") || r.stderr != "" {
-			t.Errorf("%q: %+v", args, r)
+	var visit func(path string)
+	visit = func(path string) {
+		stdout, stderr, code := gatewarden(t, append(strings.Fields(path)[1:], "--help"), nil)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "Usage:\n  "+path) {
+			t.Errorf("%s --help: code %d, stderr %q, stdout %q", path, code, stderr, stdout)
+		}
+		_, below, found := strings.Cut(stdout, "Available Commands:\n")
+		if !found {
+			if path != "gatewarden version" && !strings.HasPrefix(path, "gatewarden serve") && !regexp.MustCompile(`(?m)^\$ .*`+path+`\b`).MatchString(scripts.String()) {
+				t.Errorf("no script in testdata runs %s", path)
+			}
+			return
+		}
+		below, _, _ = strings.Cut(below, "\n\n")
+		for _, line := range strings.Split(below, "\n") {
+			if name := strings.Fields(line)[0]; name != "completion" && name != "help" {
+				visit(path + " " + name)
+			}
 		}
 	}
-	if r := execute(t, nil, "", "nope"); r.code != 2 || r.stdout != "" {
-		t.Errorf("an unknown command: %+v", r)
+	visit("gatewarden")
+}
+
+func TestEachPartAndItsAliasesServe(t *testing.T) {
+	for args, listeners := range map[string]int{
+		"all": 3, "all --demo": 3, "all --sqa-opt-out --disable-telemetry": 3,
+		"proxy": 1, "management": 1, "api": 1, "admin": 1, "public": 1, "oauth2 --dangerous-force-http": 1,
+	} {
+		t.Run(args, func(t *testing.T) {
+			s := serve(t, listeners, strings.Fields(args))
+			if code := s.stop(); code != 0 {
+				t.Errorf("after the signal: got %d, want 0\n%s", code, s.log)
+			}
+		})
 	}
 }
 
-func TestTheDemoServes(t *testing.T) {
-	environ := serve(t, "--demo")
-	if r := execute(t, environ, "", "rules", "list", "--format", "table"); r.code != 0 || !strings.Contains(r.stdout, "demo-orders") {
-		t.Errorf("rules of the demo: %+v", r)
-	}
-	base := strings.TrimPrefix(environ[0], "GATEWARDEN_ADMIN_URL=")
-	res, err := http.Get(base + "/openapi.json")
-	if err != nil {
+func TestAStartThatFailsIsOneLineAndExitOne(t *testing.T) {
+	s := serve(t, 1, []string{"public"})
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.public, "http://"), ":")
+	config := filepath.Join(t.TempDir(), "gatewarden.yaml")
+	if err := os.WriteFile(config, []byte("serve:\n  proxy:\n    prot: 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		t.Errorf("/openapi.json: %s", res.Status)
+	for _, c := range []struct {
+		name    string
+		args    []string
+		environ []string
+		want    string
+	}{
+		{"a taken port", nil, []string{"SERVE_PROXY_HOST=127.0.0.1", "PROXY_PORT=" + port}, "gatewarden: serve.proxy.port: cannot listen on 127.0.0.1:" + port + ": bind: address already in use\n"},
+		{"an unknown key", []string{"-c", config}, nil, "gatewarden: " + config + ":3: unknown key serve.proxy.prot, did you mean serve.proxy.port?\n"},
+		{"a missing file", []string{"-c", "absent.yaml"}, nil, "gatewarden: --config absent.yaml: no such file or directory\n"},
+		{"a database without secrets", nil, []string{"DSN=sqlite:///tmp/x.db"}, "gatewarden: configuration: secrets.system must be set when dsn is not memory: it encrypts what is stored\n"},
+		{"a value of the wrong type", nil, []string{"PROXY_PORT=http"}, "gatewarden: environment PROXY_PORT: serve.proxy.port must be a whole number\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			environ := append([]string{"PROXY_PORT=0", "MANAGEMENT_PORT=0", "PUBLIC_PORT=0"}, c.environ...)
+			stdout, stderr, code := gatewarden(t, append([]string{"serve", "all"}, c.args...), environ)
+			if diff := cmp.Diff([]any{"", c.want, 1}, []any{stdout, stderr, code}); diff != "" {
+				t.Errorf("stdout, stderr, code (-want +got)\n%s", diff)
+			}
+		})
 	}
+}
+
+func TestAHangupReloadsTheRules(t *testing.T) {
+	rules := filepath.Join(t.TempDir(), "rules.json")
+	if err := os.WriteFile(rules, []byte("[]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, 3, []string{"all"}, "ACCESS_RULES_REPOSITORIES=file://"+rules)
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the rules are loaded again", func() bool { return strings.Contains(s.log.String(), "the rules were read again") })
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -8,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatewarden/gatewarden/app"
-	"github.com/gatewarden/gatewarden/config"
 )
 
 func newMigrate(environ []string) *cobra.Command {
@@ -24,14 +24,20 @@ func newMigrate(environ []string) *cobra.Command {
 	sql.PersistentFlags().BoolP("yes", "y", false, "accepted for compatibility; nothing is asked")
 
 	dsn := func(args []string) (string, error) {
+		target := ""
 		if len(args) == 1 {
-			return args[0], nil
+			target = args[0]
+		} else {
+			cfg, _, err := load(*files, environ)
+			if cfg.DSN == "memory" && err != nil {
+				return "", err // the faults may be why there is no dsn
+			}
+			target = cfg.DSN // other faults do not concern the schema
 		}
-		cfg, _, err := config.Load(config.Sources{Files: *files, Environ: environ, Handlers: app.HandlerDefaults()})
-		if err != nil {
-			return "", err
+		if target == "memory" {
+			return "", usageError{errors.New("name a database: as argument, in DSN or DATABASE_URL, or as dsn in a file; memory has nothing to keep")}
 		}
-		return cfg.DSN, nil
+		return target, nil
 	}
 	up := func(c *cobra.Command, args []string) error {
 		target, err := dsn(args)

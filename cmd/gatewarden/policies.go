@@ -33,7 +33,7 @@ func newPolicies(environ []string) *cobra.Command {
 	create.Flags().StringSliceVarP(&p.Actions, "actions", "a", nil, "does what, with patterns in <>")
 	create.Flags().BoolVar(&allow, "allow", false, "allow; without it the policy denies")
 	create.RunE = r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, _ []string) error {
-		bodies, err := documents(c, files)
+		found, err := documents(c, files)
 		if err != nil {
 			return err
 		}
@@ -47,12 +47,12 @@ func newPolicies(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			bodies = append(bodies, body)
+			found = append(found, document{"flags", body})
 		}
-		for _, body := range bodies {
-			created, err := api.Policies.Create(ctx, body)
+		for _, d := range found {
+			created, err := api.Policies.Create(ctx, d.body)
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", d.place, err)
 			}
 			fmt.Fprintln(c.OutOrStdout(), created.ID)
 		}

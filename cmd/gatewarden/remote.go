@@ -1,16 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/gatewarden/gatewarden/manage/client"
 )
@@ -21,6 +28,7 @@ type remote struct {
 	endpoint string
 	token    string
 	format   string
+	insecure bool
 }
 
 // newRemote adds the flags to a parent command.
@@ -28,7 +36,8 @@ func newRemote(c *cobra.Command, environ []string) *remote {
 	r := &remote{environ: environ}
 	c.PersistentFlags().StringVarP(&r.endpoint, "endpoint", "e", "", "management API (GATEWARDEN_ADMIN_URL, HYDRA_ADMIN_URL, OATHKEEPER_API_URL; default "+client.DefaultEndpoint+")")
 	c.PersistentFlags().StringVar(&r.token, "access-token", "", "bearer token of management.tokens (GATEWARDEN_ADMIN_TOKEN)")
-	c.PersistentFlags().StringVar(&r.format, "format", "json-pretty", "table, json or json-pretty")
+	c.PersistentFlags().StringVar(&r.format, "format", "json-pretty", "table, json, json-pretty or yaml")
+	c.PersistentFlags().BoolVar(&r.insecure, "skip-tls-verify", false, "accept any certificate; for trials only")
 	return r
 }
 
@@ -53,17 +62,32 @@ func (r *remote) connect() (*client.Client, error) {
 	if token == "" {
 		token = r.variable("GATEWARDEN_ADMIN_TOKEN")
 	}
-	c, err := client.New(endpoint, client.Options{Token: token})
+	c, err := client.New(endpoint, client.Options{Token: token, HTTP: r.http()})
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return c, nil
 }
 
+// http returns the client that all calls use.
+func (r *remote) http() *http.Client {
+	c := &http.Client{Timeout: 30 * time.Second}
+	if r.insecure {
+		c.Transport = &http.Transport{
+			Proxy:           http.ProxyFromEnvironment,
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // what the flag asks for
+		}
+	}
+	return c
+}
+
 // run wraps a command that calls the API: it connects, and tells an API that does
 // not answer from one that refuses.
 func (r *remote) run(do func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
+		if !slices.Contains([]string{"table", "json", "json-pretty", "yaml"}, r.format) {
+			return usageError{fmt.Errorf("--format must be table, json, json-pretty or yaml, not %q", r.format)}
+		}
 		api, err := r.connect()
 		if err != nil {
 			return err
@@ -87,20 +111,46 @@ func (r *remote) print(c *cobra.Command, v any, header string, rows func(w io.Wr
 		rows(w)
 		return w.Flush()
 	case "json":
-		return json.NewEncoder(c.OutOrStdout()).Encode(v)
+		e := json.NewEncoder(c.OutOrStdout())
+		e.SetEscapeHTML(false)
+		return e.Encode(v)
+	case "yaml":
+		data, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		var node yaml.Node // keeps the order of the members
+		if err := yaml.Unmarshal(data, &node); err != nil {
+			return err
+		}
+		block(&node)
+		return yaml.NewEncoder(c.OutOrStdout()).Encode(&node)
 	case "json-pretty":
-	default:
-		return usageError{fmt.Errorf("--format must be table, json or json-pretty, not %q", r.format)}
 	}
 	e := json.NewEncoder(c.OutOrStdout())
+	e.SetEscapeHTML(false) // patterns are full of < and >
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
 
-// documents reads files that hold one JSON document or a list of them; - is the
-// standard input.
-func documents(c *cobra.Command, names []string) ([]json.RawMessage, error) {
-	var all []json.RawMessage
+// block makes YAML of JSON look like YAML.
+func block(n *yaml.Node) {
+	n.Style = 0
+	for _, inner := range n.Content {
+		block(inner)
+	}
+}
+
+// document is one thing to create and where it was read.
+type document struct {
+	place string
+	body  json.RawMessage
+}
+
+// documents reads files of JSON or, by their names, YAML that hold one document or a
+// list of them; - is the standard input.
+func documents(c *cobra.Command, names []string) ([]document, error) {
+	var all []document
 	for _, name := range names {
 		var data []byte
 		var err error
@@ -112,20 +162,33 @@ func documents(c *cobra.Command, names []string) ([]json.RawMessage, error) {
 		if err != nil {
 			return nil, err
 		}
-		data = []byte(strings.TrimSpace(string(data)))
-		if len(data) > 0 && data[0] == '[' {
-			var list []json.RawMessage
-			if err := json.Unmarshal(data, &list); err != nil {
+		if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+			var v any
+			if err = yaml.Unmarshal(data, &v); err == nil {
+				data, err = json.Marshal(v)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			all = append(all, list...)
-			continue
 		}
-		if !json.Valid(data) {
-			var v any
-			return nil, fmt.Errorf("%s: %w", name, json.Unmarshal(data, &v))
+		if data = bytes.TrimSpace(data); !bytes.HasPrefix(data, []byte("[")) {
+			data = slices.Concat([]byte("["), data, []byte("]"))
 		}
-		all = append(all, data)
+		var list []json.RawMessage
+		if err := json.Unmarshal(data, &list); err != nil {
+			var syntax *json.SyntaxError
+			if errors.As(err, &syntax) {
+				name = fmt.Sprintf("%s:%d", name, 1+bytes.Count(data[:syntax.Offset], []byte("\n")))
+			}
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		for i, body := range list {
+			place := name
+			if len(list) > 1 {
+				place = fmt.Sprintf("%s: item %d", name, i+1)
+			}
+			all = append(all, document{place, body})
+		}
 	}
 	return all, nil
 }
@@ -140,16 +203,16 @@ func collection[T any](r *remote, of func(*client.Client) client.Collection[T], 
 		}
 	}
 	return []*cobra.Command{
-		{Use: "import file.json...", Short: "Create from files; - is the standard input", Args: cobra.MinimumNArgs(1),
+		{Use: "import file...", Short: "Create from files of JSON or YAML; - is the standard input", Args: cobra.MinimumNArgs(1),
 			RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
-				bodies, err := documents(c, args)
+				found, err := documents(c, args)
 				if err != nil {
 					return err
 				}
-				for i, body := range bodies {
-					v, err := of(api).Create(ctx, body)
+				for _, d := range found {
+					v, err := of(api).Create(ctx, d.body)
 					if err != nil {
-						return fmt.Errorf("document %d: %w", i+1, err)
+						return fmt.Errorf("%s: %w", d.place, err)
 					}
 					fmt.Fprintln(c.OutOrStdout(), id(v))
 				}

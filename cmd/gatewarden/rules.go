@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gatewarden/gatewarden/app"
 	"github.com/gatewarden/gatewarden/manage/client"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
@@ -19,32 +20,42 @@ func newRules(environ []string) *cobra.Command {
 		func(v spec.Rule) string {
 			return fmt.Sprintf("%s\t%s\t%s", v.ID, strings.Join(v.Match.Methods, ","), v.Match.URL)
 		})...)
-	parent.AddCommand(&cobra.Command{
-		Use: "lint file...", Short: "Check rule files without a server", Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			found := 0
-			for _, name := range args {
-				data, err := os.ReadFile(name)
-				if err != nil {
-					return err
-				}
-				rules, err := spec.Decode(name, data)
-				if err != nil {
-					found++
-					fmt.Fprintln(c.OutOrStdout(), err)
-				}
-				for _, rule := range rules {
-					for _, f := range rule.Faults {
-						found++
-						fmt.Fprintln(c.OutOrStdout(), f)
-					}
-				}
+	lint := &cobra.Command{Use: "lint file...", Short: "Check rule files without a server, as serve would read them", Args: cobra.MinimumNArgs(1)}
+	files := configFlag(lint)
+	lint.RunE = func(c *cobra.Command, args []string) error {
+		cfg, _, err := load(*files, environ)
+		if err != nil {
+			return err
+		}
+		found := 0
+		report := func(fault error) {
+			found++
+			fmt.Fprintln(c.OutOrStdout(), fault)
+		}
+		var all []spec.Rule
+		for _, name := range args {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
 			}
-			if found > 0 {
-				return fmt.Errorf("%d faults", found)
+			rules, err := spec.Decode(name, data)
+			if err != nil {
+				report(err)
 			}
-			return nil
-		},
-	})
+			all = append(all, rules...)
+		}
+		faults, err := app.Lint(c.Context(), cfg, all)
+		if err != nil {
+			return err
+		}
+		for _, f := range faults {
+			report(f)
+		}
+		if found > 0 {
+			return fmt.Errorf("faults found: %d", found)
+		}
+		return nil
+	}
+	parent.AddCommand(lint)
 	return parent
 }

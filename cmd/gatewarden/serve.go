@@ -34,18 +34,23 @@ func newServe(environ []string) *cobra.Command {
 		files := configFlag(c)
 		var demo, dev, exposed bool
 		c.Flags().BoolVar(&dev, "dev", false, "allow an issuer without TLS")
+		c.Flags().BoolVar(&dev, "dangerous-force-http", false, "the same as --dev")
+		for _, name := range []string{"sqa-opt-out", "disable-telemetry"} {
+			c.Flags().Bool(name, false, "accepted for compatibility; nothing is ever reported")
+			_ = c.Flags().MarkHidden(name) // fails for an unknown flag only
+		}
 		c.Flags().BoolVar(&exposed, "dangerous-expose-management", false, "serve the management API without authentication on any address")
 		if part.parts == app.All {
 			c.Flags().BoolVar(&demo, "demo", false, "start with an echo API, a client, a policy and rules")
 		}
 		c.RunE = func(c *cobra.Command, _ []string) error {
 			var flags []config.Flag
-			for name, key := range map[string]string{"demo": "demo", "dev": "dev", "dangerous-expose-management": "management.dangerous_expose"} {
+			for name, key := range map[string]string{"demo": "demo", "dev": "dev", "dangerous-force-http": "dev", "dangerous-expose-management": "management.dangerous_expose"} {
 				if f := c.Flags().Lookup(name); f != nil && f.Changed {
 					flags = append(flags, config.Flag{Name: "--" + name, Key: key, Value: f.Value.String()})
 				}
 			}
-			cfg, warnings, err := config.Load(config.Sources{Files: *files, Environ: environ, Flags: flags, Handlers: app.HandlerDefaults()})
+			cfg, warnings, err := load(*files, environ, flags...)
 			if err != nil {
 				return err
 			}
@@ -75,6 +80,11 @@ func newServe(environ []string) *cobra.Command {
 // configFlag adds --config to a command.
 func configFlag(c *cobra.Command) *[]string {
 	return c.Flags().StringSliceP("config", "c", nil, "configuration file; may be repeated, later files win")
+}
+
+// load reads the configuration and knows the program's handlers.
+func load(files, environ []string, flags ...config.Flag) (*config.Config, []string, error) {
+	return config.Load(config.Sources{Files: files, Environ: environ, Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler})
 }
 
 // ballast is memory that is never touched and so never resident. It counts as live
@@ -113,7 +123,7 @@ func newConfig(environ []string) *cobra.Command {
 	validate := &cobra.Command{Use: "validate", Short: "Report every fault of files and environment", Args: cobra.NoArgs}
 	files := configFlag(validate)
 	validate.RunE = func(c *cobra.Command, _ []string) error {
-		_, warnings, err := config.Load(config.Sources{Files: *files, Environ: environ, Handlers: app.HandlerDefaults()})
+		_, warnings, err := load(*files, environ)
 		for _, w := range warnings {
 			fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
 		}

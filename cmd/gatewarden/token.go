@@ -19,9 +19,12 @@ import (
 func newToken(environ []string) *cobra.Command {
 	parent := &cobra.Command{Use: "token", Short: "Get, inspect and revoke tokens"}
 	r := newRemote(parent, environ)
+	aliases(parent)
 
 	introspect := &cobra.Command{Use: "introspect token", Aliases: []string{"validate"}, Short: "Show what a token stands for", Args: cobra.ExactArgs(1)}
 	scopes := introspect.Flags().StringSlice("scope", nil, "scopes that the token must have")
+	introspect.Flags().String("client-id", "", "accepted for compatibility; the management API does not ask")
+	introspect.Flags().String("client-secret", "", "accepted for compatibility; the management API does not ask")
 	introspect.RunE = r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
 		answer, err := api.Introspect(ctx, args[0], strings.Join(*scopes, " "))
 		if err != nil {
@@ -51,19 +54,18 @@ func newToken(environ []string) *cobra.Command {
 
 // credentials are the flags of commands that act as an OAuth 2.0 client.
 type credentials struct {
-	remote           *remote
-	public, id, pass string
+	remote   *remote
+	id, pass string
 }
 
 func (k *credentials) flags(c *cobra.Command) {
-	c.Flags().StringVar(&k.public, "public-url", "", "OAuth 2.0 endpoints (HYDRA_URL; default http://127.0.0.1:4444)")
-	c.Flags().StringVar(&k.id, "client-id", "", "client id (OAUTH2_CLIENT_ID)")
+	c.Flags().StringVar(&k.id, "client-id", "", "client id (OAUTH2_CLIENT_ID); the endpoint is that of HYDRA_URL, or http://127.0.0.1:4444")
 	c.Flags().StringVar(&k.pass, "client-secret", "", "client secret (OAUTH2_CLIENT_SECRET)")
 }
 
 // post sends a form to an endpoint as the client.
 func (k *credentials) post(ctx context.Context, path string, form url.Values) ([]byte, error) {
-	base, id, pass := k.public, k.id, k.pass
+	base, id, pass := k.remote.endpoint, k.id, k.pass
 	if base == "" {
 		base = k.remote.variable("HYDRA_URL")
 	}
@@ -85,7 +87,7 @@ func (k *credentials) post(ctx context.Context, path string, form url.Values) ([
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(pass)) // RFC 6749 section 2.3.1
-	res, err := (&http.Client{Timeout: 30 * time.Second}).Do(r)
+	res, err := k.remote.http().Do(r)
 	if err != nil {
 		return nil, unreachableError{err}
 	}
@@ -108,7 +110,7 @@ func (k *credentials) post(ctx context.Context, path string, form url.Values) ([
 }
 
 func newTokenClient(r *remote) *cobra.Command {
-	c := &cobra.Command{Use: "client", Short: "Get a token by client credentials", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "client", Short: "Get a token by client credentials; --endpoint is the OAuth 2.0 listener", Args: cobra.NoArgs}
 	k := &credentials{remote: r}
 	k.flags(c)
 	scopes := c.Flags().StringSlice("scope", nil, "scopes to ask for")
@@ -132,7 +134,7 @@ func newTokenClient(r *remote) *cobra.Command {
 		if err := json.Unmarshal(body, &answer); err != nil {
 			return err
 		}
-		if *verbose {
+		if *verbose || c.Flags().Changed("format") {
 			return r.print(c, json.RawMessage(body), "", nil)
 		}
 		_, err = fmt.Fprintln(c.OutOrStdout(), answer.AccessToken)
@@ -142,7 +144,7 @@ func newTokenClient(r *remote) *cobra.Command {
 }
 
 func newTokenRevoke(r *remote) *cobra.Command {
-	c := &cobra.Command{Use: "revoke token", Short: "Revoke a token", Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: "revoke token", Short: "Revoke a token; --endpoint is the OAuth 2.0 listener", Args: cobra.ExactArgs(1)}
 	k := &credentials{remote: r}
 	k.flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -50,10 +50,12 @@ type program struct {
 
 // settings configure a program; keys win over everything else.
 type settings struct {
-	dsn   string
-	rules string // JSON, put into access_rules.repositories as inline://
-	keys  map[string]string
-	parts app.Parts
+	dsn     string
+	files   []string // configuration files
+	environ []string
+	rules   string // JSON, put into access_rules.repositories as inline://
+	keys    map[string]string
+	parts   app.Parts
 }
 
 const systemSecret = "a-system-secret-for-the-tests"
@@ -64,7 +66,9 @@ func configuration(t *testing.T, s settings) *config.Config {
 	keys := map[string]string{
 		"serve.proxy.host": "127.0.0.1", "serve.public.host": "127.0.0.1",
 		"serve.proxy.port": "0", "serve.api.port": "0", "serve.public.port": "0",
-		"secrets.system": systemSecret, "auto_migrate": "true", "dsn": "memory",
+	}
+	if s.files == nil {
+		keys["secrets.system"], keys["auto_migrate"], keys["dsn"] = systemSecret, "true", "memory"
 	}
 	if s.dsn != "" {
 		keys["dsn"] = s.dsn
@@ -79,7 +83,7 @@ func configuration(t *testing.T, s settings) *config.Config {
 	for k, v := range keys {
 		flags = append(flags, config.Flag{Name: k, Key: k, Value: v})
 	}
-	cfg, _, err := config.Load(config.Sources{Flags: flags, Handlers: app.HandlerDefaults()})
+	cfg, _, err := config.Load(config.Sources{Files: s.files, Environ: s.environ, Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler})
 	if err != nil {
 		t.Fatal(err)
 	}

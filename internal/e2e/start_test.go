@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"net/http"
@@ -64,6 +65,7 @@ func TestAStartThatFailsNamesTheSettingAndLeavesNothingOpen(t *testing.T) {
 		{"a folder that is missing", map[string]string{"dsn": "sqlite:///does/not/exist/x.db"}, "dsn"},
 		{"rules that are missing", map[string]string{"access_rules.repositories": "file:///does/not/exist.json"}, "access_rules.repositories"},
 		{"a source that is unknown", map[string]string{"access_rules.repositories": "ftp://x/y"}, "access_rules.repositories"},
+		{"authorities that are missing", map[string]string{"serve.proxy.upstream.ca_file": "/does/not/exist"}, "serve.proxy: upstream.ca_file"},
 		{"a certificate that is missing", map[string]string{"serve.proxy.tls.key.path": "/does/not/exist", "serve.proxy.tls.cert.path": "/does/not/exist"}, "serve.proxy.tls"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -299,5 +301,20 @@ func TestABrokenRuleIsReportedWithItsPlaceAndAffectsOnlyItself(t *testing.T) {
 		if !strings.Contains(report, file+":") || !strings.Contains(report, "bad") || !strings.Contains(report, "anonymus") {
 			t.Errorf("the report lacks file, line, rule or reason: %s", report)
 		}
+	}
+}
+
+func TestAnUpstreamOfAPrivateAuthorityIsReachedWhenTheAuthorityIsNamed(t *testing.T) {
+	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("private")) }))
+	defer api.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	without := start(t, settings{rules: protected(api.URL)})
+	send(t, "GET", without.proxy+"/open", "").want(t, http.StatusBadGateway)
+	with := start(t, settings{rules: protected(api.URL), keys: map[string]string{"serve.proxy.upstream.ca_file": ca}})
+	if got := send(t, "GET", with.proxy+"/open", "").want(t, http.StatusOK).body; got != "private" {
+		t.Errorf("got %q", got)
 	}
 }
