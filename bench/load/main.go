@@ -22,8 +22,8 @@ func main() {
 		switch os.Args[1] {
 		case "upstream", "handler":
 			exit(serveBytes(os.Args[2]))
-		case "reference":
-			exit(serveProxy(os.Args[2], os.Args[3]))
+		case "tuned", "plain":
+			exit(serveProxy(os.Args[2], os.Args[3], os.Args[1] == "tuned"))
 		}
 	}
 	var l load

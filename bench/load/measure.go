@@ -117,10 +117,11 @@ func cpuTime(pid int) (user, system time.Duration, err error) {
 	return time.Duration(u) * tick, time.Duration(s) * tick, nil
 }
 
-// resident returns VmRSS of a process.
+// resident returns the resident memory of a process, and what of it is not pages of
+// the program's file.
 func resident(pid int) string {
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	return find(string(data), `VmRSS:\s+(.*)`)
+	return find(string(data), `VmRSS:\s+(.*)`) + ", of it anonymous " + find(string(data), `RssAnon:\s+(.*)`)
 }
 
 func find(text, pattern string) string {

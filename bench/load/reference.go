@@ -30,22 +30,25 @@ func serveBytes(address string) error {
 	}))
 }
 
-// serveProxy is what proxying is compared with: ReverseProxy with a tuned transport
-// and a buffer pool.
-func serveProxy(address, upstream string) error {
+// serveProxy is what proxying is compared with: ReverseProxy, tuned with a transport
+// that keeps enough connections and a buffer pool, or as it comes.
+func serveProxy(address, upstream string, tuned bool) error {
 	target, err := url.Parse(upstream)
 	if err != nil {
 		return err
 	}
-	return http.ListenAndServe(address, &httputil.ReverseProxy{
+	p := &httputil.ReverseProxy{
 		ErrorLog: log.New(io.Discard, "", 0), // wrk leaves in the middle of requests
 		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: &http.Transport{
+	}
+	if tuned {
+		p.Transport = &http.Transport{
 			MaxIdleConns: 0, MaxIdleConnsPerHost: 512, IdleConnTimeout: 90 * time.Second,
 			DisableCompression: true, WriteBufferSize: 4 << 10, ReadBufferSize: 4 << 10,
-		},
-		BufferPool: make(buffers, 256),
-	})
+		}
+		p.BufferPool = make(buffers, 256)
+	}
+	return http.ListenAndServe(address, p)
 }
 
 // buffers is the pool of the reference.

@@ -35,7 +35,8 @@ type kase struct {
 
 // Names of the references.
 const (
-	bareProxy    = "bare ReverseProxy"
+	bareProxy    = "bare ReverseProxy, tuned"
+	plainProxy   = "bare ReverseProxy, as it comes"
 	bareHandler  = "bare handler"
 	bareDocument = "bare handler, size of the discovery document"
 )
@@ -122,7 +123,11 @@ func (l *load) prepare() (cases []kase, nodes []node, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	bare, barePID, err := l.serve(self, "reference", upstream)
+	bare, barePID, err := l.serve(self, "tuned", upstream)
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, plainPID, err := l.serve(self, "plain", upstream)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -141,6 +146,7 @@ func (l *load) prepare() (cases []kase, nodes []node, err error) {
 	}
 	cases = []kase{
 		{name: bareProxy, pid: barePID, url: bare + "/anonymous/x"},
+		{name: plainProxy, pid: plainPID, url: plain + "/anonymous/x"},
 		{name: bareHandler, pid: handlerPID, url: handler + "/0", against: bareHandler},
 		{name: bareDocument, pid: handlerPID, url: handler + "/" + strconv.Itoa(document), against: bareDocument},
 	}
