@@ -63,7 +63,8 @@ func outcomeOf(allowed bool, status int) string {
 
 // log writes e as one record.
 func (e *Event) log(ctx context.Context, l *slog.Logger) {
-	if !l.Enabled(ctx, slog.LevelInfo) {
+	h := l.Handler()
+	if !h.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 20)
@@ -93,7 +94,10 @@ func (e *Event) log(ctx context.Context, l *slog.Logger) {
 	if e.Aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))
 	}
-	l.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
+	// Without the place in the source, which is always this one and dear to find.
+	r := slog.NewRecord(e.Start.Add(e.Took), slog.LevelInfo, "request", 0)
+	r.AddAttrs(attrs...)
+	_ = h.Handle(ctx, r) // as slog.Logger does: there is nowhere to tell
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

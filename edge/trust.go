@@ -56,8 +56,9 @@ type Forwarded struct {
 	// Present says that the peer, trusted or not, sent X-Forwarded-Method or -Uri.
 	Present bool
 
-	chain string // X-Forwarded-For for the upstream
-	keep  http.Header
+	chain  string // X-Forwarded-For for the upstream
+	keep   http.Header
+	values [3]string // what write put into a header, which needs slices
 }
 
 // kept are the forwarding fields of a trusted peer that go upstream as they are:
@@ -141,12 +142,12 @@ func (f *Forwarded) setScheme(s string) {
 
 // write puts the gateway's own forwarding fields into h.
 func (f *Forwarded) write(h http.Header, host, scheme string) {
-	values := [3]string{f.chain, host, scheme} // one allocation for all three
+	f.values = [3]string{f.chain, host, scheme}
 	if f.chain != "" {
-		h["X-Forwarded-For"] = values[0:1:1]
+		h["X-Forwarded-For"] = f.values[0:1:1]
 	}
-	h["X-Forwarded-Host"] = values[1:2:2]
-	h["X-Forwarded-Proto"] = values[2:3:3]
+	h["X-Forwarded-Host"] = f.values[1:2:2]
+	h["X-Forwarded-Proto"] = f.values[2:3:3]
 	for k, v := range f.keep {
 		h[k] = v
 	}

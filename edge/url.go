@@ -223,6 +223,9 @@ func canonicalHost(host, scheme string) (string, error) {
 	if !isPlainHost(name) {
 		return "", errHost
 	}
+	if port != "" && len(name)+len(port) == len(host) && host[:len(name)] == name && host[len(name):] == port {
+		return host, nil
+	}
 	return name + port, nil
 }
 

@@ -60,12 +60,14 @@ func (f *forwarder) servePlain(x *edge.Exchange) {
 	writeTrailers(x.W, res.Trailer, announced)
 }
 
+// plainRequest is what goes upstream. It takes over x.R's header, which nobody reads
+// after this.
 func (f *forwarder) plainRequest(x *edge.Exchange, body []byte) *wire.Request {
 	up, in := x.Decision.Upstream, x.Request.URL
 	t := target(up, in)
 	out := &wire.Request{
 		Method: x.R.Method, Target: t.RequestURI(), Host: up.URL.Host, Address: up.URL.Host,
-		Header: maps.Clone(x.R.Header), Body: body, Timeout: or(up.Timeout, f.timeout),
+		Header: x.R.Header, Body: body, Timeout: or(up.Timeout, f.timeout),
 	}
 	if strings.LastIndexByte(out.Address, ':') <= strings.LastIndexByte(out.Address, ']') {
 		out.Address += ":80"

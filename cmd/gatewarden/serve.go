@@ -118,11 +118,10 @@ func newLog(w io.Writer, cfg *config.Config) *slog.Logger {
 	case "error":
 		level = slog.LevelError
 	}
-	o := &slog.HandlerOptions{Level: level}
 	if cfg.Log.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, o))
+		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	return slog.New(telemetry.NewJSON(w, level))
 }
 
 func newConfig(environ []string) *cobra.Command {

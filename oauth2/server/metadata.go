@@ -26,11 +26,17 @@ type document struct {
 }
 
 type rendered struct {
-	body []byte
-	etag string
-	size string
-	at   time.Time
+	body       []byte
+	etag, size []string // field values; their capacity is used up, so that nobody can append to them
+	at         time.Time
 }
+
+// Field values that all documents share, as etag and size are shared.
+var (
+	documentCaching = []string{"public, max-age=60, must-revalidate"}
+	documentOrigins = []string{"*"}
+	documentType    = []string{"application/json;charset=UTF-8"}
+)
 
 func (d *document) load() *rendered {
 	now, old := d.now(), d.current.Load()
@@ -42,7 +48,7 @@ func (d *document) load() *rendered {
 		panic(err)
 	}
 	sum := sha256.Sum256(body)
-	fresh := &rendered{body: body, etag: `"` + hex.EncodeToString(sum[:8]) + `"`, size: strconv.Itoa(len(body)), at: now}
+	fresh := &rendered{body: body, etag: []string{`"` + hex.EncodeToString(sum[:8]) + `"`}, size: []string{strconv.Itoa(len(body))}, at: now}
 	if old != nil && bytes.Equal(old.body, body) {
 		fresh.body = old.body
 	}
@@ -53,15 +59,12 @@ func (d *document) load() *rendered {
 // ServeHTTP answers GET and HEAD, with an ETag (RFC 9110 section 8.8.3).
 func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	doc, h := d.load(), w.Header()
-	h["Etag"] = []string{doc.etag}
-	h["Cache-Control"] = []string{"public, max-age=60, must-revalidate"}
-	h["Access-Control-Allow-Origin"] = []string{"*"}
-	if r.Header.Get("If-None-Match") == doc.etag {
+	h["Etag"], h["Cache-Control"], h["Access-Control-Allow-Origin"] = doc.etag, documentCaching, documentOrigins
+	if r.Header.Get("If-None-Match") == doc.etag[0] {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	h["Content-Type"] = []string{"application/json;charset=UTF-8"}
-	h["Content-Length"] = []string{doc.size}
+	h["Content-Type"], h["Content-Length"] = documentType, doc.size
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(doc.body)
 	}

@@ -146,12 +146,13 @@ func (s *Server) Public() http.Handler {
 	route(userinfoPath, s.userinfo, both)
 	route(logoutPath, s.logout, both)
 	route(fallbacksPath+"{page:login|consent|logout|logout/callback|error}", s.fallback, get)
-	route(jwksPath, s.jwks.ServeHTTP, get)
-	route(oidcPath, s.discovery.ServeHTTP, get)
-	route(metadataPath, s.discovery.ServeHTTP, get)
+	documents := map[string]*document{jwksPath: s.jwks, oidcPath: s.discovery, metadataPath: s.discovery}
 	if u, _ := url.Parse(s.o.Issuer); strings.Trim(u.Path, "/") != "" {
 		// RFC 8414 section 3.1: the well-known part comes before the issuer's path.
-		route(metadataPath+strings.TrimSuffix(u.Path, "/"), s.discovery.ServeHTTP, get)
+		documents[metadataPath+strings.TrimSuffix(u.Path, "/")] = s.discovery
+	}
+	for path, d := range documents {
+		route(path, d.ServeHTTP, get)
 	}
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, wireError{Status: http.StatusNotFound, Code: "not_found", Description: "There is no such endpoint."})
@@ -159,7 +160,14 @@ func (s *Server) Public() http.Handler {
 	r.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, wireError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Description: "The endpoint does not know this HTTP method."})
 	})
-	return r
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		// Documents go without the router, which would cost more than they do.
+		if d := documents[q.URL.Path]; d != nil && q.Method == http.MethodGet {
+			d.ServeHTTP(w, q)
+			return
+		}
+		r.ServeHTTP(w, q)
+	})
 }
 
 // Close stops the goroutines of the caches. The handlers must not be used after it.

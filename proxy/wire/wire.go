@@ -14,7 +14,6 @@
 package wire
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -41,13 +41,18 @@ type Options struct {
 
 // Client sends requests. Use New; Close it when done.
 type Client struct {
-	o    Options
-	pool pool
+	o       Options
+	pool    pool
+	buffers sync.Pool // of *[]byte, for requests in wire form
 }
 
 // New returns a Client without connections.
 func New(o Options) *Client {
-	return &Client{o: o, pool: pool{most: o.MaxIdlePerHost, timeout: o.IdleTimeout, idle: map[string][]*conn{}}}
+	return &Client{
+		o:       o,
+		pool:    pool{most: o.MaxIdlePerHost, timeout: o.IdleTimeout, idle: map[string][]*conn{}},
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+	}
 }
 
 // Close closes the kept connections; those in use are closed after use.
@@ -61,12 +66,13 @@ type Request struct {
 	// Address is host:port to connect to.
 	Address string
 	// Header is written as it is, without Host, Content-Length and fields of the
-	// connection, which must not be in it. Values are checked.
+	// connection, which must not be in it. Names and values are checked.
 	Header http.Header
 	Body   []byte
 	// HasBody sends Content-Length even when Body is empty.
 	HasBody bool
-	// Timeout bounds everything until the response header, plus up to a quarter.
+	// Timeout bounds connecting, and then the wait for the response header; sending
+	// may take up to a quarter longer.
 	Timeout time.Duration
 	// Informational is called for every 1xx response but 100.
 	Informational func(status int, h http.Header)
@@ -90,13 +96,16 @@ var (
 
 // Do sends r. It fails with ctx's error when ctx ends, with a timeout error when
 // Timeout passes, with the dialer's error, or with what is wrong with the response.
-// Until the Response is closed, the end of ctx breaks it off.
+// Until the Response is closed, the end of ctx breaks it off, within 200 ms.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
-	if err := check(r.Header); err != nil {
+	b := c.buffers.Get().(*[]byte)
+	defer c.buffers.Put(b)
+	var err error
+	if *b, err = appendRequest((*b)[:0], r); err != nil {
 		return nil, err
 	}
 	if k := c.pool.take(r.Address); k != nil {
-		res, err := c.exchange(ctx, k, r)
+		res, err := c.exchange(ctx, k, r, *b)
 		if err == nil || ctx.Err() != nil || k.received || !repeatable(r) || isTimeout(err) {
 			return res, err
 		}
@@ -105,25 +114,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.exchange(ctx, k, r)
-}
-
-// check refuses field names and values that would end or split the header
-// (RFC 9110 section 5).
-func check(h http.Header) error {
-	for name, values := range h {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("wire: invalid header field name %q", name)
-		}
-		for _, v := range values {
-			for i := 0; i < len(v); i++ {
-				if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
-					return fmt.Errorf("wire: invalid value of header field %s", name)
-				}
-			}
-		}
-	}
-	return nil
+	return c.exchange(ctx, k, r, *b)
 }
 
 func (c *Client) dial(ctx context.Context, r *Request) (*conn, error) {
@@ -136,18 +127,11 @@ func (c *Client) dial(ctx context.Context, r *Request) (*conn, error) {
 	return newConn(nc, r.Address), nil
 }
 
-// exchange sends r on k and reads the response header.
-func (c *Client) exchange(ctx context.Context, k *conn, r *Request) (*Response, error) {
-	k.received = false
-	k.watch(ctx)
-	res, err := c.roundTrip(ctx, k, r)
-	if err == nil && res.Body != http.NoBody {
-		// The body has no deadline but ctx, whose end may have been overwritten here.
-		k.clearDeadline()
-		err = ctx.Err()
-	}
+// exchange sends r, written as request, on k and reads the response header.
+func (c *Client) exchange(ctx context.Context, k *conn, r *Request, request []byte) (*Response, error) {
+	res, err := c.roundTrip(ctx, k, r, request)
 	if err != nil {
-		k.unwatch()
+		k.end()
 		k.Close()
 		if ctx.Err() != nil {
 			err = ctx.Err()
@@ -157,14 +141,11 @@ func (c *Client) exchange(ctx context.Context, k *conn, r *Request) (*Response, 
 	return &Response{Response: res, conn: k, client: c, ctx: ctx, ended: res.Body == http.NoBody}, nil
 }
 
-func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request) (*http.Response, error) {
-	k.since = time.Now()
-	k.setDeadline(k.since, r.Timeout)
-	if err := ctx.Err(); err != nil { // the deadline of abort may have been overwritten
+func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request, request []byte) (*http.Response, error) {
+	if err := k.begin(ctx, r.Timeout); err != nil {
 		return nil, err
 	}
-	k.out = appendRequest(k.out[:0], r)
-	if _, err := k.Conn.Write(k.out); err != nil {
+	if _, err := k.Conn.Write(request); err != nil {
 		return nil, err
 	}
 	k.limit = c.o.MaxHeaderBytes
@@ -184,7 +165,7 @@ func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request) (*http.Resp
 			return nil, errSwitch
 		case res.StatusCode >= 200:
 			k.limit = 1<<63 - 1
-			return res, nil
+			return res, k.answered(res.Body != http.NoBody)
 		case res.StatusCode != http.StatusContinue && r.Informational != nil:
 			r.Informational(res.StatusCode, res.Header)
 		}
@@ -192,13 +173,20 @@ func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request) (*http.Resp
 	return nil, errManyInfo
 }
 
-// appendRequest writes r in wire form (RFC 9112 section 3) to b.
-func appendRequest(b []byte, r *Request) []byte {
+// appendRequest writes r in wire form (RFC 9112 section 3) to b. It refuses field
+// names and values that would end or split the header (RFC 9110 section 5).
+func appendRequest(b []byte, r *Request) ([]byte, error) {
 	b = append(append(b, r.Method...), ' ')
 	b = append(append(b, r.Target...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, r.Host...), '\r', '\n')
 	for name, values := range r.Header {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return b, fmt.Errorf("wire: invalid header field name %q", name)
+		}
 		for _, v := range values {
+			if !isValue(v) {
+				return b, fmt.Errorf("wire: invalid value of header field %s", name)
+			}
 			b = append(append(b, name...), ':', ' ')
 			b = append(append(b, v...), '\r', '\n')
 		}
@@ -208,7 +196,17 @@ func appendRequest(b []byte, r *Request) []byte {
 		b = append(strconv.AppendInt(b, int64(len(r.Body)), 10), '\r', '\n')
 	}
 	b = append(b, '\r', '\n')
-	return append(b, r.Body...)
+	return append(b, r.Body...), nil
+}
+
+// isValue reports whether v is a field value.
+func isValue(v string) bool {
+	for i := 0; i < len(v); i++ {
+		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // Read reads the body.
@@ -228,7 +226,7 @@ func (r *Response) Buffered() int { return r.conn.in.Buffered() }
 // Close keeps the connection when the response ended cleanly and closes it otherwise.
 func (r *Response) Close() {
 	k := r.conn
-	quiet := k.unwatch()
+	quiet := k.end()
 	if r.ended && quiet && !r.Response.Close && k.in.Buffered() == 0 {
 		r.client.pool.put(k)
 		return
@@ -252,59 +250,3 @@ func isTimeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
 }
-
-// conn is a connection and what it takes to use it again.
-type conn struct {
-	net.Conn
-	address  string
-	in       *bufio.Reader
-	out      []byte
-	asked    http.Request // for http.ReadResponse: the method
-	limit    int64        // bytes that may still be read
-	received bool         // a byte of the response came
-	deadline time.Time    // in force; zero: none
-	since    time.Time    // when its last request was sent
-	probe    *probe
-	abort    func()
-	stop     func() bool
-}
-
-func newConn(nc net.Conn, address string) *conn {
-	k := &conn{Conn: nc, address: address, probe: newProbe(nc)}
-	k.in = bufio.NewReaderSize(k, 4<<10)
-	k.abort = func() { _ = k.Conn.SetDeadline(time.Unix(1, 0)) } // a closed connection needs none
-	return k
-}
-
-// Read implements io.Reader for k.in.
-func (k *conn) Read(p []byte) (int, error) {
-	if k.limit <= 0 {
-		return 0, errHeaderTooLarge
-	}
-	if int64(len(p)) > k.limit {
-		p = p[:k.limit]
-	}
-	n, err := k.Conn.Read(p)
-	k.limit -= int64(n)
-	k.received = k.received || n > 0
-	return n, err
-}
-
-// setDeadline leaves a deadline that is late enough in force: moving it is dear.
-func (k *conn) setDeadline(now time.Time, timeout time.Duration) {
-	if left := k.deadline.Sub(now); left < timeout || left > timeout+timeout/4 {
-		k.deadline = now.Add(timeout + timeout/4)
-		_ = k.Conn.SetDeadline(k.deadline) // fails on a closed connection, as the next write will
-	}
-}
-
-func (k *conn) clearDeadline() {
-	k.deadline = time.Time{}
-	_ = k.Conn.SetDeadline(time.Time{})
-}
-
-// watch breaks the connection off when ctx ends, until unwatch, which reports
-// whether that did not happen.
-func (k *conn) watch(ctx context.Context) { k.stop = context.AfterFunc(ctx, k.abort) }
-
-func (k *conn) unwatch() bool { return k.stop() }

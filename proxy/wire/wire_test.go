@@ -356,6 +356,52 @@ func TestTheTimeoutEndsAtTheHeader(t *testing.T) {
 	}
 }
 
+func TestAnAnswerMayTakeLongerThanTheFirstDeadline(t *testing.T) {
+	slow := func() { <-time.After(patience + patience/4) }
+	s := newScript(t, func(_, request int, _ string, c net.Conn) bool {
+		if request == 1 {
+			slow()
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+		if request > 0 {
+			slow()
+		}
+		_, _ = io.WriteString(c, "k")
+		return true
+	})
+	c := newClient(t)
+	for range 4 {
+		if a, err := do(c, s.request("GET")); err != nil || a.Body != "ok" {
+			t.Fatalf("got %+v, %v", a, err)
+		}
+	}
+	if n := s.opened(); n != 1 {
+		t.Errorf("got %d connections, want 1", n)
+	}
+}
+
+func TestAShortTimeoutHoldsOnAConnectionThatHadALongOne(t *testing.T) {
+	s := newScript(t, func(_, request int, _ string, c net.Conn) bool {
+		if request == 0 {
+			_, _ = io.WriteString(c, good)
+			return true
+		}
+		_, _ = c.Read(make([]byte, 1)) // until the client closes
+		return false
+	})
+	c := newClient(t)
+	if _, err := do(c, s.request("GET")); err != nil {
+		t.Fatal(err)
+	}
+	r := s.request("GET")
+	r.Timeout = 20 * time.Millisecond
+	start := time.Now()
+	_, err := do(c, r)
+	if took := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || took > patience/2 {
+		t.Errorf("got %v after %v, want a timeout after %v", err, took, r.Timeout)
+	}
+}
+
 func TestThePoolIsBoundedAndExpires(t *testing.T) {
 	s := newScript(t, say(good))
 	c := New(Options{Dial: new(net.Dialer).DialContext, MaxIdlePerHost: 2, IdleTimeout: 30 * time.Millisecond, MaxHeaderBytes: 1 << 10})
