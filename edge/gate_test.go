@@ -55,7 +55,7 @@ func gate(t testing.TB, o Options) *Gate {
 type envelope struct {
 	Error struct {
 		Code                             int
-		Status, Reason, Message, Request string
+		ID, Status, Request, Message string
 	}
 }
 
@@ -81,7 +81,7 @@ func TestAZeroDecisionIsRefusedWith500(t *testing.T) {
 	w := httptest.NewRecorder()
 	gate(t, Options{Decider: decide(func(*access.Request) access.Decision { return access.Decision{} })}).
 		Serve(w, httptest.NewRequest("GET", "/", nil), func(*Exchange) { t.Error("passed") })
-	if e := refused(t, w); w.Code != 500 || e.Error.Reason != "internal" {
+	if e := refused(t, w); w.Code != 500 || e.Error.ID != "internal" {
 		t.Errorf("got %d %+v, want 500", w.Code, e)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,8 @@ func Migrate(ctx context.Context, o Options) (applied []string, err error) {
 // MigrationStatus lists all steps in order.
 func MigrationStatus(ctx context.Context, o Options) (steps []Migration, err error) {
 	if t, err := parseDSN(o.DSN, 0, 0); err == nil && t.file != "" {
-		if _, err := os.Stat(t.file); errors.Is(err, fs.ErrNotExist) {
+		_, missing := os.Stat(t.file)
+		if folder, err := os.Stat(filepath.Dir(t.file)); errors.Is(missing, fs.ErrNotExist) && err == nil && folder.IsDir() {
 			o.DSN = "memory" // opening the file would make it
 		}
 	}
