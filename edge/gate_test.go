@@ -54,7 +54,7 @@ func gate(t testing.TB, o Options) *Gate {
 
 type envelope struct {
 	Error struct {
-		Code                             int
+		Code                         int
 		ID, Status, Request, Message string
 	}
 }
