@@ -10,7 +10,17 @@ if ! command -v "$(go env CC)" >/dev/null 2>&1; then
     exit 1
   fi
   echo "NOTE: no C compiler found, so the tests run without the race detector." >&2
-  race=
+  race= CGO_ENABLED=0
+  export CGO_ENABLED
 fi
+TEST_SKIPPED=$(mktemp)
+export TEST_SKIPPED
+trap 'rm -f "$TEST_SKIPPED"' EXIT
+status=0
 # -p 2: the tests start databases and servers; more packages at once only wait.
-exec go test ${race:+"$race"} -p "${TEST_PACKAGES:-2}" -timeout 15m "$@" ./...
+go test ${race:+"$race"} -p "${TEST_PACKAGES:-2}" -timeout 15m "$@" ./... || status=$?
+if [ -s "$TEST_SKIPPED" ]; then
+  printf '\n*** NOT EVERYTHING WAS TESTED ***\n' >&2
+  sort -u "$TEST_SKIPPED" >&2
+fi
+exit "$status"

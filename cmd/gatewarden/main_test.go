@@ -229,11 +229,14 @@ func TestEveryCommandHasHelpAndAScript(t *testing.T) {
 
 func TestEachPartAndItsAliasesServe(t *testing.T) {
 	for args, listeners := range map[string]int{
-		"all": 3, "all --demo": 3, "all --sqa-opt-out --disable-telemetry": 3,
+		"": 3, "all": 3, "all --demo": 3, "all --sqa-opt-out --disable-telemetry": 3,
 		"proxy": 1, "management": 1, "api": 1, "admin": 1, "public": 1, "oauth2 --dangerous-force-http": 1,
 	} {
 		t.Run(args, func(t *testing.T) {
 			s := serve(t, listeners, strings.Fields(args))
+			if strings.Contains(args, "demo") != strings.Contains(s.log.String(), "The demo is running") {
+				until(t, "the demo is introduced", func() bool { return strings.Contains(s.log.String(), "The demo is running") })
+			}
 			if code := s.stop(); code != 0 {
 				t.Errorf("after the signal: got %d, want 0\n%s", code, s.log)
 			}
@@ -280,4 +283,15 @@ func TestAHangupReloadsTheRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the rules are loaded again", func() bool { return strings.Contains(s.log.String(), "the rules were read again") })
+}
+
+func TestAskingForTheStatusMakesNoDatabase(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "absent.db")
+	stdout, stderr, code := gatewarden(t, []string{"migrate", "sql", "status", "sqlite://" + file}, nil)
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "pending") {
+		t.Errorf("got %d %q %q, want pending steps", code, stdout, stderr)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the file is there (%v)", err)
+	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 func newServe(environ []string) *cobra.Command {
-	serve := &cobra.Command{Use: "serve", Short: "Run the servers"}
+	serve := serveParts(environ, app.All, &cobra.Command{Use: "serve", Short: "Run the servers; without a part, all of them"})
 	for _, part := range []struct {
 		use, short string
 		aliases    []string
@@ -30,51 +30,57 @@ func newServe(environ []string) *cobra.Command {
 		{"management", "Run the management API and the decision endpoint only", []string{"api", "admin"}, app.Management},
 		{"public", "Run the OAuth 2.0 public endpoints only", []string{"oauth2"}, app.Public},
 	} {
-		c := &cobra.Command{Use: part.use, Short: part.short, Aliases: part.aliases, Args: cobra.NoArgs}
-		files := configFlag(c)
-		var demo, dev, exposed bool
-		c.Flags().BoolVar(&dev, "dev", false, "allow an issuer without TLS")
-		c.Flags().BoolVar(&dev, "dangerous-force-http", false, "the same as --dev")
-		for _, name := range []string{"sqa-opt-out", "disable-telemetry"} {
-			c.Flags().Bool(name, false, "accepted for compatibility; nothing is ever reported")
-			_ = c.Flags().MarkHidden(name) // fails for an unknown flag only
-		}
-		c.Flags().BoolVar(&exposed, "dangerous-expose-management", false, "serve the management API without authentication on any address")
-		if part.parts == app.All {
-			c.Flags().BoolVar(&demo, "demo", false, "start with an echo API, a client, a policy and rules")
-		}
-		c.RunE = func(c *cobra.Command, _ []string) error {
-			var flags []config.Flag
-			for name, key := range map[string]string{"demo": "demo", "dev": "dev", "dangerous-force-http": "dev", "dangerous-expose-management": "management.dangerous_expose"} {
-				if f := c.Flags().Lookup(name); f != nil && f.Changed {
-					flags = append(flags, config.Flag{Name: "--" + name, Key: key, Value: f.Value.String()})
-				}
-			}
-			cfg, warnings, err := load(*files, environ, flags...)
-			if err != nil {
-				return err
-			}
-			buffer := telemetry.NewBuffer(c.ErrOrStderr())
-			defer func() { _ = buffer.Close() }() // standard error may be gone
-			log := newLog(buffer, cfg)
-			defer runtime.KeepAlive(ballast(environ))
-			for _, w := range warnings {
-				log.Warn(w)
-			}
-			hangup := make(chan os.Signal, 1)
-			signal.Notify(hangup, syscall.SIGHUP)
-			defer signal.Stop(hangup)
-			a, err := app.New(c.Context(), app.Options{
-				Config: cfg, Parts: part.parts, Build: build(), Log: log, Output: c.OutOrStdout(), Reload: hangup,
-			})
-			if err != nil {
-				return err
-			}
-			return errors.Join(a.Run(c.Context()), a.Close())
-		}
-		serve.AddCommand(c)
+		serve.AddCommand(serveParts(environ, part.parts, &cobra.Command{Use: part.use, Short: part.short, Aliases: part.aliases}))
 	}
 	return serve
+}
+
+// serveParts makes c run servers.
+func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Command {
+	files := configFlag(c)
+	keys := map[string]string{"dev": "dev", "dangerous-force-http": "dev", "dangerous-expose-management": "management.dangerous_expose"}
+	c.Flags().Bool("dev", false, "allow an issuer without TLS")
+	c.Flags().Bool("dangerous-force-http", false, "the same as --dev")
+	c.Flags().Bool("dangerous-expose-management", false, "serve the management API without authentication on any address")
+	if parts == app.All {
+		keys["demo"] = "demo"
+		c.Flags().Bool("demo", false, "start with an echo API, a client, a policy and rules")
+	}
+	for _, name := range []string{"sqa-opt-out", "disable-telemetry"} {
+		c.Flags().Bool(name, false, "accepted for compatibility; nothing is ever reported")
+		_ = c.Flags().MarkHidden(name) // fails for an unknown flag only
+	}
+	c.Args = cobra.NoArgs
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		var flags []config.Flag
+		for name, key := range keys {
+			if f := c.Flags().Lookup(name); f.Changed {
+				flags = append(flags, config.Flag{Name: "--" + name, Key: key, Value: f.Value.String()})
+			}
+		}
+		cfg, warnings, err := load(*files, environ, flags...)
+		if err != nil {
+			return err
+		}
+		buffer := telemetry.NewBuffer(c.ErrOrStderr())
+		defer func() { _ = buffer.Close() }() // standard error may be gone
+		log := newLog(buffer, cfg)
+		defer runtime.KeepAlive(ballast(environ))
+		for _, w := range warnings {
+			log.Warn(w)
+		}
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+		a, err := app.New(c.Context(), app.Options{
+			Config: cfg, Parts: parts, Build: build(), Log: log, Output: c.OutOrStdout(), Reload: hangup,
+		})
+		if err != nil {
+			return err
+		}
+		return errors.Join(a.Run(c.Context()), a.Close())
+	}
+	return c
 }
 
 // configFlag adds --config to a command.

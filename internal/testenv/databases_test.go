@@ -4,7 +4,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -57,6 +60,8 @@ func TestWithoutAServerATestIsSkippedLoudlyAndFailsInCI(t *testing.T) {
 		"true": {failed: "no NoSQL to test with: none on the standard port, and starting a private one: not installed"},
 	} {
 		t.Setenv("CI", ci)
+		list := filepath.Join(t.TempDir(), "skipped")
+		t.Setenv("TEST_SKIPPED", list)
 		s := &server{name: "NoSQL", env: "TEST_NOSQL_DSN", driver: "pgx", start: func(string) (*process, string, error) { return nil, "", errors.New("not installed") }}
 		var got recorder
 		done := make(chan struct{})
@@ -67,6 +72,10 @@ func TestWithoutAServerATestIsSkippedLoudlyAndFailsInCI(t *testing.T) {
 		<-done
 		if got != want {
 			t.Errorf("with CI=%q: got %+v, want %+v", ci, got, want)
+		}
+		shouted, _ := os.ReadFile(list)
+		if strings.TrimSuffix(string(shouted), "\n") != want.skipped {
+			t.Errorf("with CI=%q: shouted %q, want %q", ci, shouted, want.skipped)
 		}
 	}
 }

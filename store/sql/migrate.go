@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -42,6 +43,11 @@ func Migrate(ctx context.Context, o Options) (applied []string, err error) {
 
 // MigrationStatus lists all steps in order.
 func MigrationStatus(ctx context.Context, o Options) (steps []Migration, err error) {
+	if t, err := parseDSN(o.DSN, 0, 0); err == nil && t.file != "" {
+		if _, err := os.Stat(t.file); errors.Is(err, fs.ErrNotExist) {
+			o.DSN = "memory" // opening the file would make it
+		}
+	}
 	err = withPool(o, func(t target, db *sql.DB) error {
 		provider, err := newProvider(db, t.dialect)
 		if err != nil {
