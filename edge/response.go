@@ -12,7 +12,8 @@ import (
 )
 
 // Refusal is the plain answer for err: its status and a JSON body
-// {"error":{code,status,reason,message,request}}, request being the decision id.
+// {"error":{id,code,status,request,message}}, the shape of the error handler json:
+// id is the reason id and request the decision id.
 // Nothing of an internal error is told.
 func Refusal(id string, err error) access.Response {
 	status := fault.KindOf(err).HTTPStatus()
@@ -41,17 +42,17 @@ func Refusal(id string, err error) access.Response {
 // status text.
 func gatewayError(id string, status int, reason, message string) access.Response {
 	type inner struct {
+		ID      string `json:"id"`
 		Code    int    `json:"code"`
 		Status  string `json:"status"`
-		Reason  string `json:"reason"`
-		Message string `json:"message"`
 		Request string `json:"request"`
+		Message string `json:"message"`
 	}
 	text := http.StatusText(status)
 	if message == "" {
 		message = text
 	}
-	body, err := json.Marshal(map[string]inner{"error": {status, text, reason, message, id}})
+	body, err := json.Marshal(map[string]inner{"error": {reason, status, text, id, message}})
 	if err != nil {
 		body = nil // five plain values always encode
 	}

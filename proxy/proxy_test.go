@@ -143,8 +143,8 @@ func reason(t testing.TB, res *http.Response) string {
 	t.Helper()
 	var e struct {
 		Error struct {
-			Code            int
-			Reason, Request string
+			Code        int
+			ID, Request string
 		}
 	}
 	if err := json.NewDecoder(res.Body).Decode(&e); err != nil {
@@ -153,7 +153,7 @@ func reason(t testing.TB, res *http.Response) string {
 	if e.Error.Code != res.StatusCode || e.Error.Request == "" || e.Error.Request != res.Header.Get(edge.DecisionID) {
 		t.Errorf("got %+v with status %d and header %v", e, res.StatusCode, res.Header)
 	}
-	return e.Error.Reason
+	return e.Error.ID
 }
 
 // recorder is an upstream that records the bytes of one request's header and answers 200.
