@@ -14,6 +14,10 @@ import (
 // Nearly all come sooner, and neither watching nor moving deadlines is cheap.
 const patience = 200 * time.Millisecond
 
+// blockable is how many bytes a request must have to be watched from the start:
+// fewer fit the buffers of the system, so that sending them does not block.
+const blockable = 8 << 10
+
 // conn is a connection and what it takes to use it again.
 //
 // The read deadline of a connection is first a short one, at which Read looks
@@ -44,8 +48,8 @@ func newConn(nc net.Conn, address string) *conn {
 	return k
 }
 
-// begin starts a request of ctx whose response header may take timeout.
-func (k *conn) begin(ctx context.Context, timeout time.Duration) error {
+// begin starts a request of size bytes whose response header may take timeout.
+func (k *conn) begin(ctx context.Context, timeout time.Duration, size int) error {
 	k.ctx, k.since, k.received = ctx, time.Now(), false
 	k.header = k.since.Add(timeout)
 	if left := k.writing.Sub(k.since); left < timeout || left > timeout+timeout/4 {
@@ -53,6 +57,9 @@ func (k *conn) begin(ctx context.Context, timeout time.Duration) error {
 		if err := k.Conn.SetWriteDeadline(k.writing); err != nil {
 			return err
 		}
+	}
+	if size > blockable {
+		return k.watch()
 	}
 	first := min(patience, timeout)
 	if left := k.reading.Sub(k.since); left < first/2 || left > first {
@@ -89,14 +96,19 @@ func (k *conn) Read(p []byte) (int, error) {
 	}
 	n, err := k.Conn.Read(p)
 	if n == 0 && k.stop == nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		k.stop = context.AfterFunc(k.ctx, k.abort)
-		if err = k.await(); err == nil {
+		if err = k.watch(); err == nil {
 			n, err = k.Conn.Read(p)
 		}
 	}
 	k.limit -= int64(n)
 	k.received = k.received || n > 0
 	return n, err
+}
+
+// watch breaks the connection off when ctx ends, until end.
+func (k *conn) watch() error {
+	k.stop = context.AfterFunc(k.ctx, k.abort)
+	return k.await()
 }
 
 // await sets the deadline of the header, or none in a body, while ctx is watched.

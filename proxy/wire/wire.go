@@ -142,7 +142,7 @@ func (c *Client) exchange(ctx context.Context, k *conn, r *Request, request []by
 }
 
 func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request, request []byte) (*http.Response, error) {
-	if err := k.begin(ctx, r.Timeout); err != nil {
+	if err := k.begin(ctx, r.Timeout, len(request)); err != nil {
 		return nil, err
 	}
 	if _, err := k.Conn.Write(request); err != nil {

@@ -322,6 +322,43 @@ func TestTheEndOfTheContextBreaksOff(t *testing.T) {
 	}
 }
 
+func TestTheEndOfTheContextBreaksOffSending(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts and reads nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	r := &Request{Method: "POST", Target: "/", Host: "h", Address: l.Addr().String(), Body: make([]byte, 64<<20), Timeout: 10 * time.Second}
+	start := time.Now()
+	_, err = newClient(t).Do(ctx, r)
+	if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > r.Timeout/2 {
+		t.Errorf("got %v after %v, want the context's error at once", err, took)
+	}
+}
+
+func TestALargeRequestMayWaitForItsAnswerAndItsBody(t *testing.T) {
+	s := newScript(t, func(_, _ int, _ string, c net.Conn) bool {
+		<-time.After(patience + patience/4)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+		<-time.After(patience + patience/4)
+		_, _ = io.WriteString(c, "k")
+		return true
+	})
+	r := s.request("POST")
+	r.Body, r.Timeout = make([]byte, 2*blockable), 2*patience
+	c := newClient(t)
+	for range 2 {
+		if a, err := do(c, r); err != nil || a.Body != "ok" {
+			t.Fatalf("got %+v, %v", a, err)
+		}
+	}
+	if n := s.opened(); n != 1 {
+		t.Errorf("got %d connections, want 1", n)
+	}
+}
+
 func TestTheTimeoutEndsAtTheHeader(t *testing.T) {
 	release := make(chan bool)
 	s := newScript(t, func(_, request int, _ string, c net.Conn) bool {
