@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -65,7 +64,6 @@ func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Comm
 		buffer := telemetry.NewBuffer(c.ErrOrStderr())
 		defer func() { _ = buffer.Close() }() // standard error may be gone
 		log := newLog(buffer, cfg)
-		defer runtime.KeepAlive(ballast(environ))
 		for _, w := range warnings {
 			log.Warn(w)
 		}
@@ -91,20 +89,6 @@ func configFlag(c *cobra.Command) *[]string {
 // load reads the configuration and knows the program's handlers.
 func load(files, environ []string, flags ...config.Flag) (*config.Config, []string, error) {
 	return config.Load(config.Sources{Files: files, Environ: environ, Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler})
-}
-
-// ballast is memory that is never touched and so never resident. It counts as live
-// for the collector, which therefore lets 16 MiB more garbage come together before
-// it runs: the live heap of a gateway is small and would be collected all the time.
-// GOGC=400 does the same for small heaps but multiplies large ones. GOGC in the
-// environment wins.
-func ballast(environ []string) []byte {
-	for _, e := range environ {
-		if strings.HasPrefix(e, "GOGC=") {
-			return nil
-		}
-	}
-	return make([]byte, 16<<20)
 }
 
 // newLog returns the program's log.
