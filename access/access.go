@@ -99,6 +99,12 @@ type Upstream struct {
 	Timeout time.Duration
 }
 
+// CrossOrigin puts the fields of a CORS policy into the header of an answer, in place
+// of the upstream's; origin is the request's field.
+type CrossOrigin interface {
+	Answer(origin []string, answer http.Header)
+}
+
 // Decision is the outcome of one request. The zero value refuses.
 type Decision struct {
 	Allow   bool
@@ -108,6 +114,8 @@ type Decision struct {
 	Pass Pass
 	// Upstream is nil for rules that only decide.
 	Upstream *Upstream
+	// CORS is the rule's own policy; nil for the listener's.
+	CORS CrossOrigin
 	// Refusal is set only when !Allow. A zero Refusal is written as status 500.
 	Refusal Response
 	// Reason is a stable reason id: allowed, no_rule_match, ambiguous_rules,

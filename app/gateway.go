@@ -151,17 +151,9 @@ func (d decider) OwnedCookies() []string {
 }
 
 // edgeOptions are what proxy and decision have in common.
-func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
-	var cidrs []string
-	for _, p := range trust.Trusted() {
-		cidrs = append(cidrs, p.String())
-	}
-	trusted, err := edge.ParseTrusted(cidrs, false)
-	if err != nil {
-		return edge.Options{}, err
-	}
+func (a *App) edgeOptions(name string, s edge.Settings) edge.Options {
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
@@ -169,7 +161,7 @@ func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error)
 				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
 			}
 		},
-	}, nil
+	}
 }
 
 // Explain decides a request as the proxy would and lists the steps.

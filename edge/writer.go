@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gatewarden/gatewarden/access"
 )
 
 // responseWriter records status and size, and bounds how long a client may take
@@ -16,6 +18,9 @@ type responseWriter struct {
 	idle        time.Duration
 	multiplexed bool // HTTP/2: an expired deadline would end the stream
 	armed       bool
+	// cors, when set, replaces fields of the answer just before it is sent.
+	cors   access.CrossOrigin
+	origin []string
 }
 
 // WriteHeader implements http.ResponseWriter. 100 is left to the server, which sends
@@ -27,6 +32,9 @@ func (w *responseWriter) WriteHeader(status int) {
 	}
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
+		if w.cors != nil {
+			w.cors.Answer(w.origin, w.Header())
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -34,7 +42,7 @@ func (w *responseWriter) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	// The first bytes fit the connection's buffers: no deadline for small answers.
 	if w.idle > 0 && w.bytes > 0 {

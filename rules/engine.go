@@ -126,6 +126,9 @@ func (s *run) match(in *access.Input) error {
 		return err
 	}
 	s.rule = &s.set.rules[found.Rule]
+	if s.rule.cors != nil {
+		s.d.CORS = s.rule.cors
+	}
 	in.RuleID, in.Captures, s.d.RuleID = s.rule.id, found.Captures, s.rule.id
 	if s.rule.broken {
 		err := &fault.Error{Kind: fault.Internal, Reason: ReasonRuleBroken, Err: s.set.defs[found.Rule].Faults[0]}
@@ -257,7 +260,7 @@ func (s *run) recover(err *error) {
 // refuse sets d to a refusal for err, answered by the rule's first error handler
 // that is for it, or else by the first such fallback.
 func (s *run) refuse(r *access.Request, err error) {
-	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err}
+	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, CORS: s.d.CORS, Reason: fault.ReasonOf(err), Err: err}
 	if s.rule != nil && !s.rule.broken {
 		for i := range s.rule.errors {
 			if s.answer(&s.rule.errors[i], r, err) {
