@@ -30,6 +30,10 @@ type Request struct {
 	URL *url.URL
 	// Header holds the request's header fields in canonical spelling. Read-only.
 	Header http.Header
+	// Cookies are those of the gateway's own sessions, in the order they were sent.
+	// They are not in Header, so that nobody who sends Header on sends them on.
+	// Read-only.
+	Cookies []*http.Cookie
 	// Client is the address of the client after trusted proxies were resolved.
 	Client netip.Addr
 	// Body reads at most limit bytes of the body and leaves it readable for the
@@ -85,6 +89,27 @@ type Response struct {
 	Body   []byte
 }
 
+// Reply is an error that brings its own answer (a redirect to a login page): no
+// error handler is asked.
+type Reply struct {
+	Response Response
+	// Reason is the decision's reason id.
+	Reason string
+	// Err is the cause, for the log; nil when nothing went wrong.
+	Err error
+}
+
+// Error is the text of the cause, else the reason.
+func (r *Reply) Error() string {
+	if r.Err != nil {
+		return r.Err.Error()
+	}
+	return r.Reason
+}
+
+// Unwrap returns the cause.
+func (r *Reply) Unwrap() error { return r.Err }
+
 // Upstream is where an allowed request goes. Read-only, shared by requests.
 type Upstream struct {
 	// URL is the base: scheme http, https or h2c, host, and an optional path that
@@ -110,6 +135,9 @@ type Decision struct {
 	Upstream *Upstream
 	// Refusal is set only when !Allow. A zero Refusal is written as status 500.
 	Refusal Response
+	// Served says that Refusal is the answer of a path of the gateway's own, such as
+	// the callback of a login.
+	Served bool
 	// Reason is a stable reason id: allowed, no_rule_match, ambiguous_rules,
 	// missing_credentials, invalid_credentials, policy_denied, ...
 	Reason string

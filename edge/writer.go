@@ -16,6 +16,7 @@ type responseWriter struct {
 	idle        time.Duration
 	multiplexed bool // HTTP/2: an expired deadline would end the stream
 	armed       bool
+	x           *Exchange // nil: there is no upstream
 }
 
 // WriteHeader implements http.ResponseWriter. 100 is left to the server, which sends
@@ -27,6 +28,8 @@ func (w *responseWriter) WriteHeader(status int) {
 	}
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
+	} else if w.status == 0 && w.x != nil {
+		w.x.CleanAnswer(w.Header()) // an informational response is all the upstream's
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
