@@ -62,13 +62,12 @@ func TestTheAnswerOfADecisionIsWrittenWhateverBecomesOfTheRequest(t *testing.T) 
 		"a body":            {true, func(x *Exchange) { _, _ = x.W.Write([]byte("x")) }},
 		"a gateway's error": {true, func(x *Exchange) { x.Fail(http.StatusBadGateway, "down", "", nil) }},
 		"a panic":           {true, func(*Exchange) { panic("x") }},
-		"hints come before": {true, func(x *Exchange) { x.W.WriteHeader(http.StatusEarlyHints); x.W.WriteHeader(http.StatusOK) }},
 		"the upstream's own": {true, func(x *Exchange) {
 			upstreams(x, http.Header{"Set-Cookie": {"gw_session=bad", "Gw-Session.0=bad"}, "Dpop-Nonce": {"2"}})
 		}},
 	} {
 		g := gate(t, Options{Decider: keeping{func(*access.Request) access.Decision {
-			return access.Decision{Allow: c.allow, Answer: answer, Refusal: access.Response{Status: 403}}
+			return access.Decision{Allow: c.allow, ResponseHeader: answer, Refusal: access.Response{Status: 403}}
 		}}})
 		w := httptest.NewRecorder()
 		g.Serve(w, httptest.NewRequest("GET", "http://a/", nil), c.pass)

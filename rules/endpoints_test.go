@@ -25,7 +25,7 @@ type session struct {
 func (s *session) Authenticate(context.Context, *access.Request) (access.Subject, error) {
 	switch s.Do {
 	case "refresh":
-		return access.Subject{ID: "alice", Answer: http.Header{"Set-Cookie": {"s=new"}, "Dpop-Nonce": {"1"}}}, nil
+		return access.Subject{ID: "alice", ResponseHeader: http.Header{"Set-Cookie": {"s=new"}, "Dpop-Nonce": {"1"}}}, nil
 	case "withdraw":
 		return access.Subject{}, &fault.Error{Kind: fault.Unauthenticated, Reason: "expired", Header: http.Header{"Set-Cookie": {"s="}}}
 	}
@@ -71,8 +71,8 @@ func TestWhatAnAuthenticatorTellsTheClientIsToldWhateverBecomesOfTheRequest(t *t
 	}{
 		"allowed": {with(definition("r", "http://a/"), s(`{"do":"refresh"}`)), access.Decision{
 			Allow: true, RuleID: "r", Reason: "allowed", Subject: access.Subject{ID: "alice", Via: "s"},
-			Pass:   access.Pass{Subject: access.Subject{ID: "alice", Via: "s"}, Set: http.Header{"X-Verdict": {"base"}}},
-			Answer: http.Header{"Set-Cookie": {"s=new"}, "Dpop-Nonce": {"1"}},
+			Pass:           access.Pass{Subject: access.Subject{ID: "alice", Via: "s"}, Set: http.Header{"X-Verdict": {"base"}}},
+			ResponseHeader: http.Header{"Set-Cookie": {"s=new"}, "Dpop-Nonce": {"1"}},
 		}},
 		"denied": {func() spec.Rule {
 			d := with(definition("r", "http://a/"), s(`{"do":"refresh"}`))
@@ -80,10 +80,10 @@ func TestWhatAnAuthenticatorTellsTheClientIsToldWhateverBecomesOfTheRequest(t *t
 			return d
 		}(), access.Decision{
 			RuleID: "r", Reason: "access_denied", Subject: access.Subject{ID: "alice", Via: "s"},
-			Answer: http.Header{"Set-Cookie": {"s=new"}, "Dpop-Nonce": {"1"}}, Refusal: access.Response{Status: 403, Body: []byte("fallback")},
+			ResponseHeader: http.Header{"Set-Cookie": {"s=new"}, "Dpop-Nonce": {"1"}}, Refusal: access.Response{Status: 403, Body: []byte("fallback")},
 		}},
 		"refused by the authenticator": {with(definition("r", "http://a/"), s(`{"do":"withdraw"}`)), access.Decision{
-			RuleID: "r", Reason: "expired", Answer: http.Header{"Set-Cookie": {"s="}}, Refusal: access.Response{Status: 402, Body: []byte("fallback")},
+			RuleID: "r", Reason: "expired", ResponseHeader: http.Header{"Set-Cookie": {"s="}}, Refusal: access.Response{Status: 402, Body: []byte("fallback")},
 		}},
 	} {
 		e := &Engine{}
