@@ -276,9 +276,13 @@ func (x *Exchange) write(a access.Response) {
 func (x *Exchange) failed(v any) {
 	if v == http.ErrAbortHandler { // a broken stream, already explained or the client's doing
 		x.Event.Aborted = true
-		x.Event.Outcome, x.Event.Reason = OutcomeError, "stream_aborted"
-		if x.R.Context().Err() != nil {
+		x.Event.Outcome = OutcomeError
+		switch {
+		case x.Event.Reason != "": // the edge knows better
+		case x.R.Context().Err() != nil:
 			x.Event.Reason = "client_closed_request"
+		default:
+			x.Event.Reason = "stream_aborted"
 		}
 		return
 	}

@@ -177,6 +177,7 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 				subject.Via = h.name
 			}
 			in.Subject, s.d.Subject = subject, subject
+			s.d.Lease, _ = h.handler.(access.Lease)
 			s.trace.step(start, "authn", h.name, "ok", subject.ID)
 			return nil
 		case errors.Is(err, authn.ErrNoCredentials):
