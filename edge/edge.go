@@ -69,6 +69,8 @@ type Options struct {
 	Decider Decider
 	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
 	Trusted Trusted
+	// Certificates says whose certificates of clients are believed.
+	Certificates Certificates
 	// Target, when set, says which request is judged in place of the received one.
 	// It gets the received one after forwarding fields were resolved, without URI,
 	// and what the forwarding fields said.
@@ -92,8 +94,9 @@ type Options struct {
 
 // Gate admits requests. Use NewGate.
 type Gate struct {
-	o     Options
-	owned ownership
+	o            Options
+	owned        ownership
+	certificates *certificates
 }
 
 // NewGate returns a Gate, or an error that names the option that is missing.
@@ -105,7 +108,11 @@ func NewGate(o Options) (*Gate, error) {
 		o.Upgrades = []string{"websocket"}
 	}
 	o.ReadIdle, o.WriteIdle = defaultTo(o.ReadIdle, 60*time.Second), defaultTo(o.WriteIdle, 60*time.Second)
-	g := &Gate{o: o}
+	found, err := newCertificates(o.Certificates, o.Target != nil)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{o: o, certificates: found}
 	if owner, ok := o.Decider.(HeaderOwner); ok {
 		g.owned.headers = owner.OwnedHeaders
 	}
@@ -189,6 +196,9 @@ func (x *Exchange) admit() error {
 	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
 	x.stripped = g.owned.current()
 	err := checkHost(r)
+	if err == nil {
+		x.Request.Certificate, err = g.certificates.of(r, f)
+	}
 	x.stripped.strip(r.Header)
 	x.CookiesRemoved = x.stripped.stripCookies(r.Header)
 	x.stripped.cleanTrailers(r.Trailer)
