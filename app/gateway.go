@@ -168,8 +168,12 @@ func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error)
 	if err != nil {
 		return edge.Options{}, err
 	}
+	certificates, err := a.clientCertificates(name, trust)
+	if err != nil {
+		return edge.Options{}, err
+	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)

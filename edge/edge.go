@@ -77,6 +77,8 @@ type Options struct {
 	Decider Decider
 	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
 	Trusted Trusted
+	// Certificates says whose certificates of clients are believed.
+	Certificates Certificates
 	// Target, when set, says which request is judged in place of the received one.
 	// It gets the received one after forwarding fields were resolved, without URI,
 	// and what the forwarding fields said.
@@ -100,8 +102,9 @@ type Options struct {
 
 // Gate admits requests. Use NewGate.
 type Gate struct {
-	o     Options
-	owned ownership
+	o            Options
+	owned        ownership
+	certificates *certificates
 }
 
 // NewGate returns a Gate, or an error that names the option that is missing.
@@ -113,7 +116,11 @@ func NewGate(o Options) (*Gate, error) {
 		o.Upgrades = []string{"websocket"}
 	}
 	o.ReadIdle, o.WriteIdle = defaultTo(o.ReadIdle, 60*time.Second), defaultTo(o.WriteIdle, 60*time.Second)
-	g := &Gate{o: o}
+	found, err := newCertificates(o.Certificates, o.Target != nil)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{o: o, certificates: found}
 	if owner, ok := o.Decider.(HeaderOwner); ok {
 		g.owned.headers = owner.OwnedHeaders
 	}
@@ -201,6 +208,9 @@ func (x *Exchange) admit() error {
 	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
 	x.stripped = g.owned.current()
 	err := checkHost(r)
+	if err == nil {
+		x.Request.Certificate, err = g.certificates.of(r, f)
+	}
 	x.stripped.strip(r.Header)
 	x.Request.Cookies, x.CookiesRemoved = x.stripped.stripCookies(r.Header)
 	x.stripped.cleanTrailers(r.Trailer)
@@ -300,9 +310,13 @@ func (x *Exchange) write(a access.Response) {
 func (x *Exchange) failed(v any) {
 	if v == http.ErrAbortHandler { // a broken stream, already explained or the client's doing
 		x.Event.Aborted = true
-		x.Event.Outcome, x.Event.Reason = OutcomeError, "stream_aborted"
-		if x.R.Context().Err() != nil {
+		x.Event.Outcome = OutcomeError
+		switch {
+		case x.Event.Reason != "": // the edge knows better
+		case x.R.Context().Err() != nil:
 			x.Event.Reason = "client_closed_request"
+		default:
+			x.Event.Reason = "stream_aborted"
 		}
 		return
 	}
