@@ -150,10 +150,22 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
+// SessionCookies implements edge.SessionOwner.
+func (d decider) SessionCookies() []string {
+	if s := d.Set(); s != nil {
+		return s.SessionCookies()
+	}
+	return nil
+}
+
 // edgeOptions are what proxy and decision have in common.
-func (a *App) edgeOptions(name string, s edge.Settings) edge.Options {
+func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edge.Options, error) {
+	certificates, err := a.clientCertificates(name, trust)
+	if err != nil {
+		return edge.Options{}, err
+	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
@@ -161,7 +173,7 @@ func (a *App) edgeOptions(name string, s edge.Settings) edge.Options {
 				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
 			}
 		},
-	}
+	}, nil
 }
 
 // Explain decides a request as the proxy would and lists the steps.
@@ -172,8 +184,9 @@ func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Hea
 func (a *App) now() time.Time { return time.Now() }
 
 var (
-	_ edge.HeaderOwner = decider{}
-	_ edge.CookieOwner = decider{}
+	_ edge.HeaderOwner  = decider{}
+	_ edge.CookieOwner  = decider{}
+	_ edge.SessionOwner = decider{}
 )
 
 // Metrics returns the program's collectors.

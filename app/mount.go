@@ -87,7 +87,10 @@ func (a *App) mount(context.Context) error {
 }
 
 func (a *App) proxyEdge() (http.Handler, error) {
-	o := a.edgeOptions("proxy", a.settings.Load().proxy)
+	o, err := a.edgeOptions("proxy", a.cfg.Serve.Proxy.Trust, a.settings.Load().proxy)
+	if err != nil {
+		return nil, err
+	}
 	up := a.cfg.Serve.Proxy.Upstream
 	roots, err := authorities(up.CAFile)
 	if err != nil {
@@ -95,7 +98,7 @@ func (a *App) proxyEdge() (http.Handler, error) {
 	}
 	a.proxy, err = proxy.New(proxy.Options{Edge: o, Transport: proxy.Transport{
 		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast, RootCAs: roots,
-	}})
+	}, Streams: proxy.Streams{Withdrawals: a.oauth2.Withdrawals, Recheck: a.cfg.Serve.Proxy.Streams.Recheck}})
 	return a.proxy, err
 }
 
@@ -168,7 +171,11 @@ func (a *App) rulesReady(context.Context) error {
 }
 
 func (a *App) managementEdge(listener string) (http.Handler, error) {
-	decisions, err := decision.New(a.edgeOptions("decision", a.settings.Load().decision))
+	o, err := a.edgeOptions("decision", a.cfg.Serve.API.Trust, a.settings.Load().decision)
+	if err != nil {
+		return nil, err
+	}
+	decisions, err := decision.New(o)
 	if err != nil {
 		return nil, err
 	}

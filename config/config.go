@@ -105,6 +105,11 @@ func (c CORS) Policy() (*cors.Policy, []cors.Problem) {
 type TLS struct {
 	Key  PEM `key:"key"`
 	Cert PEM `key:"cert"`
+	// ClientAuth says what is asked of clients: none, request (a certificate may come),
+	// require (one must come) or verify (one of ClientCA must come).
+	ClientAuth string `key:"client_auth"`
+	// ClientCA are the authorities of clients' certificates, of forwarded ones too.
+	ClientCA PEM `key:"client_ca"`
 }
 
 // PEM is a file or base64 of PEM.
@@ -124,6 +129,13 @@ type Proxy struct {
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
 	CORS     CORS     `key:"cors"`
+	Streams  Streams  `key:"streams"`
+}
+
+// Streams are exchanges that may outlive the credentials that opened them.
+type Streams struct {
+	// Recheck is how often these are checked again.
+	Recheck time.Duration `key:"recheck"`
 }
 
 // Trust says whose forwarded headers are read; nobody's by default.
@@ -131,6 +143,10 @@ type Trust struct {
 	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
 	// TrustForwardedHeaders is Oathkeeper's switch: private and loopback ranges.
 	TrustForwardedHeaders bool `key:"trust_forwarded_headers"`
+	// ClientCertHeader is the field in which trusted proxies tell of the client's
+	// certificate: none, client-cert (RFC 9440), x-forwarded-client-cert (Envoy) or
+	// x-ssl-client-cert (nginx).
+	ClientCertHeader string `key:"client_cert_header"`
 }
 
 // Timeouts are limits on slow clients. They never cut a body that flows.
@@ -300,19 +316,22 @@ func Default() Config {
 	d := cors.Defaults()
 	policy := CORS{AllowedOrigins: d.AllowedOrigins, AllowedMethods: d.AllowedMethods, AllowedHeaders: d.AllowedHeaders, ExposedHeaders: d.ExposedHeaders}
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
+	trust, noClients := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}
 	return Config{
 		DSN: "memory",
 		Serve: Serve{
 			Proxy: Proxy{
-				Listener: Listener{Port: 4455},
+				Listener: Listener{Port: 4455, TLS: noClients},
+				Trust:    trust,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
+				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456}, Timeout: timeouts, CORS: policy},
-			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1}, CORS: policy},
-			Public:     Public{Listener: Listener{Port: 4444}, Timeout: timeouts, CORS: policy},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts, CORS: policy},
+			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts, CORS: policy},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,
