@@ -15,10 +15,10 @@ import (
 	_ "gocloud.dev/blob/s3blob"    // s3://
 )
 
-// object is an object of a bucket: s3://BUCKET/KEY, gs://BUCKET/KEY or
+// bucketObject is an object of a bucket: s3://BUCKET/KEY, gs://BUCKET/KEY or
 // azblob://CONTAINER/KEY, with the store's options as the query. Credentials come
 // from where the store's own tools take them.
-type object struct {
+type bucketObject struct {
 	name, bucket, key string
 
 	etag string // of last
@@ -32,14 +32,14 @@ func openBlob(text string) (repository, error) {
 	}
 	key := strings.TrimPrefix(u.Path, "/")
 	u.Path, u.RawPath = "", ""
-	return &object{name: redact(text), bucket: u.String(), key: key}, nil
+	return &bucketObject{name: redact(text), bucket: u.String(), key: key}, nil
 }
 
-func (o *object) title() string { return o.name }
+func (o *bucketObject) title() string { return o.name }
 
-func (o *object) revision() string { return o.etag }
+func (o *bucketObject) revision() string { return o.etag }
 
-func (o *object) read(ctx context.Context) (_ []unit, err error) {
+func (o *bucketObject) read(ctx context.Context) (_ []unit, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	bucket, err := blob.OpenBucket(ctx, o.bucket)
@@ -66,4 +66,4 @@ func (o *object) read(ctx context.Context) (_ []unit, err error) {
 	return []unit{*o.last}, nil
 }
 
-var _ remote = (*object)(nil)
+var _ remote = (*bucketObject)(nil)
