@@ -54,7 +54,13 @@ func (a *App) openRules(ctx context.Context) error {
 	}
 	loader, err := source.New(source.Options{
 		Compiler: a.compiler, Engine: a.engine, Repositories: repositories, Store: a.store,
-		Reloaded: a.metrics.Reload, Log: a.log,
+		HTTP: outbound(), Dial: outboundDialer().DialContext,
+		CacheDir: a.cfg.AccessRules.CacheDir, RefuseMissing: a.cfg.AccessRules.OnMissing == "refuse", RemotePoll: a.cfg.AccessRules.PollInterval,
+		Reloaded: a.metrics.Reload, Log: a.log, Observe: func(sources []source.SourceStatus) {
+			for _, s := range sources {
+				a.metrics.RuleSource(s.Name, s.OK, s.ReadAt)
+			}
+		},
 	})
 	if err != nil {
 		return err

@@ -277,6 +277,13 @@ type AccessRules struct {
 	Repositories     []string `key:"repositories"`
 	MatchingStrategy string   `key:"matching_strategy"` // regexp or glob
 	OnOverlap        string   `key:"on_overlap"`        // precedence or refuse
+	// PollInterval is the time between two looks at a remote repository.
+	PollInterval time.Duration `key:"poll_interval"`
+	// CacheDir keeps copies of remote repositories for a start while they are away.
+	CacheDir string `key:"cache_dir"`
+	// OnMissing says what holds until each remote repository was read once: serve (the
+	// rules of the others are in force) or refuse (every request is refused).
+	OnMissing string `key:"on_missing"`
 }
 
 // IDToken is about the keys of the id_token mutator.
@@ -346,7 +353,7 @@ func Default() Config {
 		},
 		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, IntrospectionCacheSize: 100_000},
-		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence"},
+		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},
 		Errors:      Errors{Fallback: []string{"json"}},

@@ -26,6 +26,10 @@ func (c *Config) validate(place func(key string) string) []error {
 	oneOf("log.format", c.Log.Format, "json", "json_pretty", "text")
 	oneOf("access_rules.matching_strategy", c.AccessRules.MatchingStrategy, "regexp", "glob")
 	oneOf("access_rules.on_overlap", c.AccessRules.OnOverlap, "precedence", "refuse")
+	oneOf("access_rules.on_missing", c.AccessRules.OnMissing, "serve", "refuse")
+	if c.AccessRules.PollInterval < time.Second {
+		fault("access_rules.poll_interval", "must be at least 1s")
+	}
 	oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
 	oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
 	oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
