@@ -25,25 +25,36 @@ import (
 	"github.com/gatewarden/gatewarden/telemetry"
 )
 
-// openCompiler builds the handlers.
+// openCompiler makes the catalogs of handlers, which last as long as the program.
 func (a *App) openCompiler(context.Context) error {
 	a.tokens = mutators.NewTokenCache()
-	a.compiler = &rules.Compiler{
-		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
+	a.catalogs = rules.Compiler{
+		Authenticators: rules.Stage[authn.Authenticator]{Catalog: authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
-		})),
-		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
-		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
+		})},
+		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies})},
+		Mutators: rules.Stage[mutators.Mutator]{Catalog: mutators.Catalog(mutators.Deps{
 			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
-		})),
-		ErrorHandlers: stage(a.cfg.Errors.Handlers, errorhandlers.Catalog()),
-		Fallback:      a.cfg.Errors.Fallback,
-		Upstream:      a.upstream(),
-		Strategy:      match.Strategy(a.cfg.AccessRules.MatchingStrategy),
-		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
+		})},
+		ErrorHandlers: rules.Stage[errorhandlers.Handler]{Catalog: errorhandlers.Catalog()},
 	}
+	a.compiler.Store(a.newCompiler(a.cfg))
 	return nil
+}
+
+// newCompiler is a compiler of the configuration's handlers.
+func (a *App) newCompiler(cfg *config.Config) *rules.Compiler {
+	c := a.catalogs
+	c.Authenticators.Settings = handlerSettings(cfg.Authenticators, c.Authenticators.Catalog)
+	c.Authorizers.Settings = handlerSettings(cfg.Authorizers, c.Authorizers.Catalog)
+	c.Mutators.Settings = handlerSettings(a.mutators(cfg), c.Mutators.Catalog)
+	c.ErrorHandlers.Settings = handlerSettings(cfg.Errors.Handlers, c.ErrorHandlers.Catalog)
+	c.Fallback = cfg.Errors.Fallback
+	c.Upstream = a.upstream(cfg)
+	c.Strategy = match.Strategy(cfg.AccessRules.MatchingStrategy)
+	c.RefuseOverlap = cfg.AccessRules.OnOverlap == "refuse"
+	return &c
 }
 
 // openRules compiles the rules and puts them in force.
@@ -53,7 +64,7 @@ func (a *App) openRules(ctx context.Context) error {
 		repositories = append(slices.Clone(repositories), a.demo.rules())
 	}
 	loader, err := source.New(source.Options{
-		Compiler: a.compiler, Engine: a.engine, Repositories: repositories, Store: a.store,
+		Compiler: a.compiler.Load(), Engine: a.engine, Repositories: repositories, Store: a.store,
 		HTTP: outbound(), Dial: outboundDialer().DialContext,
 		CacheDir: a.cfg.AccessRules.CacheDir, RefuseMissing: a.cfg.AccessRules.OnMissing == "refuse", RemotePoll: a.cfg.AccessRules.PollInterval,
 		Reloaded: a.metrics.Reload, Log: a.log, Observe: func(sources []source.SourceStatus) {
@@ -73,9 +84,9 @@ func (a *App) openRules(ctx context.Context) error {
 }
 
 // mutators gives id_token the program's issuer when the operator named none.
-func (a *App) mutators() map[string]config.Handler {
+func (a *App) mutators(cfg *config.Config) map[string]config.Handler {
 	all := map[string]config.Handler{}
-	for name, h := range a.cfg.Mutators {
+	for name, h := range cfg.Mutators {
 		all[name] = h
 	}
 	base := map[string]json.RawMessage{}
@@ -91,16 +102,16 @@ func (a *App) mutators() map[string]config.Handler {
 	return all
 }
 
-func (a *App) upstream() string {
-	if a.cfg.BackendURL == "" && a.demo != nil {
+func (a *App) upstream(cfg *config.Config) string {
+	if cfg.BackendURL == "" && a.demo != nil {
 		return a.demo.backend()
 	}
-	return a.cfg.BackendURL
+	return cfg.BackendURL
 }
 
-// stage joins a catalog with what the operator configured. A handler that was not
-// mentioned may be used; enabled: false takes it away.
-func stage[H any](configured map[string]config.Handler, catalog handler.Catalog[H]) rules.Stage[H] {
+// handlerSettings joins a catalog with what the operator configured. A handler that
+// was not mentioned may be used; enabled: false takes it away.
+func handlerSettings[H any](configured map[string]config.Handler, catalog handler.Catalog[H]) map[string]rules.Settings {
 	settings := map[string]rules.Settings{}
 	for _, name := range catalog.Names() {
 		settings[name] = rules.Settings{Enabled: true}
@@ -108,7 +119,7 @@ func stage[H any](configured map[string]config.Handler, catalog handler.Catalog[
 	for name, h := range configured {
 		settings[name] = rules.Settings{Enabled: !h.Disabled, Config: h.Config}
 	}
-	return rules.Stage[H]{Catalog: catalog, Settings: settings}
+	return settings
 }
 
 // HandlerDefaults lists the handlers and their configurations for config.Sources.

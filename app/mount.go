@@ -17,6 +17,7 @@ import (
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
@@ -61,7 +62,7 @@ func (a *App) mount(context.Context) error {
 	s := a.cfg.Serve
 	for i := range a.listeners {
 		l := &a.listeners[i]
-		o := edge.ServerOptions{TLS: l.tls, H2C: true, Log: a.log}
+		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, Log: a.log}
 		var err error
 		switch l.name {
 		case "proxy":
@@ -146,6 +147,7 @@ func (a *App) healthDeps(listener string) api.Deps {
 		Checks: []api.Check{
 			{Name: "database", Check: a.store.Ping},
 			{Name: "access_rules", Check: a.rulesReady},
+			{Name: "configuration", Check: a.configurationReady},
 			{Name: "policies", Check: func(context.Context) error { return a.policies.Ready() }},
 		},
 		Draining: a.draining.Load,
@@ -179,6 +181,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.decisions = append(a.decisions, decisions)
 	caughtUp := manage.ReloadFunc(a.follower.poll)
 	d := a.healthDeps(listener)
 	d.Sources = func() any { return a.loader.Status().Sources }
@@ -193,6 +196,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
 	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}
 	d.Decisions = decisions
+	d.Reload = a.Reload
 	d.Metrics = a.metrics.Handler()
 	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts, CrossOrigin: a.crossOrigin(listener)}
 	d.PageKey = []byte(a.secrets[0])
@@ -223,10 +227,12 @@ type ruleChecker struct{ a *App }
 
 // Check implements manage.RuleChecker.
 func (c ruleChecker) Check(_ context.Context, r spec.Rule) error {
-	set, err := c.a.compiler.Compile([]spec.Rule{r}, c.a.engine.Set())
+	current := c.a.engine.Set()
+	set, err := c.a.compiler.Load().Compile([]spec.Rule{r}, current)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = rules.Retire(set, current) }()
 	var errs []error
 	for _, f := range set.Faults() {
 		errs = append(errs, f)

@@ -101,15 +101,36 @@ func (c CORS) Policy() (*cors.Policy, []cors.Problem) {
 	})
 }
 
-// TLS holds a certificate; TLS is on when it is set.
+// TLS holds certificates; TLS is on when there is one.
 type TLS struct {
 	Key  PEM `key:"key"`
 	Cert PEM `key:"cert"`
+	// Certificates are further ones. Clients get the first that is for the name they ask
+	// for and that they can use, else the first of all.
+	Certificates []Certificate `key:"certificates"`
 	// ClientAuth says what is asked of clients: none, request (a certificate may come),
 	// require (one must come) or verify (one of ClientCA must come).
 	ClientAuth string `key:"client_auth"`
 	// ClientCA are the authorities of clients' certificates, of forwarded ones too.
 	ClientCA PEM `key:"client_ca"`
+}
+
+// Certificate is a certificate with its chain, and its key.
+type Certificate struct {
+	Key  PEM `key:"key"`
+	Cert PEM `key:"cert"`
+}
+
+// On reports whether the listener speaks TLS.
+func (t TLS) On() bool { return len(t.All()) > 0 }
+
+// All returns every certificate in order.
+func (t TLS) All() []Certificate {
+	var all []Certificate
+	if t.Cert.Set() {
+		all = append(all, Certificate{Key: t.Key, Cert: t.Cert})
+	}
+	return append(all, t.Certificates...)
 }
 
 // PEM is a file or base64 of PEM.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -59,9 +60,14 @@ func (c *Config) validate(place func(key string) string) []error {
 		if t.tls.Key.Set() != t.tls.Cert.Set() {
 			fault(t.key, "needs both key and cert")
 		}
+		for i, pair := range t.tls.Certificates {
+			if !pair.Key.Set() || !pair.Cert.Set() {
+				fault(t.key+".certificates", "[%d] needs both key and cert", i)
+			}
+		}
 		oneOf(t.key+".client_auth", t.tls.ClientAuth, "none", "request", "require", "verify")
 		switch {
-		case t.tls.ClientAuth != "none" && !t.tls.Cert.Set():
+		case t.tls.ClientAuth != "none" && !t.tls.On():
 			fault(t.key+".client_auth", "needs TLS: set key and cert")
 		case t.tls.ClientAuth == "verify" && !t.tls.ClientCA.Set():
 			fault(t.key+".client_auth", "is verify: set client_ca to the authorities of clients")
@@ -167,6 +173,19 @@ func (c *Config) validate(place func(key string) string) []error {
 		fault("serve.admin.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
 	}
 	return faults
+}
+
+// Level returns what a value of log.level means.
+func Level(name string) slog.Level {
+	switch strings.ToLower(name) {
+	case "trace", "debug":
+		return slog.LevelDebug
+	case "warn", "warning":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
 }
 
 // exposed reports whether the management API would be open to other machines.

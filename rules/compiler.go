@@ -93,7 +93,11 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	for i := range b.set.defs {
 		d := &b.set.defs[i]
 		d.Faults = slices.Clone(d.Faults)
+		b.misbuilt = false
 		b.set.rules[i], entries[i] = b.rule(d)
+		if b.misbuilt {
+			b.set.unbuilt++
+		}
 	}
 	b.own()
 	b.endpoints(entries)
@@ -121,6 +125,7 @@ type build struct {
 	// upstreams are shared by all rules that write them alike.
 	upstreams map[spec.Upstream]*access.Upstream
 	compacted map[string]string // by what was compacted
+	misbuilt  bool              // a handler of the rule at hand could not be built
 }
 
 // defaults builds what belongs to no rule.
@@ -206,6 +211,13 @@ func readable(d *spec.Rule) spec.Match {
 	return m
 }
 
+// notEnabled is a handler that the operator switched off.
+type notEnabled struct{ section, name string }
+
+func (e *notEnabled) Error() string {
+	return fmt.Sprintf("handler %q is not enabled, set %s.%s.enabled", e.name, e.section, e.name)
+}
+
 type reporter func(pointer, format string, args ...any)
 
 func (b *build) id(d *spec.Rule, report reporter) {
@@ -289,6 +301,8 @@ func one[H any](b *build, stage string, s Stage[H], h spec.Handler, pointer stri
 	built, err := obtain(b, stage, s, h)
 	if err != nil {
 		report(pointer, "%s", err)
+		var off *notEnabled
+		b.misbuilt = b.misbuilt || !errors.As(err, &off)
 		return named[H]{}, false
 	}
 	return named[H]{h.Handler, built}, true
@@ -304,7 +318,7 @@ func obtain[H any](b *build, stage string, s Stage[H], h spec.Handler) (H, error
 		if stage == "errors" {
 			section = "errors.handlers"
 		}
-		return none, fmt.Errorf("handler %q is not enabled, set %s.%s.enabled", h.Handler, section, h.Handler)
+		return none, &notEnabled{section, h.Handler}
 	}
 	key := instance{stage, h.Handler, b.compact(settings.Config), b.compact(h.Config)}
 	if built, ok := b.set.shared[key].(H); ok {

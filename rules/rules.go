@@ -32,6 +32,7 @@ type Set struct {
 	defs                []spec.Rule
 	faults              []spec.Fault
 	refused             int
+	unbuilt             int
 	fallback            []errorHandler
 	owned, ownedCookies []string
 	sessionCookies      []string
@@ -73,6 +74,10 @@ func (s *Set) Len() int { return len(s.defs) }
 
 // Refused returns the number of rules that are broken.
 func (s *Set) Refused() int { return s.refused }
+
+// Unbuilt returns the number of rules that are broken by the configuration of a
+// handler, other than by switching it off.
+func (s *Set) Unbuilt() int { return s.unbuilt }
 
 // Rules returns the definitions in the order they were given, with Origin and
 // Faults. The caller must not change them.

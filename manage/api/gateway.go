@@ -43,6 +43,9 @@ func (a *API) gatewayRoutes() {
 		x.write(http.StatusOK, "application/yaml", a.doc.yaml)
 		return nil
 	}})
+	if a.Reload != nil {
+		a.route(problem, "/reload", methods{http.MethodPost: a.reload})
+	}
 	if a.Metrics != nil {
 		for _, path := range []string{"/metrics", "/metrics/prometheus"} {
 			a.route(problem, path, methods{http.MethodGet: func(x *exchange) error {
@@ -51,6 +54,21 @@ func (a *API) gatewayRoutes() {
 			}})
 		}
 	}
+}
+
+// reload answers what was put in force.
+func (a *API) reload(x *exchange) error {
+	done, err := a.Reload(x.r.Context())
+	if err != nil {
+		return err
+	}
+	if done.Changed == nil {
+		done.Changed = []string{}
+	}
+	if done.Restart == nil {
+		done.Restart = []string{}
+	}
+	return x.json(http.StatusOK, done)
 }
 
 // ready answers 503 with every part that is not ready and, unless Discreet, why.
