@@ -26,13 +26,14 @@ var allowed = map[string][]string{
 	"handler": {}, "config": {}, "telemetry": {},
 	"handler/handlertest": {"handler"}, // for tests
 	"rules/spec":          {"access", "fault"},
+	"outbound":            {"fault", "handler"},
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "fault"},
 	"keys":                {"access", "fault"},
 	// Row 3: the stages of a decision.
 	"authn":         {"access", "fault", "handler", "keys"},
-	"authz":         {"access", "fault", "handler", "templates"},
-	"mutators":      {"access", "fault", "handler", "keys", "templates"},
+	"authz":         {"access", "fault", "handler", "outbound", "templates"},
+	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},
 	"policies":      {"access", "fault", "authz"},
 	// Row 4: what is decided by, what is kept, what an operator can do.
@@ -64,6 +65,7 @@ var confined = map[string][]string{
 	"github.com/ory/fosite":          {"oauth2/..."},
 	"github.com/go-jose/go-jose/v3":  {"oauth2/..."},
 	"github.com/ory/ladon":           {"policies"},
+	"cel.dev/cel-go":                 {"authz"},
 	"github.com/spf13/viper":         {"config"},
 	"github.com/spf13/cobra":         {"cmd/gatewarden"},
 	"github.com/gorilla/mux":         {"manage/api", "oauth2/..."},
