@@ -107,7 +107,7 @@ func merge(into, from map[string]any) {
 // configure them; a rule that names one is refused.
 var later = []string{
 	"authenticators.bearer_token", "authenticators.cookie_session", "authenticators.oauth2_client_credentials",
-	"authorizers.keto_engine_acp_ory", "authorizers.remote", "authorizers.remote_json", "mutators.hydrator",
+	"mutators.hydrator",
 }
 
 // names reports sections of handlers that do not exist; known maps part and name to
