@@ -64,6 +64,7 @@ var confined = map[string][]string{
 	"github.com/ory/fosite":          {"oauth2/..."},
 	"github.com/go-jose/go-jose/v3":  {"oauth2/..."},
 	"github.com/ory/ladon":           {"policies"},
+	"github.com/tidwall/gjson":       {"authn"},
 	"github.com/spf13/viper":         {"config"},
 	"github.com/spf13/cobra":         {"cmd/gatewarden"},
 	"github.com/gorilla/mux":         {"manage/api", "oauth2/..."},
