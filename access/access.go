@@ -10,6 +10,8 @@
 package access
 
 import (
+	"context"
+	"crypto/x509"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -30,11 +32,36 @@ type Request struct {
 	URL *url.URL
 	// Header holds the request's header fields in canonical spelling. Read-only.
 	Header http.Header
+	// Cookies are those of the gateway's own sessions, in the order they were sent.
+	// They are not in Header, so that nobody who sends Header on sends them on.
+	// Read-only.
+	Cookies []*http.Cookie
 	// Client is the address of the client after trusted proxies were resolved.
 	Client netip.Addr
+	// Certificate is the certificate that the client has proved to hold, in a TLS
+	// handshake with the gateway or with a trusted peer; nil: none.
+	Certificate *ClientCertificate
 	// Body reads at most limit bytes of the body and leaves it readable for the
 	// forwarder. It returns a fault of kind TooLarge beyond limit. Nil: no body.
 	Body func(limit int64) ([]byte, error)
+}
+
+// ClientCertificate is a certificate whose key the client has. It is never changed
+// and may be shared by requests.
+type ClientCertificate struct {
+	// Leaf is the client's own certificate, Chain what came with it, in that order.
+	Leaf  *x509.Certificate
+	Chain []*x509.Certificate
+	// Verified says that a chain for client authentication that is valid now leads to
+	// an authority of the listener (client_ca). Without it the certificate proves the
+	// possession of a key, and no name.
+	Verified bool
+	// Forwarded says that a trusted peer saw the handshake and told of it; else the
+	// gateway saw it.
+	Forwarded bool
+	// SHA256 is the digest of Leaf.Raw: the fingerprint, and x5t#S256 of RFC 8705
+	// section 3.1.
+	SHA256 [32]byte
 }
 
 // Subject is who is asking.
@@ -45,6 +72,21 @@ type Subject struct {
 	Via string
 	// Extra holds claims and attributes. Read-only: it may be shared by requests.
 	Extra map[string]any
+	// ResponseHeader holds fields for the client's response, such as Set-Cookie. It is
+	// set by authenticators alone; the engine moves it to the Decision, so that no
+	// later stage sees it.
+	ResponseHeader http.Header
+}
+
+// Lease is what accepted a credential that may end before an exchange that it opened
+// does: a WebSocket, an event stream. Authenticators implement it.
+type Lease interface {
+	// Renew checks the credentials of r, which were accepted before, once more. It
+	// spends, refreshes and counts nothing. It returns when they end, zero when no end
+	// is known. Errors are those of the authenticator: fault.Unavailable and
+	// fault.Timeout mean that it could not be found out, any other one that the
+	// credentials are good no longer.
+	Renew(ctx context.Context, r *Request) (until time.Time, err error)
 }
 
 // Input is what authorizers and mutators see. It exists only after authentication.
@@ -85,6 +127,27 @@ type Response struct {
 	Body   []byte
 }
 
+// Reply is an error that brings its own answer (a redirect to a login page): no
+// error handler is asked.
+type Reply struct {
+	Response Response
+	// Reason is the decision's reason id.
+	Reason string
+	// Err is the cause, for the log; nil when nothing went wrong.
+	Err error
+}
+
+// Error is the text of the cause, else the reason.
+func (r *Reply) Error() string {
+	if r.Err != nil {
+		return r.Err.Error()
+	}
+	return r.Reason
+}
+
+// Unwrap returns the cause.
+func (r *Reply) Unwrap() error { return r.Err }
+
 // Upstream is where an allowed request goes. Read-only, shared by requests.
 type Upstream struct {
 	// URL is the base: scheme http, https or h2c, host, and an optional path that
@@ -108,8 +171,18 @@ type Decision struct {
 	Pass Pass
 	// Upstream is nil for rules that only decide.
 	Upstream *Upstream
+	// Lease is who accepted the credentials; nil when these do not end. Set only when
+	// Allow.
+	Lease Lease
 	// Refusal is set only when !Allow. A zero Refusal is written as status 500.
 	Refusal Response
+	// ResponseHeader holds fields for the client's response, whoever makes it: the
+	// upstream, the refusal, or the edge. Set-Cookie is added, others replace. Keys are
+	// canonical.
+	ResponseHeader http.Header
+	// Served says that Refusal is the answer of a path of the gateway's own, such as
+	// the callback of a login.
+	Served bool
 	// Reason is a stable reason id: allowed, no_rule_match, ambiguous_rules,
 	// missing_credentials, invalid_credentials, policy_denied, ...
 	Reason string
@@ -144,8 +217,23 @@ type Token struct {
 	IssuedAt  time.Time
 	NotBefore time.Time
 	ExpiresAt time.Time // zero: unknown
+	// Bound says what the sender of the token must prove to hold (cnf).
+	Bound Confirmation
 	// Extra is the response's ext member: claims that the consent or the client added.
 	Extra map[string]any
 	// Claims are further top-level members of the introspection response.
 	Claims map[string]any
+}
+
+// Confirmation is the member cnf of a token (RFC 7800): what its sender must prove to
+// hold. The zero value demands nothing: a bearer token. All that is set must be proved.
+type Confirmation struct {
+	// JKT is the RFC 7638 thumbprint of the key that signs DPoP proofs, in base64url
+	// (RFC 9449 section 6.1); empty: none.
+	JKT string
+	// X5TS256 is the SHA-256 digest of the client's certificate, in base64url
+	// (RFC 8705 section 3.1); empty: none.
+	X5TS256 string
+	// Other says that the token is bound in a way that is not known here.
+	Other bool
 }

@@ -150,6 +150,14 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
+// SessionCookies implements edge.SessionOwner.
+func (d decider) SessionCookies() []string {
+	if s := d.Set(); s != nil {
+		return s.SessionCookies()
+	}
+	return nil
+}
+
 // edgeOptions are what proxy and decision have in common.
 func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
 	var cidrs []string
@@ -160,8 +168,12 @@ func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error)
 	if err != nil {
 		return edge.Options{}, err
 	}
+	certificates, err := a.clientCertificates(name, trust)
+	if err != nil {
+		return edge.Options{}, err
+	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
@@ -180,8 +192,9 @@ func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Hea
 func (a *App) now() time.Time { return time.Now() }
 
 var (
-	_ edge.HeaderOwner = decider{}
-	_ edge.CookieOwner = decider{}
+	_ edge.HeaderOwner  = decider{}
+	_ edge.CookieOwner  = decider{}
+	_ edge.SessionOwner = decider{}
 )
 
 // Metrics returns the program's collectors.

@@ -80,6 +80,11 @@ type Listener struct {
 type TLS struct {
 	Key  PEM `key:"key"`
 	Cert PEM `key:"cert"`
+	// ClientAuth says what is asked of clients: none, request (a certificate may come),
+	// require (one must come) or verify (one of ClientCA must come).
+	ClientAuth string `key:"client_auth"`
+	// ClientCA are the authorities of clients' certificates, of forwarded ones too.
+	ClientCA PEM `key:"client_ca"`
 }
 
 // PEM is a file or base64 of PEM.
@@ -98,6 +103,13 @@ type Proxy struct {
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
+	Streams  Streams  `key:"streams"`
+}
+
+// Streams are exchanges that may outlive the credentials that opened them.
+type Streams struct {
+	// Recheck is how often these are checked again.
+	Recheck time.Duration `key:"recheck"`
 }
 
 // Trust says whose forwarded headers are read; nobody's by default.
@@ -105,6 +117,10 @@ type Trust struct {
 	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
 	// TrustForwardedHeaders is Oathkeeper's switch: private and loopback ranges.
 	TrustForwardedHeaders bool `key:"trust_forwarded_headers"`
+	// ClientCertHeader is the field in which trusted proxies tell of the client's
+	// certificate: none, client-cert (RFC 9440), x-forwarded-client-cert (Envoy) or
+	// x-ssl-client-cert (nginx).
+	ClientCertHeader string `key:"client_cert_header"`
 }
 
 // Timeouts are limits on slow clients. They never cut a body that flows.
@@ -264,18 +280,21 @@ type Errors struct {
 // Default returns the configuration without any layer.
 func Default() Config {
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
+	trust, noClients := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}
 	return Config{
 		DSN: "memory",
 		Serve: Serve{
 			Proxy: Proxy{
-				Listener: Listener{Port: 4455},
+				Listener: Listener{Port: 4455, TLS: noClients},
+				Trust:    trust,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456}, Timeout: timeouts},
-			Admin:      Listener{Host: "127.0.0.1", Port: -1},
-			Public:     Public{Listener: Listener{Port: 4444}, Timeout: timeouts},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts},
+			Admin:      Listener{Host: "127.0.0.1", Port: -1, TLS: noClients},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,

@@ -55,6 +55,19 @@ func (c *Config) validate(place func(key string) string) []error {
 		if t.tls.Key.Set() != t.tls.Cert.Set() {
 			fault(t.key, "needs both key and cert")
 		}
+		oneOf(t.key+".client_auth", t.tls.ClientAuth, "none", "request", "require", "verify")
+		switch {
+		case t.tls.ClientAuth != "none" && !t.tls.Cert.Set():
+			fault(t.key+".client_auth", "needs TLS: set key and cert")
+		case t.tls.ClientAuth == "verify" && !t.tls.ClientCA.Set():
+			fault(t.key+".client_auth", "is verify: set client_ca to the authorities of clients")
+		}
+	}
+	for key, trust := range map[string]Trust{"serve.proxy": c.Serve.Proxy.Trust, "serve.api": c.Serve.API.Trust} {
+		oneOf(key+".client_cert_header", trust.ClientCertHeader, "none", "client-cert", "x-forwarded-client-cert", "x-ssl-client-cert")
+		if trust.ClientCertHeader != "none" && len(trust.Trusted()) == 0 {
+			fault(key+".client_cert_header", "is read from trusted proxies only: set %s.trusted_proxies", key)
+		}
 	}
 	for _, u := range []struct{ key, value string }{
 		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer},
@@ -116,6 +129,9 @@ func (c *Config) validate(place func(key string) string) []error {
 				fault(key, "must not trust the whole internet (%s)", p)
 			}
 		}
+	}
+	if c.Serve.Proxy.Streams.Recheck < time.Second {
+		fault("serve.proxy.streams.recheck", "must be at least 1s")
 	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")

@@ -9,8 +9,11 @@ import (
 // Catalog returns the error handlers by name.
 func Catalog() handler.Catalog[Handler] {
 	return handler.Catalog[Handler]{
-		"json":             handler.Of(func() JSONConfig { return JSONConfig{} }, newJSON),
-		"redirect":         handler.Of(func() RedirectConfig { return RedirectConfig{Code: http.StatusFound} }, newRedirect),
-		"www_authenticate": handler.Of(func() WWWAuthenticateConfig { return WWWAuthenticateConfig{Realm: "Please authenticate."} }, newWWWAuthenticate),
+		"html":     handler.Of(func() HTMLConfig { return HTMLConfig{} }, newHTML),
+		"json":     handler.Of(func() JSONConfig { return JSONConfig{} }, newJSON),
+		"redirect": handler.Of(func() RedirectConfig { return RedirectConfig{Code: http.StatusFound} }, newRedirect),
+		"www_authenticate": handler.Of(func() WWWAuthenticateConfig {
+			return WWWAuthenticateConfig{Realm: "Please authenticate.", Scheme: "Basic"}
+		}, newWWWAuthenticate),
 	}
 }

@@ -2,6 +2,8 @@ package errorhandlers
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,9 +54,19 @@ var contract = map[string]struct {
 	bad    []string // refused configurations, beside an unknown field and a bad when
 	want   access.Response
 }{
+	"html": {
+		config: `{"verbose":true,"contact":"Ask <ops@example.com>."}`,
+		bad:    []string{`{"verbose":1}`, `{"contact":[]}`, `{"resource_metadata":"/x"}`},
+		want: access.Response{Status: 401, Header: http.Header{
+			"Cache-Control": {"no-store"}, "Content-Type": {"text/html; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}, "Referrer-Policy": {"no-referrer"},
+			"Content-Security-Policy": {"default-src 'none'; style-src 'sha256-" + styleHash() + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+			"Www-Authenticate":        {`Bearer realm="gatewarden", error="invalid_token"`},
+		}, Body: []byte("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>401 Unauthorized</title>\n<style>" + style +
+			"</style>\n</head>\n<body>\n<h1>Unauthorized</h1>\n<p>the token is not valid</p>\n<p>Ask &lt;ops@example.com&gt;.</p>\n<p><small>Decision <code>d-1</code></small></p>\n</body>\n</html>\n")},
+	},
 	"json": {
 		config: `{"verbose":true}`,
-		bad:    []string{`{"verbose":"yes"}`},
+		bad:    []string{`{"verbose":"yes"}`, `{"format":"xml"}`, `{"resource_metadata":"ftp://a/b"}`, `{"resource_metadata":"https://a/b#c"}`, `{"resource_metadata":"https://a/\u0000"}`},
 		want: access.Response{Status: 401, Header: http.Header{
 			"Cache-Control": {"no-store"}, "Content-Type": {"application/json"}, "X-Content-Type-Options": {"nosniff"},
 			"Www-Authenticate": {`Bearer realm="gatewarden", error="invalid_token"`},
@@ -71,7 +83,8 @@ var contract = map[string]struct {
 	},
 	"www_authenticate": {
 		config: `{"realm":"my \"realm\""}`,
-		bad:    []string{`{"realm":1}`, `{"realm":"a\nb"}`},
+		bad: []string{`{"realm":1}`, `{"realm":"a\nb"}`, `{"scheme":"Digest"}`, `{"scheme":""}`, `{"scope":"a"}`, `{"max_age":1}`, `{"resource_metadata":"https://a/b"}`,
+			`{"scheme":"Bearer","max_age":-1}`, `{"scheme":"Bearer","acr_values":"a\"b"}`, `{"scheme":"Bearer","scope":"a  b"}`, `{"scheme":"DPoP","resource_metadata":"x"}`},
 		want: access.Response{Status: 401, Header: http.Header{
 			"Cache-Control": {"no-store"}, "Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"},
 			"Www-Authenticate": {`Basic realm="my \"realm\""`, `Bearer realm="gatewarden", error="invalid_token"`},
@@ -199,6 +212,77 @@ func TestChallengesFollowRFC6750(t *testing.T) {
 		if got := resp.Header.Get("WWW-Authenticate"); got != c.want {
 			t.Errorf("%s %q: got %q, want %q", c.kind, c.challenge, got, c.want)
 		}
+	}
+}
+
+func styleHash() string {
+	sum := sha256.Sum256([]byte(style))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// RFC 9470 section 3 and RFC 9728 section 5.1.
+func TestChallengesNameTheStepUpAndTheResourcesMetadata(t *testing.T) {
+	invalid := &fault.Error{Kind: fault.Unauthenticated, Challenge: `Bearer error="invalid_token"`}
+	stepUp := &fault.Error{Kind: fault.Unauthenticated, Challenge: `Bearer error="insufficient_user_authentication", acr_values="urn:mfa"`}
+	scope := &fault.Error{Kind: fault.Forbidden, Challenge: `Bearer error="insufficient_scope", scope="a"`}
+	const at, metadata = `"resource_metadata":"https://api.example.com/.well-known/oauth-protected-resource"`, `, resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`
+	for _, c := range []struct {
+		handler, config string
+		err             error
+		want            []string
+	}{
+		{"json", `{}`, stepUp, []string{`Bearer realm="gatewarden", error="insufficient_user_authentication", acr_values="urn:mfa"`}},
+		{"json", `{` + at + `}`, invalid, []string{`Bearer realm="gatewarden", error="invalid_token"` + metadata}},
+		{"html", `{` + at + `}`, invalid, []string{`Bearer realm="gatewarden", error="invalid_token"` + metadata}},
+		{"json", `{` + at + `}`, fault.New(fault.Unauthenticated, "", ""), []string{`Bearer realm="gatewarden"` + metadata}},
+		{"json", `{` + at + `}`, scope, []string{`Bearer realm="gatewarden", error="insufficient_scope", scope="a"` + metadata}},
+		{"json", `{` + at + `}`, fault.New(fault.Forbidden, "", ""), nil},
+		{"json", `{` + at + `}`, &fault.Error{Kind: fault.Unauthenticated, Challenge: `Basic realm="x"`}, []string{`Basic realm="x"`}},
+		{"www_authenticate", `{"scheme":"Bearer","realm":"api",` + at + `}`, invalid, []string{`Bearer realm="api", error="invalid_token"` + metadata}},
+		{"www_authenticate", `{"scheme":"Bearer","realm":"api","scope":"a b"}`, invalid, []string{`Bearer realm="api", error="invalid_token", scope="a b"`}},
+		{"www_authenticate", `{"scheme":"Bearer","realm":"api","scope":"a b"}`, scope, []string{`Bearer realm="api", scope="a b"`}},
+		{"www_authenticate", `{"scheme":"Bearer","realm":"api","acr_values":"urn:mfa urn:otp","max_age":300}`, fault.New(fault.Forbidden, "", ""),
+			[]string{`Bearer realm="api", error="insufficient_user_authentication", error_description="a different authentication level is required", acr_values="urn:mfa urn:otp", max_age="300"`}},
+		{"www_authenticate", `{"scheme":"DPoP","realm":"api","max_age":0}`, invalid,
+			[]string{`DPoP realm="api", error="insufficient_user_authentication", error_description="a different authentication level is required", max_age="0"`, `Bearer realm="gatewarden", error="invalid_token"`}},
+	} {
+		resp := build(t, c.handler, c.config).Refuse(request(), c.err)
+		if diff := cmp.Diff(c.want, resp.Header["Www-Authenticate"]); diff != "" {
+			t.Errorf("%s %s, %v (-want +got):\n%s", c.handler, c.config, c.err, diff)
+		}
+	}
+}
+
+// RFC 9457.
+func TestAProblemIsAnsweredToThoseWhoAskForOne(t *testing.T) {
+	want := `{"type":"about:blank","title":"Not Found","status":404,"detail":"The requested resource could not be found","reason":"no_rule_match","decision_id":"d-1"}`
+	err := fault.New(fault.NotFound, "no_rule_match", "own text")
+	for _, c := range []struct {
+		config, accept string
+		problem        bool
+	}{
+		{`{}`, "", false}, {`{}`, "*/*", false}, {`{}`, "application/*", false}, {`{}`, "application/json", false},
+		{`{}`, "application/problem+json", true}, {`{}`, "application/json, application/problem+json", true},
+		{`{}`, "application/json, application/problem+json;q=0.5", false}, {`{}`, "application/problem+json;q=0", false},
+		{`{"format":"problem"}`, "", true}, {`{"format":"problem"}`, "application/json", true}, {`{"format":"oathkeeper"}`, "application/problem+json", false},
+	} {
+		r := request()
+		if r.Header.Set("Accept", c.accept); c.accept == "" {
+			r.Header.Del("Accept")
+		}
+		resp := build(t, "json", c.config).Refuse(r, err)
+		if got := resp.Header.Get("Content-Type") == "application/problem+json" && string(resp.Body) == want; got != c.problem || !got && resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s, Accept: %s: got %v %s", c.config, c.accept, resp.Header, resp.Body)
+		}
+	}
+}
+
+func TestThePageEscapesWhatItShows(t *testing.T) {
+	r := request()
+	r.ID = `"><script>alert(1)</script>`
+	body := string(build(t, "html", `{"verbose":true,"contact":"<b>&"}`).Refuse(r, fault.New(fault.Forbidden, "", `<img src=x onerror=alert(1)>`)).Body)
+	if strings.Contains(body, "<script") || strings.Contains(body, "<img") || strings.Contains(body, "<b>") || !strings.Contains(body, "&lt;img src=x") {
+		t.Errorf("got %s", body)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package errorhandlers says what a refused client is told: json, redirect,
+// Package errorhandlers says what a refused client is told: html, json, redirect,
 // www_authenticate, listed in catalog.go.
 package errorhandlers
 

@@ -2,6 +2,7 @@ package errorhandlers
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/gatewarden/gatewarden/access"
@@ -13,13 +14,19 @@ type JSONConfig struct {
 	// Verbose shows the refusal's own text in place of the generic one. The text of
 	// internal errors is never shown.
 	Verbose bool `json:"verbose"`
+	// Format is oathkeeper, problem (RFC 9457), or empty for oathkeeper unless the
+	// client asks for application/problem+json.
+	Format string `json:"format"`
+	// ResourceMetadata is added to challenges for tokens (RFC 9728 section 5.1).
+	ResourceMetadata string `json:"resource_metadata"`
 	// When says which refusals are answered; empty: all.
 	When Conditions `json:"when"`
 }
 
 type jsonHandler struct {
 	conditions
-	verbose bool
+	verbose          bool
+	format, metadata string
 }
 
 var (
@@ -29,10 +36,16 @@ var (
 
 func newJSON(c JSONConfig) (Handler, error) {
 	when, err := compile(c.When)
-	if err != nil {
+	errs := []error{err, checkMetadata(c.ResourceMetadata)}
+	switch c.Format {
+	case "", "oathkeeper", "problem":
+	default:
+		errs = append(errs, errors.New("format: must be oathkeeper or problem"))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &jsonHandler{conditions: when, verbose: c.Verbose}, nil
+	return &jsonHandler{conditions: when, verbose: c.Verbose, format: c.Format, metadata: c.ResourceMetadata}, nil
 }
 
 // envelope is Oathkeeper's error document.
@@ -48,7 +61,28 @@ type envelopeError struct {
 	Message string `json:"message"`
 }
 
-// Refuse answers with the error's status and Oathkeeper's error document.
+// problem is a document of RFC 9457 section 3 with two members of our own.
+type problem struct {
+	Type     string `json:"type"`
+	Title    string `json:"title"`
+	Status   int    `json:"status"`
+	Detail   string `json:"detail"`
+	Reason   string `json:"reason"`
+	Decision string `json:"decision_id,omitempty"`
+}
+
+// asProblem reports whether r is answered with a problem document.
+func (h *jsonHandler) asProblem(r *access.Request) bool {
+	if h.format != "" || r == nil || len(r.Header["Accept"]) == 0 {
+		return h.format == "problem"
+	}
+	const name = "application/problem+json"
+	ranges := mediaRanges(r.Header["Accept"])
+	return named(ranges, name) && weight(ranges, name) >= weight(ranges, "application/json")
+}
+
+// Refuse answers with the error's status and Oathkeeper's error document or that of
+// RFC 9457.
 func (h *jsonHandler) Refuse(r *access.Request, err error) access.Response {
 	status := fault.KindOf(err).HTTPStatus()
 	e := envelopeError{ID: reasonID(err), Code: status, Status: http.StatusText(status), Message: generic(status)}
@@ -58,12 +92,17 @@ func (h *jsonHandler) Refuse(r *access.Request, err error) access.Response {
 	if m := fault.MessageOf(err); h.verbose && m != "" {
 		e.Message = m
 	}
-	body, failed := json.Marshal(envelope{e})
+	contentType, document := "application/json", any(envelope{e})
+	if h.asProblem(r) {
+		contentType = "application/problem+json"
+		document = problem{Type: "about:blank", Title: e.Status, Status: e.Code, Detail: e.Message, Reason: e.ID, Decision: e.Request}
+	}
+	body, failed := json.Marshal(document)
 	if failed != nil { // cannot happen: the document is strings and a number
 		body = []byte(`{"error":{"code":500}}`)
 	}
-	resp := response(err, status, "application/json", body)
-	if c := challenge(err); c != "" {
+	resp := response(err, status, contentType, body)
+	if c := challenge(err, h.metadata); c != "" {
 		resp.Header["Www-Authenticate"] = []string{c}
 	}
 	return resp

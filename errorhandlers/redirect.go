@@ -114,8 +114,5 @@ func (h *redirect) Answers(r *access.Request, err error) bool {
 	if len(h.conditions) > 0 {
 		return h.conditions.Answers(r, err)
 	}
-	if r == nil || strings.Join(r.Header["Accept"], "") == "" {
-		return true
-	}
-	return anyRange(mediaRanges(r.Header["Accept"]), []string{"text/html", "application/xhtml+xml", "text/*"}, true)
+	return r == nil || wantsHTML(r.Header["Accept"])
 }

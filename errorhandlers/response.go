@@ -11,9 +11,6 @@ import (
 	"github.com/gatewarden/gatewarden/fault"
 )
 
-// realm is the protection space of challenges that name none (RFC 9110 section 11.5).
-const realm = `realm="gatewarden"`
-
 // response has what every refusal carries: it is never stored, never sniffed, and
 // says when to come back.
 func response(err error, status int, contentType string, body []byte) access.Response {
@@ -50,25 +47,6 @@ func retryAfter(err error) int {
 	return 0
 }
 
-// challenge returns the value of WWW-Authenticate for a bearer of err, with a
-// realm (RFC 6750 section 3). A 401 always has one (RFC 9110 section 15.5.2), a 403
-// has one when err says so; empty: none.
-func challenge(err error) string {
-	kind := fault.KindOf(err)
-	if kind != fault.Unauthenticated && kind != fault.Forbidden {
-		return ""
-	}
-	for e := next(err); e != nil; e = next(e.Err) {
-		if e.Challenge != "" && printable(e.Challenge) {
-			return withRealm(e.Challenge)
-		}
-	}
-	if kind == fault.Forbidden {
-		return ""
-	}
-	return withRealm("Bearer")
-}
-
 // next returns the outermost *fault.Error of err's chain.
 func next(err error) *fault.Error {
 	var e *fault.Error
@@ -76,17 +54,6 @@ func next(err error) *fault.Error {
 		return e
 	}
 	return nil
-}
-
-func withRealm(challenge string) string {
-	scheme, params, more := strings.Cut(challenge, " ")
-	if strings.Contains(params, "realm=") {
-		return challenge
-	}
-	if !more {
-		return scheme + " " + realm
-	}
-	return scheme + " " + realm + ", " + params
 }
 
 // quote returns s as a quoted-string (RFC 9110 section 5.6.4); s is printable.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -130,7 +129,9 @@ func configuredRanges(field string, list []string) ([]string, error) {
 		if len(got) == 0 {
 			return nil, fmt.Errorf("%s: %q is not a media type", field, text)
 		}
-		ranges = append(ranges, got...)
+		for _, r := range got {
+			ranges = append(ranges, r.name)
+		}
 	}
 	return ranges, nil
 }
@@ -153,47 +154,13 @@ func (c *condition) met(r *access.Request, err error) bool {
 			return false
 		}
 	}
-	return (len(c.contentType) == 0 || anyRange(requested(r.Header["Content-Type"]), c.contentType, false)) &&
-		(len(c.accept) == 0 || anyRange(requested(r.Header["Accept"]), c.accept, false))
+	return (len(c.contentType) == 0 || anyRange(requested(r.Header["Content-Type"]), c.contentType)) &&
+		(len(c.accept) == 0 || anyRange(requested(r.Header["Accept"]), c.accept))
 }
 
-func requested(values []string) []string {
+func requested(values []string) []mediaRange {
 	if strings.Join(values, "") == "" {
-		return []string{"application/octet-stream"}
+		return []mediaRange{{"application/octet-stream", 1}}
 	}
 	return mediaRanges(values)
-}
-
-// mediaRanges returns the media ranges of a field in lower case, without
-// parameters, without those that are refused by q=0 (RFC 9110 section 12.4.2) and
-// without malformed ones.
-func mediaRanges(values []string) []string {
-	var ranges []string
-	for _, value := range values {
-		for _, part := range strings.Split(value, ",") {
-			name, params, err := mime.ParseMediaType(part)
-			if err != nil || !strings.Contains(name, "/") {
-				continue
-			}
-			if q, err := strconv.ParseFloat(params["q"], 64); err == nil && q == 0 {
-				continue
-			}
-			ranges = append(ranges, name)
-		}
-	}
-	return ranges
-}
-
-// anyRange reports whether one of asked is covered by one of configured. With
-// wild, */* among asked is covered by everything.
-func anyRange(asked, configured []string, wild bool) bool {
-	for _, a := range asked {
-		for _, m := range configured {
-			major, anySub := strings.CutSuffix(m, "/*")
-			if a == m || m == "*/*" || wild && a == "*/*" || anySub && strings.HasPrefix(a, major+"/") {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -64,7 +64,7 @@ func TestWhenChoosesAsOathkeeperDoes(t *testing.T) {
 		if c.client != "" {
 			r.Client = netip.MustParseAddr(c.client)
 		}
-		for _, name := range []string{"json", "www_authenticate", "redirect"} {
+		for _, name := range []string{"html", "json", "www_authenticate", "redirect"} {
 			h, err := Catalog().Build(name, handler.Raw(contract[name].config), handler.Raw(`{"when":`+c.when+`}`))
 			if err != nil {
 				t.Fatal(err)
@@ -90,11 +90,18 @@ func TestARulesWhenReplacesTheOperators(t *testing.T) {
 	}
 }
 
-func TestARedirectWithoutWhenLeavesProgramsToTheNextHandler(t *testing.T) {
-	h := build(t, "redirect", contract["redirect"].config).(Selective)
+func TestWithoutWhenRedirectAndPageLeaveProgramsToTheNextHandler(t *testing.T) {
+	for _, name := range []string{"redirect", "html"} {
+		leavesPrograms(t, build(t, name, contract[name].config).(Selective))
+	}
+}
+
+func leavesPrograms(t *testing.T, h Selective) {
+	t.Helper()
 	for accept, want := range map[string]bool{
 		"": true, "*/*": true, "text/html,application/xhtml+xml;q=0.9": true, "text/*": true,
-		"application/json": false, "application/json, text/html;q=0": false, "image/avif,image/webp": false, "broken": false,
+		"application/json": false, "application/json, text/html;q=0": false,
+		"text/html;q=0, application/xhtml+xml;q=0, */*": false, "text/html;q=0, */*": true, "text/html;q=0, text/*": false, "text/html;q=nan": false, "text/html;q=x": true, "image/avif,image/webp": false, "broken": false,
 	} {
 		r := request()
 		if r.Header.Set("Accept", accept); accept == "" {

@@ -98,6 +98,11 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 	if s.set == nil {
 		return fault.New(fault.Unavailable, ReasonNotReady, "the access rules are not loaded yet")
 	}
+	if len(s.set.endpoints) > 0 {
+		if served, err := s.serve(ctx, r); served {
+			return err
+		}
+	}
 	in := access.Input{Request: r}
 	if err := s.match(&in); err != nil {
 		return err
@@ -176,13 +181,21 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			if subject.Via == "" {
 				subject.Via = h.name
 			}
+			s.d.ResponseHeader, subject.ResponseHeader = subject.ResponseHeader, nil
 			in.Subject, s.d.Subject = subject, subject
+			s.d.Lease, _ = h.handler.(access.Lease)
 			s.trace.step(start, "authn", h.name, "ok", subject.ID)
 			return nil
 		case errors.Is(err, authn.ErrNoCredentials):
 			s.trace.step(start, "authn", h.name, "skipped", err.Error())
 		default:
 			s.trace.failed(start, "authn", h.name, err)
+			return err
+		}
+	}
+	if h := s.rule.challenger; h != nil {
+		s.handler = h.name
+		if err := h.handler.(authn.Challenger).Challenge(ctx, in.Request); err != nil {
 			return err
 		}
 	}
@@ -257,7 +270,13 @@ func (s *run) recover(err *error) {
 // refuse sets d to a refusal for err, answered by the rule's first error handler
 // that is for it, or else by the first such fallback.
 func (s *run) refuse(r *access.Request, err error) {
-	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err}
+	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err,
+		ResponseHeader: union(s.d.ResponseHeader, fault.HeaderOf(err)), Served: s.d.Served}
+	var reply *access.Reply
+	if errors.As(err, &reply) {
+		s.d.Refusal, s.d.Reason, s.d.Err = reply.Response, reply.Reason, reply.Err
+		return
+	}
 	if s.rule != nil && !s.rule.broken {
 		for i := range s.rule.errors {
 			if s.answer(&s.rule.errors[i], r, err) {
@@ -273,6 +292,22 @@ func (s *run) refuse(r *access.Request, err error) {
 		}
 	}
 	s.d.Refusal = lastResort(err)
+}
+
+// union joins the fields that the authenticator and the error have for the response.
+// Neither is changed: they may be shared.
+func union(a, b http.Header) http.Header {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == 0:
+		return b
+	}
+	u := a.Clone()
+	for name, values := range b {
+		u[name] = append(u[name], values...)
+	}
+	return u
 }
 
 // answer reports whether h answered the refusal.

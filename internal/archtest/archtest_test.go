@@ -54,6 +54,7 @@ var allowed = map[string][]string{
 	"cmd/gatewarden":    {"app", "config", "fault", "manage/...", "oauth2", "policies", "rules/...", "telemetry", "handler"},
 	"internal/testenv":  {"..."},
 	"internal/archtest": {},
+	"internal/testca":   {},
 	"bench/load":        {},
 	"internal/e2e":      {"..."},
 }
