@@ -60,10 +60,12 @@ func (b *build) credentials(d *spec.Rule, r *rule) {
 				}
 			}
 		}
-		if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return cookie != "" && strings.HasPrefix(fold(cookie), fold(p)) }) {
-			d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
-				"reads its token from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
-			r.broken = true
+		for _, cookie := range cookies {
+			if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return strings.HasPrefix(fold(cookie), fold(p)) }) {
+				d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
+					"reads its credentials from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
+				r.broken = true
+			}
 		}
 	}
 }
