@@ -54,7 +54,13 @@ func (a *App) openRules(ctx context.Context) error {
 	}
 	loader, err := source.New(source.Options{
 		Compiler: a.compiler, Engine: a.engine, Repositories: repositories, Store: a.store,
-		Reloaded: a.metrics.Reload, Log: a.log,
+		HTTP: outbound(), Dial: outboundDialer().DialContext,
+		CacheDir: a.cfg.AccessRules.CacheDir, RefuseMissing: a.cfg.AccessRules.OnMissing == "refuse", RemotePoll: a.cfg.AccessRules.PollInterval,
+		Reloaded: a.metrics.Reload, Log: a.log, Observe: func(sources []source.SourceStatus) {
+			for _, s := range sources {
+				a.metrics.RuleSource(s.Name, s.OK, s.ReadAt)
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -150,18 +156,22 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
-// edgeOptions are what proxy and decision have in common.
-func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
-	var cidrs []string
-	for _, p := range trust.Trusted() {
-		cidrs = append(cidrs, p.String())
+// SessionCookies implements edge.SessionOwner.
+func (d decider) SessionCookies() []string {
+	if s := d.Set(); s != nil {
+		return s.SessionCookies()
 	}
-	trusted, err := edge.ParseTrusted(cidrs, false)
+	return nil
+}
+
+// edgeOptions are what proxy and decision have in common.
+func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edge.Options, error) {
+	certificates, err := a.clientCertificates(name, trust)
 	if err != nil {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
@@ -180,8 +190,9 @@ func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Hea
 func (a *App) now() time.Time { return time.Now() }
 
 var (
-	_ edge.HeaderOwner = decider{}
-	_ edge.CookieOwner = decider{}
+	_ edge.HeaderOwner  = decider{}
+	_ edge.CookieOwner  = decider{}
+	_ edge.SessionOwner = decider{}
 )
 
 // Metrics returns the program's collectors.

@@ -12,6 +12,8 @@ import (
 	"encoding/json"
 	"net/netip"
 	"time"
+
+	"github.com/gatewarden/gatewarden/cors"
 )
 
 // Config is the whole configuration. Get one from Load.
@@ -58,7 +60,7 @@ type Secrets struct {
 type Serve struct {
 	Proxy      Proxy      `key:"proxy"`
 	API        API        `key:"api"`
-	Admin      Listener   `key:"admin"` // Hydra's admin port, off while the port is negative
+	Admin      Admin      `key:"admin"` // Hydra's admin port, off while the port is negative
 	Public     Public     `key:"public"`
 	Prometheus Prometheus `key:"prometheus"`
 	Cookies    Cookies    `key:"cookies"`
@@ -76,10 +78,38 @@ type Listener struct {
 	TLS  TLS `key:"tls"`
 }
 
+// CORS is the policy of a listener; see cors.Options.
+type CORS struct {
+	Enabled            bool     `key:"enabled"`
+	AllowedOrigins     []string `key:"allowed_origins"`
+	AllowedMethods     []string `key:"allowed_methods"`
+	AllowedHeaders     []string `key:"allowed_headers"`
+	ExposedHeaders     []string `key:"exposed_headers"`
+	AllowCredentials   bool     `key:"allow_credentials"`
+	MaxAge             int      `key:"max_age"` // seconds
+	OptionsPassthrough bool     `key:"options_passthrough"`
+}
+
+// Policy compiles c; nil when it is not enabled.
+func (c CORS) Policy() (*cors.Policy, []cors.Problem) {
+	if !c.Enabled {
+		return nil, nil
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: c.AllowedOrigins, AllowedMethods: c.AllowedMethods, AllowedHeaders: c.AllowedHeaders, ExposedHeaders: c.ExposedHeaders,
+		AllowCredentials: c.AllowCredentials, MaxAge: c.MaxAge, OptionsPassthrough: c.OptionsPassthrough,
+	})
+}
+
 // TLS holds a certificate; TLS is on when it is set.
 type TLS struct {
 	Key  PEM `key:"key"`
 	Cert PEM `key:"cert"`
+	// ClientAuth says what is asked of clients: none, request (a certificate may come),
+	// require (one must come) or verify (one of ClientCA must come).
+	ClientAuth string `key:"client_auth"`
+	// ClientCA are the authorities of clients' certificates, of forwarded ones too.
+	ClientCA PEM `key:"client_ca"`
 }
 
 // PEM is a file or base64 of PEM.
@@ -98,6 +128,14 @@ type Proxy struct {
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
+	CORS     CORS     `key:"cors"`
+	Streams  Streams  `key:"streams"`
+}
+
+// Streams are exchanges that may outlive the credentials that opened them.
+type Streams struct {
+	// Recheck is how often these are checked again.
+	Recheck time.Duration `key:"recheck"`
 }
 
 // Trust says whose forwarded headers are read; nobody's by default.
@@ -105,6 +143,10 @@ type Trust struct {
 	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
 	// TrustForwardedHeaders is Oathkeeper's switch: private and loopback ranges.
 	TrustForwardedHeaders bool `key:"trust_forwarded_headers"`
+	// ClientCertHeader is the field in which trusted proxies tell of the client's
+	// certificate: none, client-cert (RFC 9440), x-forwarded-client-cert (Envoy) or
+	// x-ssl-client-cert (nginx).
+	ClientCertHeader string `key:"client_cert_header"`
 }
 
 // Timeouts are limits on slow clients. They never cut a body that flows.
@@ -138,12 +180,20 @@ type API struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
+	CORS     CORS     `key:"cors"`
+}
+
+// Admin is the management listener at Hydra's port.
+type Admin struct {
+	Listener `key:",inline"`
+	CORS     CORS `key:"cors"`
 }
 
 // Public is the listener of the OAuth 2.0 endpoints.
 type Public struct {
 	Listener `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
+	CORS     CORS     `key:"cors"`
 }
 
 // Prometheus is an extra listener for the metrics.
@@ -227,6 +277,13 @@ type AccessRules struct {
 	Repositories     []string `key:"repositories"`
 	MatchingStrategy string   `key:"matching_strategy"` // regexp or glob
 	OnOverlap        string   `key:"on_overlap"`        // precedence or refuse
+	// PollInterval is the time between two looks at a remote repository.
+	PollInterval time.Duration `key:"poll_interval"`
+	// CacheDir keeps copies of remote repositories for a start while they are away.
+	CacheDir string `key:"cache_dir"`
+	// OnMissing says what holds until each remote repository was read once: serve (the
+	// rules of the others are in force) or refuse (every request is refused).
+	OnMissing string `key:"on_missing"`
 }
 
 // IDToken is about the keys of the id_token mutator.
@@ -263,19 +320,25 @@ type Errors struct {
 
 // Default returns the configuration without any layer.
 func Default() Config {
+	d := cors.Defaults()
+	policy := CORS{AllowedOrigins: d.AllowedOrigins, AllowedMethods: d.AllowedMethods, AllowedHeaders: d.AllowedHeaders, ExposedHeaders: d.ExposedHeaders}
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
+	trust, noClients := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}
 	return Config{
 		DSN: "memory",
 		Serve: Serve{
 			Proxy: Proxy{
-				Listener: Listener{Port: 4455},
+				Listener: Listener{Port: 4455, TLS: noClients},
+				Trust:    trust,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+				CORS:     policy,
+				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456}, Timeout: timeouts},
-			Admin:      Listener{Host: "127.0.0.1", Port: -1},
-			Public:     Public{Listener: Listener{Port: 4444}, Timeout: timeouts},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts, CORS: policy},
+			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts, CORS: policy},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,
@@ -290,7 +353,7 @@ func Default() Config {
 		},
 		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, IntrospectionCacheSize: 100_000},
-		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence"},
+		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},
 		Errors:      Errors{Fallback: []string{"json"}},
