@@ -165,21 +165,13 @@ func (d decider) SessionCookies() []string {
 }
 
 // edgeOptions are what proxy and decision have in common.
-func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
-	var cidrs []string
-	for _, p := range trust.Trusted() {
-		cidrs = append(cidrs, p.String())
-	}
-	trusted, err := edge.ParseTrusted(cidrs, false)
-	if err != nil {
-		return edge.Options{}, err
-	}
+func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edge.Options, error) {
 	certificates, err := a.clientCertificates(name, trust)
 	if err != nil {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Certificates: certificates, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Request(telemetry.Request{

@@ -73,6 +73,26 @@ func (c *Config) validate(place func(key string) string) []error {
 			fault(key+".client_cert_header", "is read from trusted proxies only: set %s.trusted_proxies", key)
 		}
 	}
+	for _, p := range []struct {
+		key string
+		CORS
+	}{
+		{"serve.proxy.cors", c.Serve.Proxy.CORS}, {"serve.api.cors", c.Serve.API.CORS},
+		{"serve.public.cors", c.Serve.Public.CORS}, {"serve.admin.cors", c.Serve.Admin.CORS},
+	} {
+		_, problems := p.Policy()
+		for _, problem := range problems {
+			name, _, _ := strings.Cut(problem.Pointer[1:], "/")
+			fault(p.key+"."+name, "%s", problem.Message)
+		}
+	}
+	if len(c.Management.Tokens) == 0 {
+		for key, p := range map[string]CORS{"serve.api.cors": c.Serve.API.CORS, "serve.admin.cors": c.Serve.Admin.CORS} {
+			if p.Enabled && slices.Contains(p.AllowedOrigins, "*") {
+				fault(key+".allowed_origins", "must name origins, or management.tokens must be set: any web site could call the management API through a visitor's browser")
+			}
+		}
+	}
 	for _, u := range []struct{ key, value string }{
 		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer},
 		{"urls.login", c.URLs.Login}, {"urls.consent", c.URLs.Consent}, {"urls.logout", c.URLs.Logout},
