@@ -44,10 +44,16 @@ type jwtConfig struct {
 	// AllowIDTokens also accepts OpenID Connect ID tokens, which are meant for
 	// clients and not for APIs.
 	AllowIDTokens bool `json:"allow_id_tokens"`
+	// RequireBinding is none, or refuses tokens that are not bound to their sender: any,
+	// dpop (RFC 9449) or mtls (RFC 8705). Tokens that are bound are checked in any case.
+	RequireBinding string `json:"require_binding"`
+	// DPoP says which proofs are good.
+	DPoP dpopConfig `json:"dpop"`
 }
 
 func jwtDefaults() jwtConfig {
-	return jwtConfig{ScopeStrategy: "none", JWKSMaxWait: Duration(time.Second), JWKSTTL: Duration(30 * time.Second), Leeway: Duration(5 * time.Second)}
+	return jwtConfig{ScopeStrategy: "none", JWKSMaxWait: Duration(time.Second), JWKSTTL: Duration(30 * time.Second), Leeway: Duration(5 * time.Second),
+		RequireBinding: "none", DPoP: dpopDefaults()}
 }
 
 // jwt verifies signed JSON Web Tokens (RFC 7519, RFC 8725, RFC 9068).
@@ -58,6 +64,7 @@ type jwt struct {
 	types      []string // allowed typ
 	idTokens   bool
 	demands    demands
+	binding    binding
 	identity   identity
 	cache      *factsCache
 	d          Deps
@@ -85,6 +92,9 @@ func newJWT(c jwtConfig, d Deps, cache *factsCache) (Authenticator, error) {
 			leeway: time.Duration(c.Leeway), mismatch: func(message string) error { return invalidToken(message, nil) }},
 	}
 	if a.token, err = newTokenReader(c.TokenFrom, ""); err != nil {
+		return nil, err
+	}
+	if a.binding, err = newBinding(c.RequireBinding, c.DPoP, &a.token, d); err != nil {
 		return nil, err
 	}
 	if a.algorithms, err = algorithms(c); err != nil {
@@ -168,7 +178,7 @@ func (a *jwt) Authenticate(ctx context.Context, r *access.Request) (access.Subje
 	if err := a.demands.check(known, now); err != nil {
 		return access.Subject{}, err
 	}
-	return known.subject, nil
+	return a.binding.prove(ctx, r, token, known)
 }
 
 func (a *jwt) verify(ctx context.Context, token string) (facts, error) {
@@ -237,14 +247,18 @@ func (a *jwt) claims(payload []byte) (facts, error) {
 	if issued.After(f.notBefore) { // a token from the future is not valid yet
 		f.notBefore = issued
 	}
+	if v, ok := claims["cnf"]; ok {
+		if f.bound, err = confirmation(v); err != nil {
+			return refuse("%w", err)
+		}
+	}
 	if f.scope, err = takeScopes(claims); err != nil {
 		return refuse("%w", err)
 	}
 	return f, nil
 }
 
-// isAccessToken refuses tokens that their issuer made for another purpose, and
-// tokens that are bound to a key which a bearer does not prove to have.
+// isAccessToken refuses tokens that their issuer made for another purpose.
 func (a *jwt) isAccessToken(claims map[string]any) error {
 	for _, name := range []string{"at_hash", "c_hash", "s_hash"} {
 		if _, ok := claims[name]; ok && !a.idTokens {
@@ -253,9 +267,6 @@ func (a *jwt) isAccessToken(claims map[string]any) error {
 	}
 	if _, ok := claims["events"]; ok {
 		return errors.New("events marks a logout token or security event")
-	}
-	if _, ok := claims["cnf"]; ok {
-		return errors.New("cnf binds the token to a key (RFC 7800), it is no bearer token")
 	}
 	switch use, _ := claims["typ"].(string); strings.ToLower(use) { // Keycloak
 	case "refresh", "offline", "logout":

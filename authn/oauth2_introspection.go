@@ -41,6 +41,11 @@ type introspectionConfig struct {
 	Timeout Duration `json:"timeout"`
 	// Cache keeps answers about active tokens.
 	Cache cacheConfig `json:"cache"`
+	// RequireBinding is none, or refuses tokens that are not bound to their sender: any,
+	// dpop (RFC 9449) or mtls (RFC 8705). Tokens that are bound are checked in any case.
+	RequireBinding string `json:"require_binding"`
+	// DPoP says which proofs are good.
+	DPoP dpopConfig `json:"dpop"`
 }
 
 type cacheConfig struct {
@@ -58,6 +63,8 @@ func introspectionDefaults() introspectionConfig {
 		Retry:   retryDefaults(),
 		Timeout: Duration(5 * time.Second),
 		Cache:   cacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
+
+		RequireBinding: "none", DPoP: dpopDefaults(),
 	}
 }
 
@@ -65,6 +72,7 @@ func introspectionDefaults() introspectionConfig {
 type introspection struct {
 	token        tokenReader
 	demands      demands
+	binding      binding
 	embedded     Introspector // nil: remote is asked
 	remote       *introspectionEndpoint
 	preserveHost bool
@@ -92,6 +100,9 @@ func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authent
 	}
 	a := &introspection{d: d, demands: demands{issuers: c.TrustedIssuers, audience: c.TargetAudience, required: c.RequiredScope, strategy: strategy, mismatch: forbidden}}
 	if a.token, err = newTokenReader(c.TokenFrom, c.Prefix); err != nil {
+		return nil, err
+	}
+	if a.binding, err = newBinding(c.RequireBinding, c.DPoP, &a.token, d); err != nil {
 		return nil, err
 	}
 	if c.IntrospectionURL == "" {
@@ -137,7 +148,7 @@ func (a *introspection) Authenticate(ctx context.Context, r *access.Request) (ac
 	if err := a.demands.check(known, a.d.Now()); err != nil {
 		return access.Subject{}, err
 	}
-	return known.subject, nil
+	return a.binding.prove(ctx, r, token, known)
 }
 
 func (a *introspection) facts(ctx context.Context, r *access.Request, token string) (*facts, error) {
@@ -202,8 +213,8 @@ func introspected(t access.Token) (*facts, error) {
 		return nil, invalidToken("the token is not active", nil)
 	case t.TokenUse != "" && t.TokenUse != "access_token", t.TokenType == "refresh_token":
 		return nil, forbidden("the token is not an access token")
-	case strings.EqualFold(t.TokenType, "DPoP"), t.Claims["cnf"] != nil:
-		return nil, invalidToken("the token is bound to a key, it is no bearer token", nil)
+	case strings.EqualFold(t.TokenType, "DPoP") && t.Bound.JKT == "":
+		return nil, invalidToken("the token is bound to a key that nobody names", nil)
 	}
 	extra := make(map[string]any, len(t.Extra)+4)
 	for name, v := range t.Extra {
@@ -216,6 +227,6 @@ func introspected(t access.Token) (*facts, error) {
 	}
 	return &facts{
 		subject: access.Subject{ID: t.Subject, Via: "oauth2_introspection", Extra: extra},
-		issuer:  t.Issuer, audience: t.Audience, scope: t.Scope, notBefore: t.NotBefore, expires: t.ExpiresAt,
+		issuer:  t.Issuer, audience: t.Audience, scope: t.Scope, bound: t.Bound, notBefore: t.NotBefore, expires: t.ExpiresAt,
 	}, nil
 }
