@@ -27,10 +27,15 @@ import (
 
 // openCompiler builds the handlers.
 func (a *App) openCompiler(context.Context) error {
+	nonces, err := a.nonceKeys()
+	if err != nil {
+		return err
+	}
 	a.tokens = mutators.NewTokenCache()
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
+			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
@@ -150,6 +155,14 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
+// SessionCookies implements edge.SessionOwner.
+func (d decider) SessionCookies() []string {
+	if s := d.Set(); s != nil {
+		return s.SessionCookies()
+	}
+	return nil
+}
+
 // edgeOptions are what proxy and decision have in common.
 func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
 	var cidrs []string
@@ -184,8 +197,9 @@ func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Hea
 func (a *App) now() time.Time { return time.Now() }
 
 var (
-	_ edge.HeaderOwner = decider{}
-	_ edge.CookieOwner = decider{}
+	_ edge.HeaderOwner  = decider{}
+	_ edge.CookieOwner  = decider{}
+	_ edge.SessionOwner = decider{}
 )
 
 // Metrics returns the program's collectors.

@@ -99,7 +99,7 @@ func (a *App) proxyEdge() (http.Handler, error) {
 	}
 	a.proxy, err = proxy.New(proxy.Options{Edge: o, Transport: proxy.Transport{
 		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast, RootCAs: roots,
-	}})
+	}, Streams: proxy.Streams{Withdrawals: a.oauth2.Withdrawals, Recheck: a.cfg.Serve.Proxy.Streams.Recheck}})
 	return a.proxy, err
 }
 

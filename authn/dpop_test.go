@@ -516,6 +516,16 @@ func TestABadBindingConfigNamesTheField(t *testing.T) {
 	}
 }
 
+func TestABoundStreamIsRenewedWithoutAnotherProof(t *testing.T) {
+	h := ecHolder(t)
+	for kind, p := range protect(t, Deps{Now: newClock().Now, Replays: &replays{}}, map[string]any{"jkt": h.jkt}, `"dpop":{"nonce":"required"}`) {
+		r := presented("DPoP", p.token, "a proof that was used")
+		if _, err := p.authenticator.(access.Lease).Renew(t.Context(), r); err != nil {
+			t.Errorf("%s: got %v", kind, err)
+		}
+	}
+}
+
 // The example of RFC 9449 sections 7.1 and 6.1.
 func TestTheExampleOfRFC9449IsGood(t *testing.T) {
 	const (

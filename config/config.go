@@ -103,6 +103,13 @@ type Proxy struct {
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
+	Streams  Streams  `key:"streams"`
+}
+
+// Streams are exchanges that may outlive the credentials that opened them.
+type Streams struct {
+	// Recheck is how often these are checked again.
+	Recheck time.Duration `key:"recheck"`
 }
 
 // Trust says whose forwarded headers are read; nobody's by default.
@@ -283,6 +290,7 @@ func Default() Config {
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+				Streams:  Streams{Recheck: 30 * time.Second},
 			},
 			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts},
 			Admin:      Listener{Host: "127.0.0.1", Port: -1, TLS: noClients},

@@ -130,6 +130,9 @@ func (c *Config) validate(place func(key string) string) []error {
 			}
 		}
 	}
+	if c.Serve.Proxy.Streams.Recheck < time.Second {
+		fault("serve.proxy.streams.recheck", "must be at least 1s")
+	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
 	}

@@ -52,6 +52,14 @@ type CookieOwner interface {
 	OwnedCookies() []string
 }
 
+// SessionOwner is implemented by Deciders that keep sessions in cookies. It returns
+// what the names begin with. Such cookies are given to the Decider as
+// access.Request.Cookies and to nobody else, and no upstream can set them. The slice
+// is as HeaderOwner's.
+type SessionOwner interface {
+	SessionCookies() []string
+}
+
 // Target is the request that is to be judged, as it came over the wire.
 type Target struct {
 	Method string
@@ -64,8 +72,8 @@ type Target struct {
 type Options struct {
 	// Listener names the edge in events: proxy, decision.
 	Listener string
-	// Decider is required. When it is a HeaderOwner or a CookieOwner, the fields and
-	// cookies it names are removed from every request.
+	// Decider is required. When it is a HeaderOwner, CookieOwner or SessionOwner, the
+	// fields and cookies it names are removed from every request.
 	Decider Decider
 	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
 	Trusted Trusted
@@ -119,6 +127,9 @@ func NewGate(o Options) (*Gate, error) {
 	if owner, ok := o.Decider.(CookieOwner); ok {
 		g.owned.cookies = owner.OwnedCookies
 	}
+	if owner, ok := o.Decider.(SessionOwner); ok {
+		g.owned.sessions = owner.SessionCookies
+	}
 	return g, nil
 }
 
@@ -151,7 +162,7 @@ type Exchange struct {
 // sent yet, else the connection is aborted.
 func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange)) {
 	x := &Exchange{R: r, gate: g}
-	x.writer = responseWriter{ResponseWriter: w, idle: g.o.WriteIdle, multiplexed: r.ProtoMajor > 1}
+	x.writer = responseWriter{ResponseWriter: w, idle: g.o.WriteIdle, multiplexed: r.ProtoMajor > 1, x: x}
 	x.W = &x.writer
 	x.Event = Event{Listener: g.o.Listener, Start: time.Now(), Method: r.Method}
 	defer func() {
@@ -179,7 +190,8 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 		// The rules changed between cleaning and deciding: the decision may be the
 		// newer rules', so their fields must be clean too.
 		now.strip(r.Header)
-		x.CookiesRemoved = now.stripCookies(r.Header) || x.CookiesRemoved
+		_, found := now.stripCookies(r.Header)
+		x.CookiesRemoved = found || x.CookiesRemoved
 		now.cleanTrailers(r.Trailer)
 		x.forwarded.write(r.Header, x.url.Host, x.url.Scheme)
 	}
@@ -200,7 +212,7 @@ func (x *Exchange) admit() error {
 		x.Request.Certificate, err = g.certificates.of(r, f)
 	}
 	x.stripped.strip(r.Header)
-	x.CookiesRemoved = x.stripped.stripCookies(r.Header)
+	x.Request.Cookies, x.CookiesRemoved = x.stripped.stripCookies(r.Header)
 	x.stripped.cleanTrailers(r.Trailer)
 	cleanHopByHop(r, g.o.Upgrades)
 	if err != nil {
@@ -256,6 +268,17 @@ func (x *Exchange) admitBody() error {
 	return nil
 }
 
+// CleanAnswer removes from the header of an upstream's answer what only the gateway
+// tells a client: cookies of its sessions, and the fields of Decision.ResponseHeader.
+func (x *Exchange) CleanAnswer(h http.Header) {
+	x.gate.owned.current().cleanAnswer(h)
+	for name := range x.Decision.ResponseHeader {
+		if name != "Set-Cookie" {
+			delete(h, name)
+		}
+	}
+}
+
 // BodyErr returns why reading the request's body failed, nil when it did not:
 // a fault of kind TooLarge or Invalid, or Timeout when the client stalled.
 func (x *Exchange) BodyErr() error { return x.body.failure() }
@@ -287,9 +310,13 @@ func (x *Exchange) write(a access.Response) {
 func (x *Exchange) failed(v any) {
 	if v == http.ErrAbortHandler { // a broken stream, already explained or the client's doing
 		x.Event.Aborted = true
-		x.Event.Outcome, x.Event.Reason = OutcomeError, "stream_aborted"
-		if x.R.Context().Err() != nil {
+		x.Event.Outcome = OutcomeError
+		switch {
+		case x.Event.Reason != "": // the edge knows better
+		case x.R.Context().Err() != nil:
 			x.Event.Reason = "client_closed_request"
+		default:
+			x.Event.Reason = "stream_aborted"
 		}
 		return
 	}
@@ -315,6 +342,9 @@ func (x *Exchange) finish() {
 	e.Status, e.Bytes = x.writer.status, x.writer.bytes
 	if e.Outcome == "" {
 		e.Outcome = outcomeOf(d.Allow, e.Status)
+		if d.Served && e.Outcome == OutcomeDeny && e.Status < http.StatusBadRequest {
+			e.Outcome = OutcomeServed
+		}
 	}
 	e.Took = time.Since(e.Start)
 	if x.gate.o.Log != nil {
