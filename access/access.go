@@ -162,6 +162,12 @@ type Upstream struct {
 	Timeout time.Duration
 }
 
+// CrossOrigin puts the fields of a CORS policy into the header of an answer, in place
+// of the upstream's; origin is the request's field.
+type CrossOrigin interface {
+	Answer(origin []string, answer http.Header)
+}
+
 // Decision is the outcome of one request. The zero value refuses.
 type Decision struct {
 	Allow   bool
@@ -171,6 +177,8 @@ type Decision struct {
 	Pass Pass
 	// Upstream is nil for rules that only decide.
 	Upstream *Upstream
+	// CORS is the rule's own policy; nil for the listener's.
+	CORS CrossOrigin
 	// Lease is who accepted the credentials; nil when these do not end. Set only when
 	// Allow.
 	Lease Lease

@@ -59,7 +59,13 @@ func (a *App) openRules(ctx context.Context) error {
 	}
 	loader, err := source.New(source.Options{
 		Compiler: a.compiler, Engine: a.engine, Repositories: repositories, Store: a.store,
-		Reloaded: a.metrics.Reload, Log: a.log,
+		HTTP: outbound(), Dial: outboundDialer().DialContext,
+		CacheDir: a.cfg.AccessRules.CacheDir, RefuseMissing: a.cfg.AccessRules.OnMissing == "refuse", RemotePoll: a.cfg.AccessRules.PollInterval,
+		Reloaded: a.metrics.Reload, Log: a.log, Observe: func(sources []source.SourceStatus) {
+			for _, s := range sources {
+				a.metrics.RuleSource(s.Name, s.OK, s.ReadAt)
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -164,21 +170,13 @@ func (d decider) SessionCookies() []string {
 }
 
 // edgeOptions are what proxy and decision have in common.
-func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
-	var cidrs []string
-	for _, p := range trust.Trusted() {
-		cidrs = append(cidrs, p.String())
-	}
-	trusted, err := edge.ParseTrusted(cidrs, false)
-	if err != nil {
-		return edge.Options{}, err
-	}
+func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edge.Options, error) {
 	certificates, err := a.clientCertificates(name, trust)
 	if err != nil {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Certificates: certificates, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/gatewarden/gatewarden/access"
 )
 
 // responseWriter records status and size, and bounds how long a client may take
@@ -18,7 +20,10 @@ type responseWriter struct {
 	idle        time.Duration
 	multiplexed bool // HTTP/2: an expired deadline would end the stream
 	armed       bool
-	x           *Exchange // nil: there is no upstream
+	// cors, when set, replaces fields of the answer just before it is sent.
+	cors   access.CrossOrigin
+	origin []string
+	x      *Exchange // nil: there is no upstream
 }
 
 // WriteHeader implements http.ResponseWriter. 100 is left to the server, which sends
@@ -37,10 +42,13 @@ func (w *responseWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// complete adds the decision's fields to the answer: a cookie stands beside those of
+// complete has the CORS policy replace the upstream's fields and adds the decision's fields to the answer: a cookie stands beside those of
 // the upstream, other fields replace the upstream's. An answer that gives somebody a
 // cookie is not for caches that people share.
 func (w *responseWriter) complete() {
+	if w.cors != nil {
+		w.cors.Answer(w.origin, w.Header())
+	}
 	if len(w.fields) == 0 {
 		return
 	}

@@ -186,6 +186,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 		r.errors = append(r.errors, newErrorHandler(h.name, h.handler))
 	}
 	r.upstream = b.route(d.Upstream, report)
+	r.cors = crossOrigin(d.CORS, report)
 	r.broken = len(d.Faults) > 0
 	return r, match.Entry{Pattern: pattern, Priority: d.Priority}
 }

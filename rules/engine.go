@@ -131,6 +131,9 @@ func (s *run) match(in *access.Input) error {
 		return err
 	}
 	s.rule = &s.set.rules[found.Rule]
+	if s.rule.cors != nil {
+		s.d.CORS = s.rule.cors
+	}
 	in.RuleID, in.Captures, s.d.RuleID = s.rule.id, found.Captures, s.rule.id
 	if s.rule.broken {
 		err := &fault.Error{Kind: fault.Internal, Reason: ReasonRuleBroken, Err: s.set.defs[found.Rule].Faults[0]}
@@ -270,7 +273,7 @@ func (s *run) recover(err *error) {
 // refuse sets d to a refusal for err, answered by the rule's first error handler
 // that is for it, or else by the first such fallback.
 func (s *run) refuse(r *access.Request, err error) {
-	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err,
+	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, CORS: s.d.CORS, Reason: fault.ReasonOf(err), Err: err,
 		ResponseHeader: union(s.d.ResponseHeader, fault.HeaderOf(err)), Served: s.d.Served}
 	var reply *access.Reply
 	if errors.As(err, &reply) {

@@ -17,6 +17,7 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/authn"
 	"github.com/gatewarden/gatewarden/authz"
+	"github.com/gatewarden/gatewarden/cors"
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/rules/match"
@@ -48,6 +49,7 @@ type rule struct {
 	mutators       []named[mutators.Mutator]
 	errors         []errorHandler
 	upstream       *access.Upstream
+	cors           *cors.Policy // nil: the listener's
 }
 
 // named is a handler with its name in the catalog, for traces and faults.
