@@ -179,10 +179,10 @@ func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edg
 		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
-			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
-			if e.Forwarded {
-				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
-			}
+			a.metrics.Request(telemetry.Request{
+				Listener: e.Listener, Rule: e.Rule, Outcome: e.Outcome, Reason: e.Reason, Decided: e.Decided,
+				Forwarded: e.Forwarded, UpstreamStatus: e.UpstreamStatus, Upstream: e.Upstream,
+			})
 		},
 	}, nil
 }
