@@ -26,8 +26,8 @@ func Asymmetric() []jose.SignatureAlgorithm {
 // form and header were checked. Nothing in it may be believed before Verify.
 type JWS struct {
 	Algorithm jose.SignatureAlgorithm
-	KeyID     string // kid; empty when absent
-	Type      string // typ in lower case without "application/"; empty when absent
+	KeyID     string          // kid; empty when absent
+	Type      string          // typ in lower case without "application/"; empty when absent
 	key       json.RawMessage // jwk; nil when absent
 	parsed    *jose.JSONWebSignature
 }
