@@ -1,7 +1,9 @@
 package authn
 
 import (
+	"crypto/rand"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gatewarden/gatewarden/handler"
@@ -23,6 +25,15 @@ type Deps struct {
 	// HTTP makes the requests to introspection, token and session endpoints. Its redirect
 	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
+	// Replays remembers used DPoP proofs; nil: tokens that are bound to a key are
+	// refused as fault.Unavailable.
+	Replays ReplayStore
+	// NonceKeys make and check nonces of DPoP proofs: the first makes, all check. None:
+	// a random one, which other nodes do not know.
+	NonceKeys [][]byte
+	// CanonicalURL returns the form of a URL that a request for it has. Nil: the htu of
+	// a proof must have that form.
+	CanonicalURL func(raw string) (*url.URL, error)
 	// Cache counts a look-up in the cache named jwt, introspection, session or
 	// client_credentials.
 	Cache func(cache string, hit bool)
@@ -41,6 +52,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Keys == nil {
 		d.Keys = keys.NewRemotes(keys.RemotesOptions{HTTP: d.HTTP, Now: d.Now})
+	}
+	if len(d.NonceKeys) == 0 {
+		d.NonceKeys = [][]byte{[]byte(rand.Text())}
 	}
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
