@@ -27,13 +27,18 @@ import (
 
 // openCompiler makes the catalogs of handlers, which last as long as the program.
 func (a *App) openCompiler(context.Context) error {
+	nonces, err := a.nonceKeys()
+	if err != nil {
+		return err
+	}
 	a.tokens = mutators.NewTokenCache()
 	a.catalogs = rules.Compiler{
 		Authenticators: rules.Stage[authn.Authenticator]{Catalog: authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
+			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
 		})},
-		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies})},
+		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})},
 		Mutators: rules.Stage[mutators.Mutator]{Catalog: mutators.Catalog(mutators.Deps{
 			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
 		})},
@@ -185,10 +190,10 @@ func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edg
 		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
-			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
-			if e.Forwarded {
-				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
-			}
+			a.metrics.Request(telemetry.Request{
+				Listener: e.Listener, Rule: e.Rule, Outcome: e.Outcome, Reason: e.Reason, Decided: e.Decided,
+				Forwarded: e.Forwarded, UpstreamStatus: e.UpstreamStatus, Upstream: e.Upstream,
+			})
 		},
 	}, nil
 }
