@@ -27,10 +27,15 @@ import (
 
 // openCompiler builds the handlers.
 func (a *App) openCompiler(context.Context) error {
+	nonces, err := a.nonceKeys()
+	if err != nil {
+		return err
+	}
 	a.tokens = mutators.NewTokenCache()
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
+			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),

@@ -37,5 +37,6 @@ func Catalog(d Deps) handler.Catalog[Mutator] {
 		"hydrator":                  handler.Of(defaultHydrator, func(c HydratorConfig) (Mutator, error) { return newHydrator(d, hydrated, c) }),
 		"token_exchange":            handler.Of(defaultTokenExchange, func(c TokenExchangeConfig) (Mutator, error) { return newTokenExchange(d, c) }),
 		"oauth2_client_credentials": handler.Of(defaultClientCredentials, func(c ClientCredentialsConfig) (Mutator, error) { return newClientCredentials(d, c) }),
+		"client_certificate":        handler.Of(func() ClientCertificateConfig { return ClientCertificateConfig{} }, newClientCertificate),
 	}
 }
