@@ -34,7 +34,7 @@ func newHandler(t testing.TB, d decide) *Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := New(edge.Options{Decider: d, Trusted: trusted})
+	h, err := New(Options{Edge: edge.Options{Decider: d, Trusted: trusted}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,13 +132,15 @@ type cooking struct{ decide }
 func (cooking) OwnedCookies() []string { return []string{"user"} }
 
 func TestACookieOfTheGatewayIsTakenFromTheAskingProxysRequest(t *testing.T) {
-	h, err := New(edge.Options{Decider: cooking{func(*access.Request) access.Decision { return access.Decision{Allow: true} }}})
+	h, err := New(Options{Edge: edge.Options{Decider: cooking{func(*access.Request) access.Decision { return access.Decision{Allow: true} }}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for sent, want := range map[string][]string{"user=admin; a=b": {"a=b"}, "user=admin": {""}, "a=b": nil} {
+	for sent, want := range map[string][]string{"user=admin; a=b": {"a=b"}, "user=admin": {""}, "a=b": {"a=b"}, "": nil} {
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/decisions/x", nil)
-		r.Header.Set("Cookie", sent)
+		if r.Header.Set("Cookie", sent); sent == "" {
+			r.Header.Del("Cookie")
+		}
 		h.ServeHTTP(w, r)
 		if diff := cmp.Diff(want, w.Result().Header["Cookie"]); diff != "" || w.Code != http.StatusOK {
 			t.Errorf("%q: %d (-want +got):\n%s", sent, w.Code, diff)
@@ -170,9 +172,9 @@ func TestTheJudgedMethodDoesNotFrameTheAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := New(edge.Options{Trusted: loopback, Decider: decide(func(*access.Request) access.Decision {
+	h, err := New(Options{Edge: edge.Options{Trusted: loopback, Decider: decide(func(*access.Request) access.Decision {
 		return access.Decision{Refusal: access.Response{Status: 403, Body: []byte("no")}}
-	})})
+	})}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +206,7 @@ func TestOnlyPathsBelowThePrefixAreHandled(t *testing.T) {
 }
 
 func TestAHandlerNeedsADecider(t *testing.T) {
-	if h, err := New(edge.Options{}); err == nil {
+	if h, err := New(Options{}); err == nil {
 		t.Errorf("got %v, want an error", h)
 	}
 }
@@ -224,7 +226,7 @@ func FuzzEveryFormIsJudgedAsTheProxyWould(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	h, err := New(edge.Options{Decider: d, Trusted: loopback})
+	h, err := New(Options{Edge: edge.Options{Decider: d, Trusted: loopback}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -70,10 +70,18 @@ type Options struct {
 	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
 	Trusted Trusted
 	// Target, when set, says which request is judged in place of the received one.
-	// It gets the received one after forwarding fields were resolved, without URI,
-	// and what the forwarding fields said.
+	// It gets the received one with its header fields as they were sent, after
+	// forwarding fields were resolved, without URI, and what the forwarding fields
+	// said. It changes nothing of r.
 	// Errors of kind Invalid and Forbidden are answered 400 and 403.
 	Target func(r *http.Request, t Target, f Forwarded) (Target, error)
+	// OnlyAdds is for edges that tell another proxy which fields to set, but cannot make
+	// it remove fields that it may not even recognise: a request that has a field of the
+	// rules in another spelling is refused with 400.
+	OnlyAdds bool
+	// Refusal, when set, translates refusals for who asks; it must not change the
+	// response that it gets, which may be shared.
+	Refusal func(access.Response) access.Response
 	// MaxBody bounds a request body in bytes; 0: no bound. Beyond it: 413.
 	MaxBody int64
 	// ReadIdle bounds the wait for the next bytes of a request body, WriteIdle the
@@ -126,6 +134,8 @@ type Exchange struct {
 	Request access.Request
 	// Decision allows, whenever an edge sees the Exchange.
 	Decision access.Decision
+	// Removed are the fields of the rules that the client had sent, in its spelling.
+	Removed []string
 	// CookiesRemoved says that the request had cookies that belong to the gateway.
 	CookiesRemoved bool
 	// Event is logged when the edge returns.
@@ -170,10 +180,13 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 	if now := g.owned.current(); now != x.stripped {
 		// The rules changed between cleaning and deciding: the decision may be the
 		// newer rules', so their fields must be clean too.
-		now.strip(r.Header)
-		x.CookiesRemoved = now.stripCookies(r.Header) || x.CookiesRemoved
-		now.cleanTrailers(r.Trailer)
+		x.strip(now)
 		x.forwarded.write(r.Header, x.url.Host, x.url.Scheme)
+		if err := x.spelling(); err != nil {
+			x.Decision = access.Decision{RuleID: x.Decision.RuleID, Reason: fault.ReasonOf(err), Err: err, Refusal: Refusal(x.Request.ID, err)}
+			x.refuse()
+			return
+		}
 	}
 	pass(x)
 }
@@ -186,21 +199,21 @@ func (x *Exchange) admit() error {
 	x.Request.ID = newID(r, f.Trusted)
 	x.Request.Client = f.Client
 	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
-	x.stripped = g.owned.current()
 	err := checkHost(r)
-	x.stripped.strip(r.Header)
-	x.CookiesRemoved = x.stripped.stripCookies(r.Header)
-	x.stripped.cleanTrailers(r.Trailer)
+	t := Target{Method: r.Method, Scheme: f.Scheme, Host: f.Host}
+	if err == nil && g.o.Target != nil {
+		t, err = g.o.Target(r, t, *f)
+	}
+	x.strip(g.owned.current())
 	cleanHopByHop(r, g.o.Upgrades)
 	if err != nil {
 		return err
 	}
-	t := Target{Method: r.Method, Scheme: f.Scheme, Host: f.Host}
+	if err := x.spelling(); err != nil {
+		return err
+	}
 	u := r.URL
 	if g.o.Target != nil {
-		if t, err = g.o.Target(r, t, *f); err != nil {
-			return err
-		}
 		if u, err = parseTarget(t.URI); err != nil {
 			return err
 		}
@@ -222,6 +235,26 @@ func (x *Exchange) admit() error {
 	r.Header[RequestID] = []string{x.Request.ID}
 	x.Request.Method, x.Request.URL, x.Request.Header = t.Method, &x.url, r.Header
 	return x.admitBody()
+}
+
+// strip takes from the request what belongs to the gateway.
+func (x *Exchange) strip(s *headerSet) {
+	x.stripped = s
+	x.Removed = append(x.Removed, s.strip(x.R.Header)...)
+	x.CookiesRemoved = s.stripCookies(x.R.Header) || x.CookiesRemoved
+	s.cleanTrailers(x.R.Trailer)
+}
+
+// spelling refuses what an edge that only adds fields cannot remove.
+func (x *Exchange) spelling() error {
+	if x.gate.o.OnlyAdds {
+		for _, name := range x.Removed {
+			if !isPlainName(name) {
+				return invalid("header_alias", "the request has another spelling of a header field that belongs to the gateway")
+			}
+		}
+	}
+	return nil
 }
 
 func (x *Exchange) admitBody() error {
@@ -254,6 +287,9 @@ func (x *Exchange) refuse() {
 	refusal := x.Decision.Refusal
 	if refusal.Status < 200 || refusal.Status > 599 {
 		refusal = Refusal(x.Request.ID, nil)
+	}
+	if x.gate.o.Refusal != nil {
+		refusal = x.gate.o.Refusal(refusal)
 	}
 	x.write(refusal)
 }
