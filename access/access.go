@@ -10,6 +10,7 @@
 package access
 
 import (
+	"crypto/x509"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -32,9 +33,30 @@ type Request struct {
 	Header http.Header
 	// Client is the address of the client after trusted proxies were resolved.
 	Client netip.Addr
+	// Certificate is the certificate that the client has proved to hold, in a TLS
+	// handshake with the gateway or with a trusted peer; nil: none.
+	Certificate *ClientCertificate
 	// Body reads at most limit bytes of the body and leaves it readable for the
 	// forwarder. It returns a fault of kind TooLarge beyond limit. Nil: no body.
 	Body func(limit int64) ([]byte, error)
+}
+
+// ClientCertificate is a certificate whose key the client has. It is never changed
+// and may be shared by requests.
+type ClientCertificate struct {
+	// Leaf is the client's own certificate, Chain what came with it, in that order.
+	Leaf  *x509.Certificate
+	Chain []*x509.Certificate
+	// Verified says that a chain for client authentication that is valid now leads to
+	// an authority of the listener (client_ca). Without it the certificate proves the
+	// possession of a key, and no name.
+	Verified bool
+	// Forwarded says that a trusted peer saw the handshake and told of it; else the
+	// gateway saw it.
+	Forwarded bool
+	// SHA256 is the digest of Leaf.Raw: the fingerprint, and x5t#S256 of RFC 8705
+	// section 3.1.
+	SHA256 [32]byte
 }
 
 // Subject is who is asking.
@@ -45,6 +67,10 @@ type Subject struct {
 	Via string
 	// Extra holds claims and attributes. Read-only: it may be shared by requests.
 	Extra map[string]any
+	// ResponseHeader holds fields for the client's response, such as Set-Cookie. It is
+	// set by authenticators alone; the engine moves it to the Decision, so that no
+	// later stage sees it.
+	ResponseHeader http.Header
 }
 
 // Input is what authorizers and mutators see. It exists only after authentication.
@@ -110,6 +136,10 @@ type Decision struct {
 	Upstream *Upstream
 	// Refusal is set only when !Allow. A zero Refusal is written as status 500.
 	Refusal Response
+	// ResponseHeader holds fields for the client's response, whoever makes it: the
+	// upstream, the refusal, or the edge. Set-Cookie is added, others replace. Keys are
+	// canonical.
+	ResponseHeader http.Header
 	// Reason is a stable reason id: allowed, no_rule_match, ambiguous_rules,
 	// missing_credentials, invalid_credentials, policy_denied, ...
 	Reason string
@@ -144,8 +174,23 @@ type Token struct {
 	IssuedAt  time.Time
 	NotBefore time.Time
 	ExpiresAt time.Time // zero: unknown
+	// Bound says what the sender of the token must prove to hold (cnf).
+	Bound Confirmation
 	// Extra is the response's ext member: claims that the consent or the client added.
 	Extra map[string]any
 	// Claims are further top-level members of the introspection response.
 	Claims map[string]any
+}
+
+// Confirmation is the member cnf of a token (RFC 7800): what its sender must prove to
+// hold. The zero value demands nothing: a bearer token. All that is set must be proved.
+type Confirmation struct {
+	// JKT is the RFC 7638 thumbprint of the key that signs DPoP proofs, in base64url
+	// (RFC 9449 section 6.1); empty: none.
+	JKT string
+	// X5TS256 is the SHA-256 digest of the client's certificate, in base64url
+	// (RFC 8705 section 3.1); empty: none.
+	X5TS256 string
+	// Other says that the token is bound in a way that is not known here.
+	Other bool
 }

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"sync"
@@ -82,4 +83,39 @@ func (c *factsCache) get(k cacheKey, generation uint64, now time.Time) *facts {
 func (c *factsCache) put(k cacheKey, f facts, generation uint64, until time.Time, size int) {
 	// A decoded JSON document takes several times the space of its text.
 	c.entries.Set(k, &entry{facts: f, generation: generation, until: until, weight: uint32(512 + 6*min(size, 1<<20))})
+}
+
+// load makes facts once for all callers that wait for the same, keeps them until the
+// time that ask returns, and not at all when that is zero. Asking takes at most limit;
+// it outlives the request that was first, because others wait for it.
+func (c *factsCache) load(ctx context.Context, k cacheKey, limit time.Duration, ask func(context.Context) (f *facts, until time.Time, size int, err error)) (*facts, error) {
+	answer := c.flights.DoChan(string(k[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer cancel()
+		f, until, size, err := ask(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !until.IsZero() {
+			c.put(k, *f, 0, until, size)
+		}
+		return f, nil
+	})
+	select {
+	case result := <-answer:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Val.(*facts), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// earlier returns the earlier of two times; an expiry that is zero is unknown.
+func earlier(t, expiry time.Time) time.Time {
+	if !expiry.IsZero() && expiry.Before(t) {
+		return expiry
+	}
+	return t
 }

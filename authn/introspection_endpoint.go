@@ -7,17 +7,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
 
 	"github.com/gatewarden/gatewarden/access"
-	"github.com/gatewarden/gatewarden/fault"
 )
-
-const maxIntrospectionBytes = 1 << 20
 
 // introspectionEndpoint is a token introspection endpoint (RFC 7662) over HTTP.
 type introspectionEndpoint struct {
@@ -38,19 +34,17 @@ func newIntrospectionEndpoint(c introspectionConfig, scope string, d Deps) (*int
 	if c.Timeout <= 0 {
 		return nil, errors.New("timeout must be positive")
 	}
-	// A redirect would send the token to whom nobody named.
-	client := *d.HTTP
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	e := &introspectionEndpoint{url: c.IntrospectionURL, scope: scope, header: http.Header{}, retry: c.Retry, timeout: time.Duration(c.Timeout), http: &client, result: d.Introspection}
-	for name, value := range c.IntrospectionRequestHeaders {
-		e.header.Set(name, value)
+	header, err := headerFields("introspection_request_headers", c.IntrospectionRequestHeaders)
+	if err != nil {
+		return nil, err
 	}
+	client := direct(d.HTTP)
+	e := &introspectionEndpoint{url: c.IntrospectionURL, scope: scope, header: header, retry: c.Retry, timeout: time.Duration(c.Timeout), http: client, result: d.Introspection}
 	if c.PreAuthorization.Enabled {
 		if e.header.Get("Authorization") != "" {
 			return nil, errors.New("introspection_request_headers must not have Authorization beside pre_authorization")
 		}
-		var err error
-		if e.authorizer, err = newPreAuthorization(c.PreAuthorization, &client, e.timeout, d.Now); err != nil {
+		if e.authorizer, err = newPreAuthorization(c.PreAuthorization, client, e.timeout, d.Now); err != nil {
 			return nil, err
 		}
 	}
@@ -58,32 +52,15 @@ func newIntrospectionEndpoint(c introspectionConfig, scope string, d Deps) (*int
 }
 
 // longest is the most time that introspect takes.
-func (e *introspectionEndpoint) longest() time.Duration {
-	return time.Duration(e.retry.GiveUpAfter) + 2*e.timeout
-}
+func (e *introspectionEndpoint) longest() time.Duration { return e.retry.longest(e.timeout) }
 
 // introspect asks about a token, again while that is promising. Size is that of
 // the answer in bytes.
 func (e *introspectionEndpoint) introspect(ctx context.Context, token, host string) (t access.Token, size int, err error) {
-	giveUp := time.Now().Add(time.Duration(e.retry.GiveUpAfter))
-	longestPause := max(time.Duration(e.retry.MaxDelay), 10*time.Millisecond)
-	pause := min(25*time.Millisecond, longestPause)
-	for {
-		var again bool
+	err = e.retry.do(ctx, func(ctx context.Context) (again bool, err error) {
 		t, size, again, err = e.once(ctx, token, host)
-		if err == nil || !again || time.Now().Add(pause).After(giveUp) {
-			break
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			again = false
-		}
-		if !again {
-			break
-		}
-		pause = min(2*pause, longestPause)
-	}
+		return again, err
+	})
 	switch {
 	case err != nil:
 		e.result("error")
@@ -128,29 +105,23 @@ func (e *introspectionEndpoint) once(ctx context.Context, token, host string) (t
 		return t, 0, true, fmt.Errorf("introspection: %w", err)
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxIntrospectionBytes+1))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	if err != nil {
 		return t, 0, true, fmt.Errorf("introspection: %w", err)
 	}
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
-		return t, 0, false, rateLimited(resp.Header.Get("Retry-After"))
+		return t, 0, false, rateLimited("introspection_rate_limited", resp.Header.Get("Retry-After"))
 	case resp.StatusCode == http.StatusUnauthorized && e.authorizer != nil:
 		e.authorizer.drop(authorized)
 		return t, 0, true, errors.New("introspection: the endpoint refused the pre-authorization")
 	case resp.StatusCode != http.StatusOK:
 		return t, 0, resp.StatusCode >= 500, fmt.Errorf("introspection: the endpoint answered %d", resp.StatusCode)
-	case len(raw) > maxIntrospectionBytes:
-		return t, 0, false, fmt.Errorf("introspection: the answer is longer than %d bytes", maxIntrospectionBytes)
+	case len(raw) > maxAnswerBytes:
+		return t, 0, false, fmt.Errorf("introspection: the answer is longer than %d bytes", maxAnswerBytes)
 	}
 	t, err = decodeIntrospection(raw)
 	return t, len(raw), false, err
-}
-
-func rateLimited(retryAfter string) error {
-	seconds, _ := strconv.ParseUint(retryAfter, 10, 16)
-	return &fault.Error{Kind: fault.RateLimited, Reason: "introspection_rate_limited", Message: "too many requests",
-		RetryAfter: time.Duration(seconds) * time.Second}
 }
 
 // decodeIntrospection reads a response of RFC 7662 section 2.2. Duplicate members,

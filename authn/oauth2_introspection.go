@@ -3,13 +3,10 @@ package authn
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/gatewarden/gatewarden/access"
-	"github.com/gatewarden/gatewarden/fault"
 )
 
 // introspectionConfig configures the authenticator oauth2_introspection.
@@ -46,13 +43,6 @@ type introspectionConfig struct {
 	Cache cacheConfig `json:"cache"`
 }
 
-type retryConfig struct {
-	// MaxDelay is the longest pause between two attempts.
-	MaxDelay Duration `json:"max_delay"`
-	// GiveUpAfter is how long after the first attempt the last one may start.
-	GiveUpAfter Duration `json:"give_up_after"`
-}
-
 type cacheConfig struct {
 	Enabled bool `json:"enabled"`
 	// TTL bounds how long an answer is used, and so how late a revocation counts;
@@ -65,7 +55,7 @@ type cacheConfig struct {
 
 func introspectionDefaults() introspectionConfig {
 	return introspectionConfig{
-		Retry:   retryConfig{MaxDelay: Duration(100 * time.Millisecond), GiveUpAfter: Duration(time.Second)},
+		Retry:   retryDefaults(),
 		Timeout: Duration(5 * time.Second),
 		Cache:   cacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
 	}
@@ -134,15 +124,6 @@ func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authent
 	return a, nil
 }
 
-// checkURL refuses what is no absolute http or https URL.
-func checkURL(field, raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("%s must be an http or https URL", field) // without the value: it may hold a password
-	}
-	return nil
-}
-
 // Authenticate asks about the request's token and checks the answer.
 func (a *introspection) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
 	token, err := a.token.read(r)
@@ -163,7 +144,7 @@ func (a *introspection) facts(ctx context.Context, r *access.Request, token stri
 	if a.embedded != nil {
 		t, err := a.embedded.Introspect(ctx, token)
 		if err != nil {
-			return nil, undecided(err)
+			return nil, undecidedToken(err)
 		}
 		return introspected(t)
 	}
@@ -174,7 +155,7 @@ func (a *introspection) facts(ctx context.Context, r *access.Request, token stri
 	if a.cache == nil {
 		t, _, err := a.remote.introspect(ctx, token, host)
 		if err != nil {
-			return nil, undecided(err)
+			return nil, undecidedToken(err)
 		}
 		return introspected(t)
 	}
@@ -191,50 +172,26 @@ func (a *introspection) facts(ctx context.Context, r *access.Request, token stri
 	return a.shared(ctx, key, token, host)
 }
 
-// shared asks once for all requests that wait for the same answer. The question
-// outlives the request that was first: others wait for it.
+// shared asks once for all requests that wait for the same answer.
 func (a *introspection) shared(ctx context.Context, key cacheKey, token, host string) (*facts, error) {
-	answer := a.cache.flights.DoChan(string(key[:]), func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.remote.longest())
-		defer cancel()
+	f, err := a.cache.load(ctx, key, a.remote.longest(), func(ctx context.Context) (f *facts, until time.Time, size int, err error) {
 		t, size, err := a.remote.introspect(ctx, token, host)
 		if err != nil {
-			return nil, undecided(err)
+			return nil, until, 0, err
 		}
-		f, err := introspected(t)
-		if err != nil {
-			return nil, err
+		if f, err = introspected(t); err != nil {
+			return nil, until, 0, err
 		}
-		until := a.d.Now().Add(a.ttl)
-		if !f.expires.IsZero() && f.expires.Before(until) {
-			until = f.expires
-		}
-		a.cache.put(key, *f, 0, until, size)
-		return f, nil
+		return f, earlier(a.d.Now().Add(a.ttl), f.expires), size, nil
 	})
-	select {
-	case result := <-answer:
-		if result.Err != nil {
-			return nil, result.Err
-		}
-		return result.Val.(*facts), nil
-	case <-ctx.Done():
-		return nil, undecided(ctx.Err())
+	if err != nil {
+		return nil, undecidedToken(err)
 	}
+	return f, nil
 }
 
-// undecided makes an error that has no kind of its own Unavailable or Timeout: not
-// knowing is never a reason to call credentials bad.
-func undecided(err error) error {
-	var known *fault.Error
-	if errors.As(err, &known) && known.Kind != fault.Internal {
-		return err
-	}
-	kind := fault.Unavailable
-	if errors.Is(err, context.DeadlineExceeded) {
-		kind = fault.Timeout
-	}
-	return fault.Wrap(kind, "introspection_failed", "the token could not be checked", err)
+func undecidedToken(err error) error {
+	return undecided("introspection_failed", "the token could not be checked", err)
 }
 
 // introspected reads an introspection answer. Extra is what Oathkeeper makes of

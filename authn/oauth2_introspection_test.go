@@ -163,7 +163,7 @@ func TestAnAnswerThatDecidesNothingIsUnavailableNotBad(t *testing.T) {
 		"exp a string":     {says(`{"active":true,"exp":"never"}`), "unavailable"},
 		"aud an object":    {says(`{"active":true,"aud":{}}`), "unavailable"},
 		"trailing":         {says(`{"active":true}{}`), "unavailable"},
-		"too long":         {says(active + strings.Repeat(" ", maxIntrospectionBytes)), "unavailable"},
+		"too long":         {says(active + strings.Repeat(" ", maxAnswerBytes)), "unavailable"},
 		"connection reset": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "unavailable"},
 	} {
 		e := newEndpoint(t, c.answer)

@@ -173,6 +173,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 		x.Decision = g.o.Decider.Decide(r.Context(), &x.Request)
 	}
 	x.Event.Decided = time.Since(x.Event.Start)
+	x.writer.fields = x.Decision.ResponseHeader
 	if !x.Decision.Allow {
 		x.refuse()
 		return

@@ -99,6 +99,36 @@ func TestARefusalIsWrittenAsItIs(t *testing.T) {
 	}
 }
 
+func TestADecisionsFieldsAreInEveryAnswerToTheClient(t *testing.T) {
+	fields := http.Header{"Set-Cookie": {"session=1"}, "Dpop-Nonce": {"fresh"}}
+	for name, c := range map[string]struct {
+		allow bool
+		pass  func(*Exchange)
+		want  http.Header
+	}{
+		"an upstream's answer": {true, func(x *Exchange) {
+			x.W.Header()["Set-Cookie"], x.W.Header()["Dpop-Nonce"] = []string{"a=b"}, []string{"the upstream's"}
+			x.W.WriteHeader(http.StatusOK)
+		}, http.Header{"Set-Cookie": {"a=b", "session=1"}, "Dpop-Nonce": {"fresh"}}},
+		"an answer without WriteHeader": {true, func(x *Exchange) { _, _ = x.W.Write([]byte("x")) }, fields},
+		"a failed upstream":             {true, func(x *Exchange) { x.Fail(http.StatusBadGateway, "upstream_failed", "", nil) }, fields},
+		"a panic":                       {true, func(*Exchange) { panic("x") }, fields},
+		"a refusal":                     {false, nil, fields},
+	} {
+		w := httptest.NewRecorder()
+		gate(t, Options{Decider: decide(func(*access.Request) access.Decision {
+			return access.Decision{Allow: c.allow, Refusal: access.Response{Status: 401}, ResponseHeader: fields}
+		})}).Serve(w, httptest.NewRequest("GET", "/", nil), c.pass)
+		got := http.Header{"Set-Cookie": w.Result().Header["Set-Cookie"], "Dpop-Nonce": w.Result().Header["Dpop-Nonce"]}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if diff := cmp.Diff(http.Header{"Set-Cookie": {"session=1"}, "Dpop-Nonce": {"fresh"}}, fields); diff != "" {
+		t.Errorf("the shared fields were changed: %s", diff)
+	}
+}
+
 func TestAnAmbiguousURLIsRefusedBeforeItIsDecided(t *testing.T) {
 	for _, target := range []string{"/public/%2e%2e/admin", "/..;/x", "/a%2fb", "/a%00"} {
 		w := httptest.NewRecorder()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -13,6 +14,7 @@ type responseWriter struct {
 	http.ResponseWriter
 	status      int
 	bytes       int64
+	fields      http.Header // the decision's, which every answer carries
 	idle        time.Duration
 	multiplexed bool // HTTP/2: an expired deadline would end the stream
 	armed       bool
@@ -27,14 +29,31 @@ func (w *responseWriter) WriteHeader(status int) {
 	}
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
+		w.complete()
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// complete adds the decision's fields to the answer: a cookie stands beside those of
+// the upstream, other fields replace the upstream's.
+func (w *responseWriter) complete() {
+	if len(w.fields) == 0 {
+		return
+	}
+	h := w.Header()
+	for name, values := range w.fields {
+		if name == "Set-Cookie" {
+			values = slices.Concat(h[name], values)
+		}
+		h[name] = values
+	}
 }
 
 // Write implements http.ResponseWriter.
 func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
+		w.complete()
 	}
 	// The first bytes fit the connection's buffers: no deadline for small answers.
 	if w.idle > 0 && w.bytes > 0 {
@@ -50,6 +69,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 
 // Hijack implements http.Hijacker; who takes the connection is switching protocols.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.complete() // ReverseProxy writes the header to the connection itself
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
 		w.status = http.StatusSwitchingProtocols

@@ -71,6 +71,9 @@ type Error struct {
 	Challenge string
 	// RetryAfter is passed on with RateLimited and Unavailable when positive.
 	RetryAfter time.Duration
+	// Header holds further fields for the response, such as Set-Cookie and DPoP-Nonce,
+	// whoever words it. Keys are canonical. Read-only: it may be shared.
+	Header http.Header
 	// Err is the cause, for the log.
 	Err error
 }
@@ -144,6 +147,21 @@ func MessageOf(err error) string {
 		return e.Message
 	}
 	return ""
+}
+
+// HeaderOf returns the first header in err's chain, nil for none.
+func HeaderOf(err error) http.Header {
+	for next := err; next != nil; {
+		var e *Error
+		if !errors.As(next, &e) {
+			break
+		}
+		if e.Header != nil {
+			return e.Header
+		}
+		next = e.Err
+	}
+	return nil
 }
 
 // Is reports whether err has the kind.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -64,5 +65,21 @@ func TestWrappingNothingIsNothing(t *testing.T) {
 func TestTheZeroErrorIsInternal(t *testing.T) {
 	if got := KindOf(&Error{}); got != Internal {
 		t.Errorf("got %v, want internal", got)
+	}
+}
+
+func TestTheFirstHeaderOfAChainIsTheErrors(t *testing.T) {
+	inner := &Error{Header: http.Header{"Dpop-Nonce": {"n"}}}
+	for _, c := range []struct {
+		err  error
+		want http.Header
+	}{
+		{nil, nil}, {errors.New("x"), nil}, {New(Invalid, "a", "b"), nil},
+		{fmt.Errorf("x: %w", Wrap(Forbidden, "a", "b", inner)), inner.Header},
+		{&Error{Header: http.Header{"A": {"outer"}}, Err: inner}, http.Header{"A": {"outer"}}},
+	} {
+		if diff := cmp.Diff(c.want, HeaderOf(c.err)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", c.err, diff)
+		}
 	}
 }

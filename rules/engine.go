@@ -176,6 +176,7 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			if subject.Via == "" {
 				subject.Via = h.name
 			}
+			s.d.ResponseHeader, subject.ResponseHeader = subject.ResponseHeader, nil
 			in.Subject, s.d.Subject = subject, subject
 			s.trace.step(start, "authn", h.name, "ok", subject.ID)
 			return nil
@@ -257,7 +258,8 @@ func (s *run) recover(err *error) {
 // refuse sets d to a refusal for err, answered by the rule's first error handler
 // that is for it, or else by the first such fallback.
 func (s *run) refuse(r *access.Request, err error) {
-	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err}
+	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err,
+		ResponseHeader: union(s.d.ResponseHeader, fault.HeaderOf(err))}
 	if s.rule != nil && !s.rule.broken {
 		for i := range s.rule.errors {
 			if s.answer(&s.rule.errors[i], r, err) {
@@ -273,6 +275,22 @@ func (s *run) refuse(r *access.Request, err error) {
 		}
 	}
 	s.d.Refusal = lastResort(err)
+}
+
+// union joins the fields that the authenticator and the error have for the response.
+// Neither is changed: they may be shared.
+func union(a, b http.Header) http.Header {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == 0:
+		return b
+	}
+	u := a.Clone()
+	for name, values := range b {
+		u[name] = append(u[name], values...)
+	}
+	return u
 }
 
 // answer reports whether h answered the refusal.

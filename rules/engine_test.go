@@ -121,6 +121,32 @@ func TestMissingCredentialsAreChallenged(t *testing.T) {
 	}
 }
 
+func TestFieldsForTheClientsResponseReachItWhateverTheOutcome(t *testing.T) {
+	for name, c := range map[string]struct {
+		authn, authz string
+		allow        bool
+		want         http.Header
+	}{
+		"nobody has any":                            {"", "", true, nil},
+		"an authenticator's, allowed":               {`{"do":"cookie"}`, "", true, http.Header{"Set-Cookie": {"session=1"}}},
+		"an authenticator's, denied":                {`{"do":"cookie"}`, `{"do":"deny"}`, false, http.Header{"Set-Cookie": {"session=1"}}},
+		"an authenticator's error":                  {`{"do":"challenge"}`, "", false, http.Header{"Dpop-Nonce": {"n"}}},
+		"an authenticator's and an authorizer's":    {`{"do":"cookie"}`, `{"do":"cookie"}`, false, http.Header{"Set-Cookie": {"session=1", "state=2"}}},
+		"an authenticator that was not responsible": {`{"do":"none"}`, "", false, nil},
+	} {
+		d := definition("a", "http://a/")
+		d.Authenticators, d.Authorizer.Config = []spec.Handler{x(c.authn)}, []byte(c.authz)
+		d.Mutators = []spec.Handler{x("")}
+		got := engine(t, d).Decide(t.Context(), get(t, "http://a/"))
+		if diff := cmp.Diff(c.want, got.ResponseHeader); diff != "" || got.Allow != c.allow {
+			t.Errorf("%s: allow %t (-want +got):\n%s", name, got.Allow, diff)
+		}
+		if got.Subject.ResponseHeader != nil || got.Pass.Subject.ResponseHeader != nil {
+			t.Errorf("%s: a later stage saw the fields", name)
+		}
+	}
+}
+
 func TestTheFirstErrorHandlerThatAnswersIsUsed(t *testing.T) {
 	panics := `{"do":"panic"}`
 	for name, c := range map[string]struct {

@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -37,6 +38,10 @@ func (f fakeAuthn) Authenticate(_ context.Context, r *access.Request) (access.Su
 		return access.Subject{}, authn.ErrNoCredentials
 	case "fail":
 		return access.Subject{}, errBroken
+	case "cookie":
+		return access.Subject{ID: f.Value, ResponseHeader: http.Header{"Set-Cookie": {"session=1"}}}, nil
+	case "challenge":
+		return access.Subject{}, fmt.Errorf("fake: %w", &fault.Error{Kind: fault.Unauthenticated, Reason: "challenged", Header: http.Header{"Dpop-Nonce": {"n"}}})
 	case "panic":
 		panic("secret of the authenticator")
 	}
@@ -51,6 +56,8 @@ func (f fakeAuthz) Authorize(_ context.Context, in access.Input) (access.Verdict
 		return access.Verdict{Reason: f.Reason}, nil
 	case "fail":
 		return access.Verdict{Allow: true}, errBroken
+	case "cookie":
+		return access.Verdict{}, &fault.Error{Kind: fault.Forbidden, Reason: "step_up", Header: http.Header{"Set-Cookie": {"state=2"}}}
 	case "panic":
 		panic("authorizer")
 	case "quiet":

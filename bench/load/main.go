@@ -32,6 +32,8 @@ func main() {
 	flag.IntVar(&l.rounds, "rounds", 5, "rounds")
 	flag.IntVar(&l.connections, "connections", 64, "connections")
 	flag.StringVar(&l.postgres, "postgres", os.Getenv("TEST_POSTGRES_DSN"), "DSN of an empty PostgreSQL database; empty: not measured")
+	flag.IntVar(&l.requests, "requests", 5000, "requests for each case whose instructions are counted under emulation")
+	instructionsOnly := flag.Bool("instructions", false, "only count instructions under emulation; needs qemu-user and a C compiler, not wrk")
 	only := flag.String("only", "", "run the cases whose name matches this pattern, beside the references")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
@@ -39,7 +41,7 @@ func main() {
 		exit(err)
 	}
 	l.only = pattern
-	exit(l.run())
+	exit(l.run(*instructionsOnly))
 }
 
 func exit(err error) {

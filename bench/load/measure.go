@@ -37,11 +37,11 @@ func (m measure) cpu() float64 { return float64(m.user + m.system) }
 // measure loads one case and reads what it cost the process.
 func (l *load) measure(c kase) (measure, error) {
 	script := filepath.Join(l.dir, "case.lua")
-	if err := os.WriteFile(script, []byte(c.script), 0o600); err != nil {
+	if err := os.WriteFile(script, []byte(c.script()), 0o600); err != nil {
 		return measure{}, err
 	}
 	run := func(d time.Duration) (string, error) {
-		out, err := exec.Command("wrk", "-t1", "-c", strconv.Itoa(l.connections), "-d", strconv.Itoa(int(d.Seconds()))+"s", "--latency", "-s", script, c.url).CombinedOutput()
+		out, err := exec.Command("wrk", "-t1", "-c", strconv.Itoa(l.connections), "-d", strconv.Itoa(int(d.Seconds()))+"s", "--latency", "-s", script, c.at.url()+c.first()).CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("wrk: %w: %s", err, out)
 		}
@@ -55,8 +55,8 @@ func (l *load) measure(c kase) (measure, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	counted := count(ctx, c.pid)
-	userBefore, systemBefore, err := cpuTime(c.pid)
+	counted := countByPerf(ctx, c.at.pid)
+	userBefore, systemBefore, err := cpuTime(c.at.pid)
 	if err != nil {
 		return measure{}, err
 	}
@@ -64,7 +64,7 @@ func (l *load) measure(c kase) (measure, error) {
 	if err != nil {
 		return measure{}, err
 	}
-	userAfter, systemAfter, err := cpuTime(c.pid)
+	userAfter, systemAfter, err := cpuTime(c.at.pid)
 	if err != nil {
 		return measure{}, err
 	}
@@ -83,9 +83,9 @@ func (l *load) measure(c kase) (measure, error) {
 	return m, nil
 }
 
-// count counts the user instructions of a process until ctx ends; 0 when perf does
+// countByPerf counts the user instructions of a process until ctx ends; 0 when perf does
 // not work here.
-func count(ctx context.Context, pid int) <-chan float64 {
+func countByPerf(ctx context.Context, pid int) <-chan float64 {
 	result := make(chan float64, 1)
 	perf := exec.Command("perf", "stat", "-x,", "-e", "instructions:u", "-p", strconv.Itoa(pid))
 	var out strings.Builder

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,55 +17,61 @@ import (
 // node is one running gateway.
 type node struct {
 	name               string
-	pid                int
-	rules              int
-	proxy, api, public string
-	token, basic       string
+	rules              int    // beside those for each kind of request
+	proxy, api, public server // one process
+	// Credentials, all but token as values of Authorization.
+	token, bearer, jwt, basic string
 }
 
 const form = "application/x-www-form-urlencoded"
 
-// gatewayCases are the requests that the gateway decides.
+// gatewayCases are the requests that the gateway decides and forwards.
 func (n *node) gatewayCases() []kase {
-	bearer := fmt.Sprintf("wrk.headers[\"Authorization\"] = \"Bearer %s\"\n", n.token)
 	return []kase{
-		{name: "proxy: anonymous, allow, header", pid: n.pid, url: n.proxy + "/anonymous/x", goal: "<= 0.50 x user, <= 75 k"},
-		{name: "proxy: bearer, scope, policy, id_token", pid: n.pid, url: n.proxy + "/bearer/x", script: bearer, goal: "<= 0.77 x user, <= 115 k"},
-		{name: "decisions: anonymous", pid: n.pid, url: n.api + "/decisions/anonymous/x", goal: "<= 0.33 x user, <= 50 k"},
-		{name: "decisions: bearer", pid: n.pid, url: n.api + "/decisions/bearer/x", script: bearer, goal: "<= 0.57 x user, <= 85 k"},
+		{name: "proxy: anonymous, allow, header", at: n.proxy, path: "/anonymous/x", goal: "<= 0.50 x, <= 75 k"},
+		{name: "proxy: bearer, scope, policy, id_token", at: n.proxy, path: "/bearer/x", authorization: n.bearer, goal: "<= 0.77 x, <= 115 k"},
+		{name: "proxy: JWT, scope, policy, id_token", at: n.proxy, path: "/jwt-bearer/x", authorization: n.jwt, goal: "<= 0.77 x, <= 115 k"},
+		{name: "decisions: anonymous", at: n.api, path: "/decisions/anonymous/x", goal: "<= 0.33 x, <= 50 k"},
+		{name: "decisions: bearer", at: n.api, path: "/decisions/bearer/x", authorization: n.bearer, goal: "<= 0.57 x, <= 85 k"},
+		{name: "decisions: JWT", at: n.api, path: "/decisions/jwt-bearer/x", authorization: n.jwt, goal: "<= 0.57 x, <= 85 k"},
 	}
+}
+
+// kindCases are one request for each kind of work, on as many rules as n has.
+func (n *node) kindCases() []kase {
+	var cases []kase
+	for _, k := range kinds {
+		c := kase{name: fmt.Sprintf("%d rules: %s", max(n.rules, 1), k.name), at: n.proxy, path: "/" + k.path + "/x"}
+		switch {
+		case k.jwt:
+			c.authorization = n.jwt
+		case k.bearer:
+			c.authorization = n.bearer
+		}
+		cases = append(cases, c)
+	}
+	return cases
 }
 
 // spreadCase asks for the resources of all rules in turn.
 func (n *node) spreadCase() kase {
-	return kase{name: "proxy: anonymous, spread over 10 000 rules", pid: n.pid, url: n.proxy + "/resources/1/items", goal: "within 10 % of one rule",
-		script: `local n = 0
-request = function()
-  n = (n * 7919 + 1) % 10000
-  return wrk.format("GET", "/resources/" .. n .. "/items")
-end
-`}
+	return kase{name: fmt.Sprintf("proxy: anonymous, spread over %d rules", n.rules), at: n.proxy, path: "/resources/%d/items", spread: n.rules,
+		goal: "within 10 % of one rule"}
 }
 
 // tokenCase issues tokens.
 func (n *node) tokenCase(name, goal string) kase {
-	return kase{name: name, pid: n.pid, url: n.public + "/oauth2/token", goal: goal,
-		script: post("grant_type=client_credentials&scope=orders") + fmt.Sprintf("wrk.headers[\"Authorization\"] = %q\n", n.basic)}
+	return kase{name: name, at: n.public, path: "/oauth2/token", form: "grant_type=client_credentials&scope=orders", authorization: n.basic, goal: goal}
 }
 
 // serverCases are the requests to the authorization server.
 func (n *node) serverCases() []kase {
 	return []kase{
 		n.tokenCase("token: client_credentials, embedded", ">= 5 000/s"),
-		{name: "introspection", pid: n.pid, url: n.api + "/oauth2/introspect", script: post("token=" + n.token), goal: ">= 20 000/s"},
-		{name: "discovery", pid: n.pid, url: n.public + "/.well-known/openid-configuration", against: bareDocument, goal: "<= 1.1 x bare handler"},
-		{name: "JWKS", pid: n.pid, url: n.public + "/.well-known/jwks.json", against: bareDocument, goal: "<= 1.1 x bare handler"},
+		{name: "introspection", at: n.api, path: "/oauth2/introspect", form: "token=" + n.token, goal: ">= 20 000/s"},
+		{name: "discovery", at: n.public, path: "/.well-known/openid-configuration", against: bareDocument, goal: "<= 1.1 x bare handler"},
+		{name: "JWKS", at: n.public, path: "/.well-known/jwks.json", against: bareKeys, goal: "<= 1.1 x bare handler"},
 	}
-}
-
-// post is a script that sends a form.
-func post(body string) string {
-	return fmt.Sprintf("wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = %q\nwrk.body = %q\n", form, body)
 }
 
 // gatewarden starts the program with rules for every case and n of their own. An
@@ -78,6 +85,9 @@ func (l *load) gatewarden(name, upstream, dsn string, n int) (node, error) {
 	if err := os.WriteFile(file("-rules.json"), rules, 0o600); err != nil {
 		return node{}, err
 	}
+	if err := os.WriteFile(file("-keys.json"), l.issuer.jwk, 0o600); err != nil {
+		return node{}, err
+	}
 	var addresses, ports [3]string
 	for i := range addresses {
 		if addresses[i], err = freeAddress(); err != nil {
@@ -85,7 +95,6 @@ func (l *load) gatewarden(name, upstream, dsn string, n int) (node, error) {
 		}
 		_, ports[i], _ = net.SplitHostPort(addresses[i])
 	}
-	g := node{name: name, rules: n, proxy: "http://" + addresses[0], api: "http://" + addresses[1], public: "http://" + addresses[2]}
 	if dsn == "" {
 		dsn = "sqlite://" + file(".db")
 	}
@@ -97,9 +106,10 @@ serve:
   proxy: {host: 127.0.0.1, port: %s}
   api: {host: 127.0.0.1, port: %s}
   public: {host: 127.0.0.1, port: %s}
-urls: {self: {issuer: %[6]s}, login: "http://login.invalid/", consent: "http://consent.invalid/"}
-mutators: {id_token: {config: {issuer_url: %[6]s}}}
-`, dsn, file("-rules.json"), ports[0], ports[1], ports[2], g.public)
+urls: {self: {issuer: %[6]q}, login: "http://login.invalid/", consent: "http://consent.invalid/"}
+authenticators: {jwt: {config: {jwks_urls: ["file://%[7]s"], scope_strategy: exact}}}
+mutators: {id_token: {config: {issuer_url: %[6]q}}}
+`, dsn, file("-rules.json"), ports[0], ports[1], ports[2], "http://"+addresses[2], file("-keys.json"))
 	if err := os.WriteFile(file(".yaml"), []byte(text), 0o600); err != nil {
 		return node{}, err
 	}
@@ -108,63 +118,104 @@ mutators: {id_token: {config: {issuer_url: %[6]s}}}
 		return node{}, err
 	}
 	started := time.Now()
-	if g.pid, err = l.start(l.binary, output, "serve", "all", "-c", file(".yaml")); err != nil {
+	process, err := l.start(l.binary, output, "serve", "all", "-c", file(".yaml"))
+	if err != nil {
 		return node{}, err
 	}
-	if err := wait(g.api + "/health/ready"); err != nil {
+	g := node{name: name, rules: n, proxy: process.on(addresses[0]), api: process.on(addresses[1]), public: process.on(addresses[2])}
+	if err := wait(g.api.url() + "/health/ready"); err != nil {
 		text, _ := os.ReadFile(output.Name())
 		return node{}, fmt.Errorf("%w\n%s", err, text)
 	}
-	fmt.Printf("%s: ready %v after start, with %d rules\n", name, time.Since(started).Round(time.Millisecond), n+2)
-	return g, g.prepare()
+	if l.emulator == nil {
+		fmt.Printf("%s: ready %v after start, with %d rules\n", name, time.Since(started).Round(time.Millisecond), n+len(kinds)+2)
+	}
+	return g, g.prepare(l.issuer)
 }
 
-// ruleFile is a rule for each kind of request and n for the resources 0 to n-1.
+// kind is one kind of work that a rule asks for.
+type kind struct {
+	name, path          string
+	bearer, jwt         bool
+	scope, policy, mint bool
+}
+
+// kinds are measured on few and on many rules.
+var kinds = []kind{
+	{name: "anonymous", path: "anonymous"},
+	{name: "JWT", path: "jwt", jwt: true},
+	{name: "introspected", path: "introspected", bearer: true},
+	{name: "introspected, policy", path: "policy", bearer: true, policy: true},
+	{name: "introspected, id_token", path: "minted", bearer: true, mint: true},
+}
+
+// everything is what the goals for tokens are set for.
+var everything = []kind{
+	{path: "bearer", bearer: true, scope: true, policy: true, mint: true},
+	{path: "jwt-bearer", jwt: true, scope: true, policy: true, mint: true},
+}
+
+// ruleFile is a rule for each kind and n anonymous ones for the resources 0 to n-1.
 func ruleFile(upstream string, n int) []map[string]any {
 	var rules []map[string]any
-	rule := func(id, pattern string, more map[string]any) {
-		r := map[string]any{
-			"id": id, "match": map[string]any{"url": pattern, "methods": []string{"GET"}}, "upstream": map[string]any{"url": upstream},
-			"authenticators": []any{map[string]any{"handler": "anonymous"}}, "authorizer": map[string]any{"handler": "allow"},
-			"mutators": []any{map[string]any{"handler": "header", "config": map[string]any{"headers": map[string]any{"X-User": "{{ print .Subject }}"}}}},
-		}
-		for k, v := range more {
-			r[k] = v
-		}
-		rules = append(rules, r)
+	for _, k := range slices.Concat(kinds, everything) {
+		rules = append(rules, k.rule(k.path, "http://<[^/]+>/"+k.path+"/<.*>", upstream))
 	}
-	rule("anonymous", "http://<[^/]+>/anonymous/<.*>", nil)
-	rule("bearer", "http://<[^/]+>/bearer/<.*>", map[string]any{
-		"authenticators": []any{map[string]any{"handler": "oauth2_introspection", "config": map[string]any{"required_scope": []string{"orders"}}}},
-		"authorizer": map[string]any{"handler": "policy", "config": map[string]any{
-			"resource": "orders:{{ .MatchContext.URL.Path }}", "action": "read"}},
-		"mutators": []any{map[string]any{"handler": "id_token"}},
-	})
 	for i := range n {
-		rule(fmt.Sprintf("resource-%d", i), fmt.Sprintf("http://<[^/]+>/resources/%d/<(items|parts)>", i), nil)
+		rules = append(rules, kinds[0].rule(fmt.Sprintf("resource-%d", i), fmt.Sprintf("http://<[^/]+>/resources/%d/<(items|parts)>", i), upstream))
 	}
 	return rules
 }
 
-// prepare creates a client, a policy and a token.
-func (n *node) prepare() error {
+func (k kind) rule(id, pattern, upstream string) map[string]any {
+	type object = map[string]any
+	authenticator := object{"handler": "anonymous"}
+	switch {
+	case k.jwt:
+		authenticator = object{"handler": "jwt"}
+	case k.bearer:
+		authenticator = object{"handler": "oauth2_introspection"}
+	}
+	if k.scope {
+		authenticator["config"] = object{"required_scope": []string{"orders"}}
+	}
+	authorizer := object{"handler": "allow"}
+	if k.policy {
+		authorizer = object{"handler": "policy", "config": object{"resource": "orders:{{ .MatchContext.URL.Path }}", "action": "read"}}
+	}
+	mutator := object{"handler": "header", "config": object{"headers": object{"X-User": "{{ print .Subject }}"}}}
+	if k.mint {
+		mutator = object{"handler": "id_token"}
+	}
+	return object{
+		"id": id, "match": object{"url": pattern, "methods": []string{"GET"}}, "upstream": object{"url": upstream},
+		"authenticators": []any{authenticator}, "authorizer": authorizer, "mutators": []any{mutator},
+	}
+}
+
+// prepare creates a client, a policy and tokens.
+func (n *node) prepare(tokens issuer) error {
 	var client struct {
 		Secret string `json:"client_secret"`
 	}
 	registration := `{"client_id":"load","grant_types":["client_credentials","authorization_code","refresh_token"],"response_types":["code"],
 		"redirect_uris":["` + callback + `"],"scope":"orders offline_access"}`
-	if err := send(http.MethodPost, n.api+"/clients", "application/json", registration, "", &client); err != nil {
+	if err := send(http.MethodPost, n.api.url()+"/clients", "application/json", registration, "", &client); err != nil {
 		return err
 	}
 	policy := `{"id":"orders","description":"","subjects":["load"],"effect":"allow","resources":["orders:<.*>"],"actions":["read"]}`
-	if err := send(http.MethodPost, n.api+"/policies", "application/json", policy, "", nil); err != nil {
+	if err := send(http.MethodPost, n.api.url()+"/policies", "application/json", policy, "", nil); err != nil {
 		return err
 	}
 	r, _ := http.NewRequest(http.MethodGet, "http://x", nil)
 	r.SetBasicAuth("load", url.QueryEscape(client.Secret))
 	n.basic = r.Header.Get("Authorization")
 	var err error
-	n.token, err = n.issue()
+	if n.token, err = n.issue(); err != nil {
+		return err
+	}
+	jwt, err := tokens.token("load")
+	n.bearer, n.jwt = "Bearer "+n.token, "Bearer "+jwt
 	return err
 }
 
@@ -173,7 +224,7 @@ func (n *node) issue() (string, error) {
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	err := send(http.MethodPost, n.public+"/oauth2/token", form, "grant_type=client_credentials&scope=orders", n.basic, &token)
+	err := send(http.MethodPost, n.public.url()+"/oauth2/token", form, "grant_type=client_credentials&scope=orders", n.basic, &token)
 	return token.AccessToken, err
 }
 
@@ -187,7 +238,7 @@ func (n *node) useTokens(count int) error {
 			for range count / workers {
 				token, err := n.issue()
 				if err == nil {
-					err = send(http.MethodGet, n.proxy+"/bearer/x", "", "", "Bearer "+token, nil)
+					err = send(http.MethodGet, n.proxy.url()+"/bearer/x", "", "", "Bearer "+token, nil)
 				}
 				if err != nil {
 					failed <- err
@@ -243,7 +294,7 @@ func freeAddress() (string, error) {
 // wait polls until the address answers 200.
 func wait(address string) error {
 	client := &http.Client{Timeout: time.Second}
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if res, err := client.Get(address); err == nil {
 			res.Body.Close()
 			if res.StatusCode == http.StatusOK {

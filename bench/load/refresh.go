@@ -52,7 +52,7 @@ func (n *node) exchange(v url.Values) (string, error) {
 	var token struct {
 		RefreshToken string `json:"refresh_token"`
 	}
-	err := send(http.MethodPost, n.public+"/oauth2/token", form, v.Encode(), n.basic, &token)
+	err := send(http.MethodPost, n.public.url()+"/oauth2/token", form, v.Encode(), n.basic, &token)
 	return token.RefreshToken, err
 }
 
@@ -67,7 +67,7 @@ func (n *node) login() (string, error) {
 	browser.Jar = jar
 	proof := strings.Repeat("load", 12)
 	sum := sha256.Sum256([]byte(proof))
-	at := n.public + "/oauth2/auth?" + url.Values{"client_id": {"load"}, "response_type": {"code"}, "redirect_uri": {callback}, "scope": {"orders offline_access"},
+	at := n.public.url() + "/oauth2/auth?" + url.Values{"client_id": {"load"}, "response_type": {"code"}, "redirect_uri": {callback}, "scope": {"orders offline_access"},
 		"state": {"a-state-for-the-load"}, "code_challenge_method": {"S256"}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}}.Encode()
 	for range 10 {
 		res, err := browser.Get(at)
@@ -102,6 +102,6 @@ func (n *node) accept(what, challenge, body string) (string, error) {
 	var to struct {
 		RedirectTo string `json:"redirect_to"`
 	}
-	err := send(http.MethodPut, n.api+"/oauth2/auth/requests/"+what+"/accept?"+what+"_challenge="+url.QueryEscape(challenge), "application/json", body, "", &to)
+	err := send(http.MethodPut, n.api.url()+"/oauth2/auth/requests/"+what+"/accept?"+what+"_challenge="+url.QueryEscape(challenge), "application/json", body, "", &to)
 	return to.RedirectTo, err
 }

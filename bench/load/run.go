@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"time"
@@ -13,24 +14,15 @@ import (
 
 // load is one run.
 type load struct {
-	binary, postgres    string
-	duration            time.Duration
-	rounds, connections int
-	only                *regexp.Regexp
-	dir                 string
-	warm                map[string]bool
-	children            []*exec.Cmd
-}
-
-// kase is one kind of load.
-type kase struct {
-	name   string
-	pid    int
-	url    string
-	script string // Lua for wrk
-	// against is the case that it is compared with; empty: proxying.
-	against string
-	goal    string
+	binary, postgres              string
+	duration                      time.Duration
+	rounds, connections, requests int
+	only                          *regexp.Regexp
+	dir                           string
+	issuer                        issuer
+	emulator                      *emulator // nil: processes run as they are
+	warm                          map[string]bool
+	children                      []*exec.Cmd
 }
 
 // Names of the references.
@@ -39,36 +31,62 @@ const (
 	plainProxy   = "bare ReverseProxy, as it comes"
 	bareHandler  = "bare handler"
 	bareDocument = "bare handler, size of the discovery document"
+	bareKeys     = "bare handler, size of the key set"
 )
 
-func (l *load) run() error {
-	dir, err := os.MkdirTemp("", "gatewarden-load-")
-	if err != nil {
+// run measures by load and, where that counted no instructions, counts them under
+// emulation. Instructions alone need no wrk.
+func (l *load) run(instructionsOnly bool) (err error) {
+	if l.dir, err = os.MkdirTemp("", "gatewarden-load-"); err != nil {
 		return err
 	}
-	l.dir, l.warm = dir, map[string]bool{}
-	defer func() {
-		for _, c := range l.children {
-			_ = c.Process.Kill()
-			_ = c.Wait()
+	defer os.RemoveAll(l.dir)
+	defer l.stop()
+	if l.issuer, err = newIssuer(); err != nil {
+		return err
+	}
+	if !instructionsOnly {
+		counted, err := l.runLoad()
+		if counted || err != nil {
+			return err
 		}
-		_ = os.RemoveAll(dir)
-	}()
+		l.stop()
+	}
+	if l.emulator, err = newEmulator(l.dir); err != nil {
+		fmt.Printf("\nuser instructions are not counted: neither perf nor an emulator does here: %v\n", err)
+		return nil
+	}
+	return l.runEmulated()
+}
+
+// stop ends all processes.
+func (l *load) stop() {
+	for _, c := range l.children {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	}
+	l.children = nil
+}
+
+// runLoad measures under load by wrk, and reports whether instructions were counted.
+func (l *load) runLoad() (counted bool, err error) {
+	l.warm = map[string]bool{}
 	cases, nodes, err := l.prepare()
 	if err != nil {
-		return err
+		return false, err
 	}
 	measured := map[string][]measure{}
 	for range l.rounds {
 		for _, c := range cases {
 			m, err := l.measure(c)
 			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+				return false, fmt.Errorf("%s: %w", c.name, err)
 			}
 			if m.failed > 0 {
-				return fmt.Errorf("%s: %d of %d answers were not 2xx", c.name, m.failed, m.requests)
+				return false, fmt.Errorf("%s: %d of %d answers were not 2xx", c.name, m.failed, m.requests)
 			}
 			measured[c.name] = append(measured[c.name], m)
+			counted = m.instructions > 0
 		}
 	}
 	fmt.Printf("\n%-46s %8s %8s %8s %8s %8s %7s %7s  %s\n", "case", "req/s", "p99 ms", "user µs", "sys µs", "k instr", "x user", "x CPU", "goal")
@@ -77,8 +95,32 @@ func (l *load) run() error {
 	}
 	for _, n := range nodes {
 		if err := l.reportNode(n); err != nil {
-			return err
+			return false, err
 		}
+	}
+	return counted, nil
+}
+
+// runEmulated counts the instructions of each case.
+func (l *load) runEmulated() error {
+	cases, _, err := l.prepare()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nuser instructions per request, counted by %s; x is beside the tuned ReverseProxy or the bare handler\n", filepath.Base(l.emulator.qemu))
+	fmt.Printf("%-46s %8s %7s  %s\n", "case", "k instr", "x", "goal")
+	counted := map[string]float64{}
+	for _, c := range cases {
+		n, err := l.count(c)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		counted[c.name] = n
+		reference := counted[c.against]
+		if reference == 0 {
+			reference = counted[bareProxy]
+		}
+		fmt.Printf("%-46s %8.1f %7.2f  %s\n", c.name, n, n/reference, c.goal)
 	}
 	return nil
 }
@@ -115,45 +157,49 @@ func (l *load) prepare() (cases []kase, nodes []node, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	upstream, _, err := l.serve(self, "upstream")
+	emulator := l.emulator
+	l.emulator = nil // the upstream is not measured
+	upstream, err := l.serve(self, "upstream")
 	if err != nil {
 		return nil, nil, err
 	}
-	handler, handlerPID, err := l.serve(self, "handler")
-	if err != nil {
-		return nil, nil, err
+	l.emulator = emulator
+	servers := map[string]server{}
+	for _, what := range []string{"handler", "tuned", "plain"} {
+		if servers[what], err = l.serve(self, what, upstream.url()); err != nil {
+			return nil, nil, err
+		}
 	}
-	bare, barePID, err := l.serve(self, "tuned", upstream)
-	if err != nil {
-		return nil, nil, err
+	for _, n := range []struct {
+		name  string
+		rules int
+	}{{"one", 0}, {"hundred", 100}, {"many", 10_000}} {
+		started, err := l.gatewarden(n.name, upstream.url(), "", n.rules)
+		if err != nil {
+			return nil, nil, err
+		}
+		nodes = append(nodes, started)
 	}
-	plain, plainPID, err := l.serve(self, "plain", upstream)
-	if err != nil {
-		return nil, nil, err
-	}
-	one, err := l.gatewarden("one", upstream, "", 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	many, err := l.gatewarden("many", upstream, "", 10_000)
-	if err != nil {
-		return nil, nil, err
-	}
-	nodes = []node{one, many}
-	document, err := sizeOf(one.public + "/.well-known/openid-configuration")
-	if err != nil {
-		return nil, nil, err
-	}
+	one, many := nodes[0], nodes[2]
 	cases = []kase{
-		{name: bareProxy, pid: barePID, url: bare + "/anonymous/x"},
-		{name: plainProxy, pid: plainPID, url: plain + "/anonymous/x"},
-		{name: bareHandler, pid: handlerPID, url: handler + "/0", against: bareHandler},
-		{name: bareDocument, pid: handlerPID, url: handler + "/" + strconv.Itoa(document), against: bareDocument},
+		{name: bareProxy, at: servers["tuned"], path: "/anonymous/x"},
+		{name: plainProxy, at: servers["plain"], path: "/anonymous/x"},
+		{name: bareHandler, at: servers["handler"], path: "/0", against: bareHandler},
+	}
+	for name, path := range map[string]string{bareDocument: "/.well-known/openid-configuration", bareKeys: "/.well-known/jwks.json"} {
+		size, err := sizeOf(one.public.url() + path)
+		if err != nil {
+			return nil, nil, err
+		}
+		cases = append(cases, kase{name: name, at: servers["handler"], path: "/" + strconv.Itoa(size), against: name})
 	}
 	all := append(one.gatewayCases(), many.spreadCase())
 	all = append(all, one.serverCases()...)
-	if l.postgres != "" {
-		pg, err := l.gatewarden("postgres", upstream, l.postgres, 0)
+	for i := range nodes {
+		all = append(all, nodes[i].kindCases()...)
+	}
+	if l.postgres != "" && l.emulator == nil {
+		pg, err := l.gatewarden("postgres", upstream.url(), l.postgres, 0)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -184,34 +230,42 @@ func (l *load) reportNode(n node) error {
 	if err := n.useTokens(tokens); err != nil {
 		return err
 	}
-	fmt.Printf("%s: resident memory with %d rules and %d tokens in use: %s\n", n.name, n.rules, tokens, resident(n.pid))
+	fmt.Printf("%s: resident memory with %d rules and %d tokens in use: %s\n", n.name, n.rules, tokens, resident(n.proxy.pid))
 	return nil
 }
 
-// serve starts one of this program's own servers and returns its base URL.
-func (l *load) serve(self, what string, more ...string) (base string, pid int, err error) {
+// serve starts one of this program's own servers.
+func (l *load) serve(self, what string, more ...string) (server, error) {
 	address, err := freeAddress()
 	if err != nil {
-		return "", 0, err
+		return server{}, err
 	}
-	if pid, err = l.start(self, nil, append([]string{what, address}, more...)...); err != nil {
-		return "", 0, err
+	s, err := l.start(self, nil, append([]string{what, address}, more...)...)
+	if err != nil {
+		return server{}, err
 	}
-	return "http://" + address, pid, wait("http://" + address + "/")
+	s = s.on(address)
+	return s, wait(s.url() + "/")
 }
 
-// start runs a program until the end of the run.
-func (l *load) start(program string, output *os.File, args ...string) (pid int, err error) {
-	c := exec.Command(program, args...)
+// start runs a program until the end of the run, or until stop.
+func (l *load) start(program string, output *os.File, args ...string) (server, error) {
+	c, counts := exec.Command(program, args...), ""
+	if l.emulator != nil {
+		var err error
+		if c, counts, err = l.emulator.command(program, args); err != nil {
+			return server{}, err
+		}
+	}
 	c.Stdout, c.Stderr = output, output
 	if output == nil {
 		c.Stdout, c.Stderr = nil, os.Stderr
 	}
 	if err := c.Start(); err != nil {
-		return 0, err
+		return server{}, err
 	}
 	l.children = append(l.children, c)
-	return c.Process.Pid, nil
+	return server{pid: c.Process.Pid, counts: counts}, nil
 }
 
 func sizeOf(address string) (int, error) {

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// server is a running process that answers at one address.
+type server struct {
+	pid     int
+	address string // host:port
+	counts  string // where its instructions are counted; empty: nowhere
+}
+
+// on is another address of the same process.
+func (s server) on(address string) server {
+	s.address = address
+	return s
+}
+
+func (s server) url() string { return "http://" + s.address }
+
+// kase is one kind of load.
+type kase struct {
+	name string
+	at   server
+	path string
+	// spread, when set, is the number of paths, in which %d stands for each in turn.
+	spread int
+	// authorization is a field value; a form makes it a POST.
+	authorization, form string
+	// against is the case that it is compared with; empty: proxying.
+	against string
+	goal    string
+}
+
+// first is a path of the case.
+func (c *kase) first() string { return strings.Replace(c.path, "%d", "0", 1) }
+
+// appendRequest appends the request number n.
+func (c *kase) appendRequest(b []byte, n int) []byte {
+	method, path := http.MethodGet, c.path
+	if c.form != "" {
+		method = http.MethodPost
+	}
+	if c.spread > 0 {
+		path = strings.Replace(path, "%d", strconv.Itoa(n*7919%c.spread), 1)
+	}
+	b = fmt.Appendf(b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, c.at.address)
+	if c.authorization != "" {
+		b = fmt.Appendf(b, "Authorization: %s\r\n", c.authorization)
+	}
+	if c.form != "" {
+		b = fmt.Appendf(b, "Content-Type: %s\r\nContent-Length: %d\r\n", form, len(c.form))
+	}
+	return append(append(b, "\r\n"...), c.form...)
+}
+
+// script is the same for wrk, in Lua.
+func (c *kase) script() string {
+	var b strings.Builder
+	if c.authorization != "" {
+		fmt.Fprintf(&b, "wrk.headers[\"Authorization\"] = %q\n", c.authorization)
+	}
+	if c.form != "" {
+		fmt.Fprintf(&b, "wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = %q\nwrk.body = %q\n", form, c.form)
+	}
+	if c.spread > 0 {
+		before, after, _ := strings.Cut(c.path, "%d")
+		fmt.Fprintf(&b, "local n = 0\nrequest = function()\n  n = (n + 7919) %% %d\n  return wrk.format(\"GET\", %q .. n .. %q)\nend\n", c.spread, before, after)
+	}
+	return b.String()
+}

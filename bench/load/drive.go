@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// drive sends count requests of c over kept connections, each of which sends its next
+// request when it has the answer.
+func drive(c kase, connections, count int) error {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	failed := make(chan error, connections)
+	for range connections {
+		wait.Go(func() {
+			if err := driveOne(c, &next, count); err != nil {
+				failed <- err
+			}
+		})
+	}
+	wait.Wait()
+	close(failed)
+	return <-failed
+}
+
+func driveOne(c kase, next *atomic.Int64, count int) error {
+	conn, err := net.Dial("tcp", c.at.address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	var request []byte
+	for n := int(next.Add(1)); n <= count; n = int(next.Add(1)) {
+		_ = conn.SetDeadline(time.Now().Add(time.Minute)) // a net.Conn of TCP has deadlines
+		request = c.appendRequest(request[:0], n)
+		if _, err := conn.Write(request); err != nil {
+			return err
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			return err
+		}
+		res.Body.Close()
+		if res.StatusCode/100 != 2 {
+			return fmt.Errorf("%s answers %s", c.at.address, res.Status)
+		}
+	}
+	return nil
+}
+
+// count returns how many user instructions a request of c costs, in thousands.
+func (l *load) count(c kase) (float64, error) {
+	const connections = 16
+	if err := drive(c, connections, max(l.requests/5, connections)); err != nil {
+		return 0, err
+	}
+	before, err := instructions(c.at.counts)
+	if err != nil {
+		return 0, err
+	}
+	if err := drive(c, connections, l.requests); err != nil {
+		return 0, err
+	}
+	after, err := instructions(c.at.counts)
+	return float64(after-before) / float64(l.requests) / 1000, err
+}
