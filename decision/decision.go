@@ -100,8 +100,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.gate.Serve(w, r, a.allow)
 }
 
-// clean removes forwarding fields that the adapter does not know.
+// clean removes forwarding fields that the adapter does not know. A certificate that a
+// field tells of is never known: these proxies pass on what clients wrote there.
 func (a *adapter) clean(h http.Header) {
+	delete(h, "Client-Cert")
+	delete(h, "Client-Cert-Chain")
 next:
 	for name := range h {
 		if name != "Forwarded" && !strings.HasPrefix(name, "X-Forwarded-") {

@@ -80,7 +80,7 @@ func nginxURL(h http.Header, t edge.Target) (edge.Target, error) {
 	return t, nil
 }
 
-func nginxRefusal(a access.Response) access.Response {
+func nginxRefusal(_ *edge.Exchange, a access.Response) access.Response {
 	switch {
 	case a.Status >= 300 && a.Status < 400:
 		return translated(a, http.StatusUnauthorized)

@@ -81,7 +81,7 @@ type Options struct {
 	OnlyAdds bool
 	// Refusal, when set, translates refusals for who asks; it must not change the
 	// response that it gets, which may be shared.
-	Refusal func(access.Response) access.Response
+	Refusal func(x *Exchange, a access.Response) access.Response
 	// MaxBody bounds a request body in bytes; 0: no bound. Beyond it: 413.
 	MaxBody int64
 	// ReadIdle bounds the wait for the next bytes of a request body, WriteIdle the
@@ -290,7 +290,7 @@ func (x *Exchange) refuse() {
 		refusal = Refusal(x.Request.ID, nil)
 	}
 	if x.gate.o.Refusal != nil {
-		refusal = x.gate.o.Refusal(refusal)
+		refusal = x.gate.o.Refusal(x, refusal)
 	}
 	x.write(refusal)
 }
