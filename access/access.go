@@ -10,6 +10,7 @@
 package access
 
 import (
+	"context"
 	"crypto/x509"
 	"net/http"
 	"net/netip"
@@ -73,6 +74,17 @@ type Subject struct {
 	ResponseHeader http.Header
 }
 
+// Lease is what accepted a credential that may end before an exchange that it opened
+// does: a WebSocket, an event stream. Authenticators implement it.
+type Lease interface {
+	// Renew checks the credentials of r, which were accepted before, once more. It
+	// spends, refreshes and counts nothing. It returns when they end, zero when no end
+	// is known. Errors are those of the authenticator: fault.Unavailable and
+	// fault.Timeout mean that it could not be found out, any other one that the
+	// credentials are good no longer.
+	Renew(ctx context.Context, r *Request) (until time.Time, err error)
+}
+
 // Input is what authorizers and mutators see. It exists only after authentication.
 type Input struct {
 	Request *Request
@@ -134,6 +146,9 @@ type Decision struct {
 	Pass Pass
 	// Upstream is nil for rules that only decide.
 	Upstream *Upstream
+	// Lease is who accepted the credentials; nil when these do not end. Set only when
+	// Allow.
+	Lease Lease
 	// Refusal is set only when !Allow. A zero Refusal is written as status 500.
 	Refusal Response
 	// ResponseHeader holds fields for the client's response, whoever makes it: the

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -150,18 +151,27 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
-// edgeOptions are what proxy and decision have in common.
-func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
+// trusted are the peers of networks.
+func trusted(networks []netip.Prefix) (edge.Trusted, error) {
 	var cidrs []string
-	for _, p := range trust.Trusted() {
+	for _, p := range networks {
 		cidrs = append(cidrs, p.String())
 	}
-	trusted, err := edge.ParseTrusted(cidrs, false)
+	return edge.ParseTrusted(cidrs, false)
+}
+
+// edgeOptions are what proxy and decision have in common.
+func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
+	peers, err := trusted(trust.Trusted())
+	if err != nil {
+		return edge.Options{}, err
+	}
+	certificates, err := a.clientCertificates(name, trust)
 	if err != nil {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: peers, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)

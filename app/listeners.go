@@ -32,6 +32,13 @@ func (a *App) bind(name, setting string, l config.Listener) error {
 	if err != nil {
 		return fmt.Errorf("%s.tls: %w", setting, err)
 	}
+	clients, err := clientAuthorities(l.TLS)
+	if err != nil {
+		return fmt.Errorf("%s.tls.client_ca: %w", setting, err)
+	}
+	if certificate != nil {
+		certificate.ClientAuth, certificate.ClientCAs = clientAuth[l.TLS.ClientAuth], clients
+	}
 	bound, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.Address())
 	if err != nil {
 		return fmt.Errorf("%s.port: cannot listen on %s: %w", setting, l.Address(), reason(err))
@@ -148,6 +155,9 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	}
 	a.draining.Store(true)
+	if a.extAuthz != nil {
+		a.extAuthz.Drain()
+	}
 	a.log.Info("draining", "timeout", a.cfg.Serve.Shutdown.String())
 	if err == nil {
 		time.Sleep(a.cfg.Serve.DrainDelay) // load balancers notice before the listeners close

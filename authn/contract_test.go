@@ -113,6 +113,17 @@ func keepsContract(t *testing.T, d Deps, c contract) {
 	}
 	wg.Wait()
 
+	if lease, ok := a.(access.Lease); ok {
+		if _, err := lease.Renew(t.Context(), c.good); err != nil {
+			t.Errorf("good credentials are not renewed: %v", err)
+		}
+		for _, bad := range []*access.Request{request("https://api.example/"), request("https://api.example/", "Authorization", "Bearer a.b.c")} {
+			if until, err := lease.Renew(t.Context(), bad); err == nil {
+				t.Errorf("bad credentials are renewed until %v", until)
+			}
+		}
+	}
+
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	late, cancelLate := context.WithTimeout(t.Context(), -time.Second)

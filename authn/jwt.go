@@ -63,7 +63,10 @@ type jwt struct {
 	d          Deps
 }
 
-var _ CredentialReader = (*jwt)(nil)
+var (
+	_ CredentialReader = (*jwt)(nil)
+	_ access.Lease     = (*jwt)(nil)
+)
 
 // CredentialPlace implements CredentialReader.
 func (a *jwt) CredentialPlace() (header, cookie string) { return a.token.place() }
@@ -143,12 +146,31 @@ func algorithms(c jwtConfig) ([]jose.SignatureAlgorithm, error) {
 // Authenticate returns ErrNoCredentials for a token that is not three parts
 // separated by dots. Facts about verified tokens are cached until the keys change.
 func (a *jwt) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
-	token, err := a.token.read(r)
+	known, err := a.accept(ctx, r)
 	if err != nil {
 		return access.Subject{}, err
 	}
+	return known.subject, nil
+}
+
+// Renew implements access.Lease: a token ends when it expires, without leeway, or when
+// its key is withdrawn.
+func (a *jwt) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
+	known, err := a.accept(ctx, r)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return known.expires, nil
+}
+
+// accept has no effect beside the cache.
+func (a *jwt) accept(ctx context.Context, r *access.Request) (*facts, error) {
+	token, err := a.token.read(r)
+	if err != nil {
+		return nil, err
+	}
 	if strings.Count(token, ".") != 2 {
-		return access.Subject{}, ErrNoCredentials
+		return nil, ErrNoCredentials
 	}
 	now, generation, key := a.d.Now(), a.keys.Generation(), a.identity.key(token)
 	known := a.cache.get(key, generation, now)
@@ -156,7 +178,7 @@ func (a *jwt) Authenticate(ctx context.Context, r *access.Request) (access.Subje
 	if known == nil {
 		f, err := a.verify(ctx, token)
 		if err != nil {
-			return access.Subject{}, err
+			return nil, err
 		}
 		known = &f
 		// Kept under the generation from before the look-up, so that a key which was
@@ -166,9 +188,9 @@ func (a *jwt) Authenticate(ctx context.Context, r *access.Request) (access.Subje
 		}
 	}
 	if err := a.demands.check(known, now); err != nil {
-		return access.Subject{}, err
+		return nil, err
 	}
-	return known.subject, nil
+	return known, nil
 }
 
 func (a *jwt) verify(ctx context.Context, token string) (facts, error) {

@@ -74,7 +74,10 @@ type introspection struct {
 	d            Deps
 }
 
-var _ CredentialReader = (*introspection)(nil)
+var (
+	_ CredentialReader = (*introspection)(nil)
+	_ access.Lease     = (*introspection)(nil)
+)
 
 // CredentialPlace implements CredentialReader.
 func (a *introspection) CredentialPlace() (header, cookie string) { return a.token.place() }
@@ -126,18 +129,36 @@ func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authent
 
 // Authenticate asks about the request's token and checks the answer.
 func (a *introspection) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
-	token, err := a.token.read(r)
+	known, err := a.accept(ctx, r)
 	if err != nil {
-		return access.Subject{}, err
-	}
-	known, err := a.facts(ctx, r, token)
-	if err != nil {
-		return access.Subject{}, err
-	}
-	if err := a.demands.check(known, a.d.Now()); err != nil {
 		return access.Subject{}, err
 	}
 	return known.subject, nil
+}
+
+// Renew implements access.Lease. A cached answer holds until its time to live is over.
+func (a *introspection) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
+	known, err := a.accept(ctx, r)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return known.expires, nil
+}
+
+// accept has no effect beside the cache.
+func (a *introspection) accept(ctx context.Context, r *access.Request) (*facts, error) {
+	token, err := a.token.read(r)
+	if err != nil {
+		return nil, err
+	}
+	known, err := a.facts(ctx, r, token)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.demands.check(known, a.d.Now()); err != nil {
+		return nil, err
+	}
+	return known, nil
 }
 
 func (a *introspection) facts(ctx context.Context, r *access.Request, token string) (*facts, error) {

@@ -60,6 +60,7 @@ type Serve struct {
 	API        API        `key:"api"`
 	Admin      Listener   `key:"admin"` // Hydra's admin port, off while the port is negative
 	Public     Public     `key:"public"`
+	ExtAuthz   ExtAuthz   `key:"ext_authz"` // Envoy's ext_authz over gRPC, off while the port is negative
 	Prometheus Prometheus `key:"prometheus"`
 	Cookies    Cookies    `key:"cookies"`
 	// Shutdown bounds the wait for running requests after SIGTERM.
@@ -80,6 +81,11 @@ type Listener struct {
 type TLS struct {
 	Key  PEM `key:"key"`
 	Cert PEM `key:"cert"`
+	// ClientAuth says what is asked of clients: none, request (a certificate may come),
+	// require (one must come) or verify (one of ClientCA must come).
+	ClientAuth string `key:"client_auth"`
+	// ClientCA are the authorities of clients' certificates, of forwarded ones too.
+	ClientCA PEM `key:"client_ca"`
 }
 
 // PEM is a file or base64 of PEM.
@@ -98,6 +104,13 @@ type Proxy struct {
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
+	Streams  Streams  `key:"streams"`
+}
+
+// Streams are exchanges that may outlive the credentials that opened them.
+type Streams struct {
+	// Recheck is how often these are checked again.
+	Recheck time.Duration `key:"recheck"`
 }
 
 // Trust says whose forwarded headers are read; nobody's by default.
@@ -105,6 +118,10 @@ type Trust struct {
 	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
 	// TrustForwardedHeaders is Oathkeeper's switch: private and loopback ranges.
 	TrustForwardedHeaders bool `key:"trust_forwarded_headers"`
+	// ClientCertHeader is the field in which trusted proxies tell of the client's
+	// certificate: none, client-cert (RFC 9440), x-forwarded-client-cert (Envoy) or
+	// x-ssl-client-cert (nginx).
+	ClientCertHeader string `key:"client_cert_header"`
 }
 
 // Timeouts are limits on slow clients. They never cut a body that flows.
@@ -138,6 +155,22 @@ type API struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
+	// Nginx and Envoy may ask at /decisions/nginx and /decisions/envoy.
+	Nginx Peers `key:"nginx"`
+	Envoy Peers `key:"envoy"`
+}
+
+// Peers may speak one of the adapters of /decisions; nobody by default, which switches
+// the adapter off.
+type Peers struct {
+	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
+}
+
+// ExtAuthz is the listener of Envoy's ext_authz over gRPC.
+type ExtAuthz struct {
+	Listener `key:",inline"`
+	// Peers must be set when the listener is on.
+	Peers `key:",inline"`
 }
 
 // Public is the listener of the OAuth 2.0 endpoints.
@@ -264,18 +297,22 @@ type Errors struct {
 // Default returns the configuration without any layer.
 func Default() Config {
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
+	trust, noClients := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}
 	return Config{
 		DSN: "memory",
 		Serve: Serve{
 			Proxy: Proxy{
-				Listener: Listener{Port: 4455},
+				Listener: Listener{Port: 4455, TLS: noClients},
+				Trust:    trust,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456}, Timeout: timeouts},
-			Admin:      Listener{Host: "127.0.0.1", Port: -1},
-			Public:     Public{Listener: Listener{Port: 4444}, Timeout: timeouts},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts},
+			Admin:      Listener{Host: "127.0.0.1", Port: -1, TLS: noClients},
+			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,

@@ -6,6 +6,10 @@
 // of its own: which peers may speak it, and which fields say what is asked; all other
 // fields are removed or mean nothing. Whichever way a question comes, it passes the
 // same edge.Gate as a proxied request: it is cleaned, made canonical and decided alike.
+// But what the asking proxy forwards is not ours to write, so a request is refused
+// that the upstream might read in another way than the rules: a path with dot segments
+// or empty segments and, where the adapter cannot have fields removed, other spellings
+// of the fields that rules write.
 package decision
 
 import (
@@ -27,7 +31,7 @@ const Status = "X-Decision-Status"
 // Options configure a Handler.
 type Options struct {
 	// Edge is what the adapters have in common; Trusted is that of /decisions. Target,
-	// OnlyAdds and Refusal are the adapters' own.
+	// OnlyAdds, KeepsPath and Refusal are the adapters' own.
 	Edge edge.Options
 	// Nginx and Envoy are the peers that may speak those adapters. One without peers
 	// does not exist; its path is then below /decisions like any other.
@@ -58,13 +62,18 @@ func New(o Options) (*Handler, error) {
 	for _, a := range []struct {
 		into  **adapter
 		peers edge.Trusted
-		make  func(edge.Options) (adapter, error)
-	}{{&h.nginx, o.Nginx, newNginx}, {&h.envoy, o.Envoy, newEnvoy}} {
+		// certificates is the field in which this kind of proxy tells of the client's.
+		certificates string
+		make         func(edge.Options) (adapter, error)
+	}{{&h.nginx, o.Nginx, "x-ssl-client-cert", newNginx}, {&h.envoy, o.Envoy, "x-forwarded-client-cert", newEnvoy}} {
 		if a.peers.Nobody() {
 			continue
 		}
 		e := o.Edge
 		e.Trusted = a.peers
+		if e.Certificates.Field != a.certificates {
+			e.Certificates.Field = "" // another kind of proxy passes on what its clients write there
+		}
 		made, err := a.make(e)
 		if err != nil {
 			return nil, err
@@ -75,7 +84,7 @@ func New(o Options) (*Handler, error) {
 }
 
 func newAdapter(o edge.Options, listener string) (adapter, error) {
-	o.Listener = listener
+	o.Listener, o.KeepsPath = listener, true
 	gate, err := edge.NewGate(o)
 	return adapter{gate: gate, allow: allow}, err
 }
@@ -100,11 +109,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.gate.Serve(w, r, a.allow)
 }
 
-// clean removes forwarding fields that the adapter does not know. A certificate that a
-// field tells of is never known: these proxies pass on what clients wrote there.
+// clean removes forwarding fields that the adapter does not know.
 func (a *adapter) clean(h http.Header) {
-	delete(h, "Client-Cert")
-	delete(h, "Client-Cert-Chain")
 next:
 	for name := range h {
 		if name != "Forwarded" && !strings.HasPrefix(name, "X-Forwarded-") {

@@ -20,7 +20,7 @@ const EnvoyPath = Prefix + "/envoy"
 func newEnvoy(o edge.Options) (adapter, error) {
 	o.Target, o.OnlyAdds, o.Refusal = envoyTarget, false, nil
 	a, err := newAdapter(o, "envoy")
-	a.reads = []string{"X-Forwarded-For", "X-Forwarded-Proto"}
+	a.reads = []string{"X-Forwarded-Client-Cert", "X-Forwarded-For", "X-Forwarded-Proto"}
 	a.allow = envoyAllow
 	return a, err
 }

@@ -279,4 +279,3 @@ func deniedFields(h http.Header) []*core.HeaderValueOption {
 	})
 	return list
 }
-

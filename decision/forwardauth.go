@@ -19,7 +19,7 @@ func newForwardAuth(o edge.Options) (adapter, error) {
 	}
 	o.Target, o.OnlyAdds, o.Refusal = forwardAuthTarget, true, nil
 	a, err := newAdapter(o, listener)
-	a.reads = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Uri"}
+	a.reads = []string{"Forwarded", "X-Forwarded-Client-Cert", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Uri"}
 	return a, err
 }
 

@@ -25,7 +25,8 @@ type question struct {
 type questions struct{ gate *edge.Gate }
 
 func newQuestions(o edge.Options, listener string) (questions, error) {
-	o.Listener, o.Target, o.OnlyAdds, o.Refusal = listener, questionTarget, false, questionRefusal
+	o.Listener, o.Target, o.OnlyAdds, o.KeepsPath, o.Refusal = listener, questionTarget, false, true, questionRefusal
+	o.Certificates.Field = "" // a message has its own place for certificates
 	gate, err := edge.NewGate(o)
 	return questions{gate}, err
 }
@@ -62,7 +63,7 @@ func (s questions) ask(ctx context.Context, q question, err error, allow func(*e
 	if q.header == nil {
 		q.header = http.Header{}
 	}
-	for _, name := range [...]string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Method", "X-Forwarded-Uri", "Client-Cert", "Client-Cert-Chain"} {
+	for _, name := range [...]string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Method", "X-Forwarded-Uri"} {
 		delete(q.header, name)
 	}
 	r := (&http.Request{

@@ -69,6 +69,8 @@ type Options struct {
 	Decider Decider
 	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
 	Trusted Trusted
+	// Certificates says whose certificates of clients are believed.
+	Certificates Certificates
 	// Target, when set, says which request is judged in place of the received one.
 	// It gets the received one with its header fields as they were sent, after
 	// forwarding fields were resolved, without URI, and what the forwarding fields
@@ -79,6 +81,10 @@ type Options struct {
 	// it remove fields that it may not even recognise: a request that has a field of the
 	// rules in another spelling is refused with 400.
 	OnlyAdds bool
+	// KeepsPath is for edges where another proxy forwards the path as it was sent: one
+	// whose canonical form has other segments is refused with 400, because the upstream
+	// might see the path that was sent.
+	KeepsPath bool
 	// Refusal, when set, translates refusals for who asks; it must not change the
 	// response that it gets, which may be shared.
 	Refusal func(x *Exchange, a access.Response) access.Response
@@ -100,8 +106,9 @@ type Options struct {
 
 // Gate admits requests. Use NewGate.
 type Gate struct {
-	o     Options
-	owned ownership
+	o            Options
+	owned        ownership
+	certificates *certificates
 }
 
 // NewGate returns a Gate, or an error that names the option that is missing.
@@ -113,7 +120,11 @@ func NewGate(o Options) (*Gate, error) {
 		o.Upgrades = []string{"websocket"}
 	}
 	o.ReadIdle, o.WriteIdle = defaultTo(o.ReadIdle, 60*time.Second), defaultTo(o.WriteIdle, 60*time.Second)
-	g := &Gate{o: o}
+	found, err := newCertificates(o.Certificates, o.Target != nil)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{o: o, certificates: found}
 	if owner, ok := o.Decider.(HeaderOwner); ok {
 		g.owned.headers = owner.OwnedHeaders
 	}
@@ -201,6 +212,9 @@ func (x *Exchange) admit() error {
 	x.Request.Client = f.Client
 	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
 	err := checkHost(r)
+	if err == nil {
+		x.Request.Certificate, err = g.certificates.of(r, f)
+	}
 	t := Target{Method: r.Method, Scheme: f.Scheme, Host: f.Host}
 	if err == nil && g.o.Target != nil {
 		t, err = g.o.Target(r, t, *f)
@@ -225,6 +239,9 @@ func (x *Exchange) admit() error {
 	x.Event.Method = t.Method
 	if err := canonicalURL(&x.url, u, t.Scheme, t.Host); err != nil {
 		return err
+	}
+	if g.o.KeepsPath && u.Path != x.url.Path {
+		return invalid("path_not_canonical", "the path has empty or dot segments, which the upstream may read in another way")
 	}
 	if r.Method != t.Method {
 		// A copy: net/http frames its answer by the method of its own request, and
@@ -313,9 +330,13 @@ func (x *Exchange) write(a access.Response) {
 func (x *Exchange) failed(v any) {
 	if v == http.ErrAbortHandler { // a broken stream, already explained or the client's doing
 		x.Event.Aborted = true
-		x.Event.Outcome, x.Event.Reason = OutcomeError, "stream_aborted"
-		if x.R.Context().Err() != nil {
+		x.Event.Outcome = OutcomeError
+		switch {
+		case x.Event.Reason != "": // the edge knows better
+		case x.R.Context().Err() != nil:
 			x.Event.Reason = "client_closed_request"
+		default:
+			x.Event.Reason = "stream_aborted"
 		}
 		return
 	}

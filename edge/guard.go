@@ -35,6 +35,7 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began, id := time.Now(), rand.Text()
 		rw := &responseWriter{ResponseWriter: w, idle: g.WriteIdle, multiplexed: r.ProtoMajor > 1}
+		stripCertificates(r.Header)
 		r.Header[RequestID] = []string{id}
 		rw.Header()[RequestID] = []string{id}
 		if r.Body != nil && r.Body != http.NoBody {

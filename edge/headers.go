@@ -24,7 +24,7 @@ func isGateways(name string) bool {
 		"Proxy": // becomes HTTP_PROXY in CGI programs
 		return true
 	}
-	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-")
+	return isCertificateField(name) || strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-")
 }
 
 // headerSet is a set of fields and cookies that clients may not send, compiled once

@@ -95,11 +95,16 @@ func (x *Exchange) WritePass(h http.Header) {
 	}
 }
 
-// WriteUnset answers fields that the client sent and that must not go upstream as
-// empty, so that a proxy that copies only what is there overwrites the client's.
+// WriteUnset answers fields that must not go upstream as empty, so that a proxy that
+// copies only what is there overwrites the client's.
 func (x *Exchange) WriteUnset(h http.Header) {
-	for _, name := range x.Unset() {
-		if h[name] == nil && (x.R.Header[name] != nil || slices.Contains(x.Removed, name)) {
+	for name := range x.stripped.owned {
+		if h[name] == nil && !isCredential(name) {
+			h[name] = []string{""}
+		}
+	}
+	for _, name := range x.Decision.Pass.Remove {
+		if name = fold(name); h[name] == nil {
 			h[name] = []string{""}
 		}
 	}

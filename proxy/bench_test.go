@@ -18,7 +18,7 @@ import (
 func reference(b *testing.B, upstream string) string {
 	u, _ := url.Parse(upstream)
 	tr := Transport{}.withDefaults().round(false)
-	s := httptest.NewServer(&httputil.ReverseProxy{Transport: tr, BufferPool: &newForwarder(Transport{}).buffers,
+	s := httptest.NewServer(&httputil.ReverseProxy{Transport: tr, BufferPool: &newForwarder(Transport{}, Streams{}).buffers,
 		Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(u); pr.SetXForwarded() }})
 	b.Cleanup(func() { s.Close(); tr.CloseIdleConnections() })
 	return strings.TrimPrefix(s.URL, "http://")

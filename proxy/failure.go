@@ -29,6 +29,8 @@ func fail(x *edge.Exchange, err error) {
 	switch {
 	case fault.Is(body, fault.Timeout): // first: net/http cancels the context as well
 		x.Fail(http.StatusRequestTimeout, fault.ReasonOf(body), fault.MessageOf(body), err)
+	case errors.Is(err, errExpired), errors.Is(err, errWithdrawn), errors.Is(err, errDoubtful):
+		x.Fail(fault.KindOf(err).HTTPStatus(), fault.ReasonOf(err), fault.MessageOf(err), err)
 	case x.R.Context().Err() != nil:
 		x.Fail(statusClientClosed, "client_closed_request", "", err)
 	case body != nil:

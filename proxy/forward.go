@@ -20,16 +20,18 @@ type forwarder struct {
 	http, h2c *http.Transport
 	wire      *wire.Client // nil: not used
 	timeout   time.Duration
+	streams   *streams
 	buffers   buffers
 	silent    *log.Logger
 }
 
-func newForwarder(t Transport) *forwarder {
+func newForwarder(t Transport, s Streams) *forwarder {
 	t = t.withDefaults()
 	f := &forwarder{
 		http:    t.round(false),
 		h2c:     t.round(true),
 		timeout: t.ResponseHeaderTimeout,
+		streams: newStreams(s),
 		buffers: buffers{sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}},
 		silent:  log.New(io.Discard, "", 0), // failures are in the access event
 	}
@@ -40,6 +42,7 @@ func newForwarder(t Transport) *forwarder {
 }
 
 func (f *forwarder) close() {
+	f.streams.close()
 	f.http.CloseIdleConnections()
 	f.h2c.CloseIdleConnections()
 	if f.wire != nil {
@@ -71,6 +74,12 @@ func (f *forwarder) serveAny(x *edge.Exchange) {
 	defer cancel(nil)
 	call := &call{x: x, began: time.Now(), wait: newWait(f.limit(x), func() { cancel(errUpstreamTimeout) })}
 	defer call.wait.stop()
+	w := x.W
+	if x.Decision.Lease != nil {
+		var done func()
+		w, done = f.lease(x, cancel)
+		defer done()
+	}
 	r := x.R.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &sending{ReadCloser: r.Body, call: call}
@@ -88,7 +97,7 @@ func (f *forwarder) serveAny(x *edge.Exchange) {
 		ModifyResponse: call.answered,
 		ErrorHandler:   call.failed,
 	}
-	p.ServeHTTP(x.W, r)
+	p.ServeHTTP(w, r)
 }
 
 // limit is how long to wait for a response header. Servers of gRPC send theirs with

@@ -34,6 +34,10 @@ func (f *forwarder) servePlain(x *edge.Exchange) {
 			return
 		}
 	}
+	var received credentials
+	if x.Decision.Lease != nil {
+		received = credentialsOf(r.Header) // plainRequest takes the header over
+	}
 	began := time.Now()
 	res, err := f.wire.Do(r.Context(), f.plainRequest(x, body))
 	if err != nil {
@@ -53,6 +57,9 @@ func (f *forwarder) servePlain(x *edge.Exchange) {
 		h["Trailer"] = []string{strings.Join(slices.Sorted(maps.Keys(res.Trailer)), ", ")}
 	}
 	x.W.WriteHeader(res.StatusCode)
+	if x.Decision.Lease != nil && lasts(res) {
+		defer f.leased(x, received, res).report()
+	}
 	if err := stream(x.W, res, *buf); err != nil {
 		x.Event.Err = err
 		panic(http.ErrAbortHandler) // what was sent must not pass for the whole

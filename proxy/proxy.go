@@ -20,6 +20,8 @@ type Options struct {
 	Edge edge.Options
 	// Transport says how upstreams are reached.
 	Transport Transport
+	// Streams says how long-lived exchanges are held to their credentials.
+	Streams Streams
 }
 
 // Proxy is an http.Handler. Use New.
@@ -37,7 +39,7 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proxy{gate: gate, forward: newForwarder(o.Transport)}, nil
+	return &Proxy{gate: gate, forward: newForwarder(o.Transport, o.Streams)}, nil
 }
 
 // ServeHTTP implements http.Handler.

@@ -178,6 +178,7 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			}
 			s.d.ResponseHeader, subject.ResponseHeader = subject.ResponseHeader, nil
 			in.Subject, s.d.Subject = subject, subject
+			s.d.Lease, _ = h.handler.(access.Lease)
 			s.trace.step(start, "authn", h.name, "ok", subject.ID)
 			return nil
 		case errors.Is(err, authn.ErrNoCredentials):

@@ -73,6 +73,10 @@ func (s *Server) Evict(item string) {
 	}
 }
 
+// Withdrawals grows whenever access tokens may have been withdrawn: who relies on one
+// for long asks about it again then.
+func (s *Server) Withdrawals() uint64 { return s.tokens.epoch.Load() }
+
 // EvictAll forgets everything that is cached, for a process that does not know what
 // changed.
 func (s *Server) EvictAll() {
