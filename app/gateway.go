@@ -28,13 +28,18 @@ import (
 
 // openCompiler builds the handlers.
 func (a *App) openCompiler(context.Context) error {
+	nonces, err := a.nonceKeys()
+	if err != nil {
+		return err
+	}
 	a.tokens = mutators.NewTokenCache()
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
+			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
 		})),
-		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
+		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
 			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
 		})),
@@ -55,7 +60,13 @@ func (a *App) openRules(ctx context.Context) error {
 	}
 	loader, err := source.New(source.Options{
 		Compiler: a.compiler, Engine: a.engine, Repositories: repositories, Store: a.store,
-		Reloaded: a.metrics.Reload, Log: a.log,
+		HTTP: outbound(), Dial: outboundDialer().DialContext,
+		CacheDir: a.cfg.AccessRules.CacheDir, RefuseMissing: a.cfg.AccessRules.OnMissing == "refuse", RemotePoll: a.cfg.AccessRules.PollInterval,
+		Reloaded: a.metrics.Reload, Log: a.log, Observe: func(sources []source.SourceStatus) {
+			for _, s := range sources {
+				a.metrics.RuleSource(s.Name, s.OK, s.ReadAt)
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -160,24 +171,28 @@ func trusted(networks []netip.Prefix) (edge.Trusted, error) {
 	return edge.ParseTrusted(cidrs, false)
 }
 
-// edgeOptions are what proxy and decision have in common.
-func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
-	peers, err := trusted(trust.Trusted())
-	if err != nil {
-		return edge.Options{}, err
+// SessionCookies implements edge.SessionOwner.
+func (d decider) SessionCookies() []string {
+	if s := d.Set(); s != nil {
+		return s.SessionCookies()
 	}
+	return nil
+}
+
+// edgeOptions are what proxy and decision have in common.
+func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edge.Options, error) {
 	certificates, err := a.clientCertificates(name, trust)
 	if err != nil {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: peers, Certificates: certificates, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
-			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
-			if e.Forwarded {
-				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
-			}
+			a.metrics.Request(telemetry.Request{
+				Listener: e.Listener, Rule: e.Rule, Outcome: e.Outcome, Reason: e.Reason, Decided: e.Decided,
+				Forwarded: e.Forwarded, UpstreamStatus: e.UpstreamStatus, Upstream: e.Upstream,
+			})
 		},
 	}, nil
 }
@@ -190,8 +205,9 @@ func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Hea
 func (a *App) now() time.Time { return time.Now() }
 
 var (
-	_ edge.HeaderOwner = decider{}
-	_ edge.CookieOwner = decider{}
+	_ edge.HeaderOwner  = decider{}
+	_ edge.CookieOwner  = decider{}
+	_ edge.SessionOwner = decider{}
 )
 
 // Metrics returns the program's collectors.

@@ -1,7 +1,9 @@
 package authn
 
 import (
+	"crypto/rand"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gatewarden/gatewarden/handler"
@@ -20,10 +22,20 @@ type Deps struct {
 	OwnKeys KeySource
 	// Keys opens the JWK sets of other issuers.
 	Keys *keys.Remotes
-	// HTTP makes the requests to introspection and token endpoints. Its redirect
+	// HTTP makes the requests to introspection, token and session endpoints. Its redirect
 	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
-	// Cache counts a look-up in the cache named jwt or introspection.
+	// Replays remembers used DPoP proofs; nil: tokens that are bound to a key are
+	// refused as fault.Unavailable.
+	Replays ReplayStore
+	// NonceKeys make and check nonces of DPoP proofs: the first makes, all check. None:
+	// a random one, which other nodes do not know.
+	NonceKeys [][]byte
+	// CanonicalURL returns the form of a URL that a request for it has. Nil: the htu of
+	// a proof must have that form.
+	CanonicalURL func(raw string) (*url.URL, error)
+	// Cache counts a look-up in the cache named jwt, introspection, session or
+	// client_credentials.
 	Cache func(cache string, hit bool)
 	// Introspection counts a call of an introspection endpoint: active, inactive, error.
 	Introspection func(result string)
@@ -41,6 +53,9 @@ func (d Deps) withDefaults() Deps {
 	if d.Keys == nil {
 		d.Keys = keys.NewRemotes(keys.RemotesOptions{HTTP: d.HTTP, Now: d.Now})
 	}
+	if len(d.NonceKeys) == 0 {
+		d.NonceKeys = [][]byte{[]byte(rand.Text())}
+	}
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
 	}
@@ -54,7 +69,7 @@ func (d Deps) withDefaults() Deps {
 // caches of facts about tokens and of JWK sets.
 func Catalog(d Deps) handler.Catalog[Authenticator] {
 	d = d.withDefaults()
-	verified, introspected := newFactsCache(verifiedBytes), newFactsCache(1)
+	verified, introspected, sessions, clients := newFactsCache(verifiedBytes), newFactsCache(1), newFactsCache(1), newFactsCache(1)
 	return handler.Catalog[Authenticator]{
 		"anonymous":    handler.Of(func() anonymousConfig { return anonymousConfig{Subject: "anonymous"} }, newAnonymous),
 		"noop":         handler.Of(func() noopConfig { return noopConfig{} }, newNoop),
@@ -64,6 +79,15 @@ func Catalog(d Deps) handler.Catalog[Authenticator] {
 		}),
 		"oauth2_introspection": handler.Of(introspectionDefaults, func(c introspectionConfig) (Authenticator, error) {
 			return newIntrospection(c, d, introspected)
+		}),
+		"cookie_session": handler.Of(cookieSessionDefaults, func(c cookieSessionConfig) (Authenticator, error) {
+			return newCookieSession(c, d, sessions)
+		}),
+		"bearer_token": handler.Of(bearerTokenDefaults, func(c bearerTokenConfig) (Authenticator, error) {
+			return newBearerToken(c, d, sessions)
+		}),
+		"oauth2_client_credentials": handler.Of(clientCredentialsDefaults, func(c clientCredentialsConfig) (Authenticator, error) {
+			return newClientCredentials(c, d, clients)
 		}),
 	}
 }

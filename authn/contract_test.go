@@ -35,6 +35,16 @@ func contracts(t *testing.T) (Deps, []contract) {
 		w.Write([]byte(`{"active":false}`))
 	}))
 	t.Cleanup(endpoint.Close)
+	others := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, secret, _ := r.BasicAuth()
+		if secret == "good" || r.Header.Get("Cookie") == "sid=good" || r.Header.Get("Authorization") == "Bearer good" {
+			w.Write([]byte(`{"sub":"alice","subject":"alice","access_token":"x"}`))
+			return
+		}
+		w.WriteHeader(401)
+	}))
+	t.Cleanup(others.Close)
+	check := `"check_session_url":"` + others.URL + `","retry":{"give_up_after":"0s"}`
 	own := newIssuer(t)
 	token := own.sign(t, "", nil, claims(nil))
 	d := Deps{
@@ -58,6 +68,18 @@ func contracts(t *testing.T) (Deps, []contract) {
 			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
 		{handler: "oauth2_introspection", config: `{` + url + `,"cache":{"enabled":true}}`, wrongType: `{"retry":"often"}`,
 			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+		{handler: "cookie_session", config: `{` + check + `}`, wrongType: `{"only":"sid"}`,
+			good: request("https://api.example/", "Cookie", "sid=good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+		{handler: "cookie_session", config: `{` + check + `,"cache":{"enabled":true}}`, wrongType: `{"cache":true}`,
+			good: request("https://api.example/", "Cookie", "sid=good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+		{handler: "bearer_token", config: `{` + check + `}`, wrongType: `{"prefix":1}`,
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+		{handler: "bearer_token", config: `{` + check + `,"cache":{"enabled":true}}`, wrongType: `{"token_from":"header"}`,
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+		{handler: "oauth2_client_credentials", config: `{"token_url":"` + others.URL + `"}`, wrongType: `{"required_scope":"a"}`,
+			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+		{handler: "oauth2_client_credentials", config: `{"token_url":"` + others.URL + `","cache":{"enabled":true}}`, wrongType: `{"cache":{"max_tokens":"1"}}`,
+			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
 	}
 }
 

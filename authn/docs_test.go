@@ -84,6 +84,10 @@ func TestEveryConfigKeyIsOnItsPageAndNoOther(t *testing.T) {
 func fields(t reflect.Type, prefix string, into map[string]bool) {
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous {
+			fields(f.Type, prefix, into)
+			continue
+		}
 		if f.Type.Kind() == reflect.Struct {
 			fields(f.Type, prefix+name+".", into)
 			continue

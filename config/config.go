@@ -12,6 +12,8 @@ import (
 	"encoding/json"
 	"net/netip"
 	"time"
+
+	"github.com/gatewarden/gatewarden/cors"
 )
 
 // Config is the whole configuration. Get one from Load.
@@ -58,7 +60,7 @@ type Secrets struct {
 type Serve struct {
 	Proxy      Proxy      `key:"proxy"`
 	API        API        `key:"api"`
-	Admin      Listener   `key:"admin"` // Hydra's admin port, off while the port is negative
+	Admin      Admin      `key:"admin"` // Hydra's admin port, off while the port is negative
 	Public     Public     `key:"public"`
 	ExtAuthz   ExtAuthz   `key:"ext_authz"` // Envoy's ext_authz over gRPC, off while the port is negative
 	Prometheus Prometheus `key:"prometheus"`
@@ -75,6 +77,29 @@ type Listener struct {
 	// Port 0 picks a free one; negative: no listener.
 	Port int `key:"port"`
 	TLS  TLS `key:"tls"`
+}
+
+// CORS is the policy of a listener; see cors.Options.
+type CORS struct {
+	Enabled            bool     `key:"enabled"`
+	AllowedOrigins     []string `key:"allowed_origins"`
+	AllowedMethods     []string `key:"allowed_methods"`
+	AllowedHeaders     []string `key:"allowed_headers"`
+	ExposedHeaders     []string `key:"exposed_headers"`
+	AllowCredentials   bool     `key:"allow_credentials"`
+	MaxAge             int      `key:"max_age"` // seconds
+	OptionsPassthrough bool     `key:"options_passthrough"`
+}
+
+// Policy compiles c; nil when it is not enabled.
+func (c CORS) Policy() (*cors.Policy, []cors.Problem) {
+	if !c.Enabled {
+		return nil, nil
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: c.AllowedOrigins, AllowedMethods: c.AllowedMethods, AllowedHeaders: c.AllowedHeaders, ExposedHeaders: c.ExposedHeaders,
+		AllowCredentials: c.AllowCredentials, MaxAge: c.MaxAge, OptionsPassthrough: c.OptionsPassthrough,
+	})
 }
 
 // TLS holds a certificate; TLS is on when it is set.
@@ -104,6 +129,7 @@ type Proxy struct {
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
+	CORS     CORS     `key:"cors"`
 	Streams  Streams  `key:"streams"`
 }
 
@@ -155,6 +181,7 @@ type API struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
+	CORS     CORS     `key:"cors"`
 	// Nginx and Envoy may ask at /decisions/nginx and /decisions/envoy.
 	Nginx Peers `key:"nginx"`
 	Envoy Peers `key:"envoy"`
@@ -173,10 +200,17 @@ type ExtAuthz struct {
 	Peers `key:",inline"`
 }
 
+// Admin is the management listener at Hydra's port.
+type Admin struct {
+	Listener `key:",inline"`
+	CORS     CORS `key:"cors"`
+}
+
 // Public is the listener of the OAuth 2.0 endpoints.
 type Public struct {
 	Listener `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
+	CORS     CORS     `key:"cors"`
 }
 
 // Prometheus is an extra listener for the metrics.
@@ -260,6 +294,13 @@ type AccessRules struct {
 	Repositories     []string `key:"repositories"`
 	MatchingStrategy string   `key:"matching_strategy"` // regexp or glob
 	OnOverlap        string   `key:"on_overlap"`        // precedence or refuse
+	// PollInterval is the time between two looks at a remote repository.
+	PollInterval time.Duration `key:"poll_interval"`
+	// CacheDir keeps copies of remote repositories for a start while they are away.
+	CacheDir string `key:"cache_dir"`
+	// OnMissing says what holds until each remote repository was read once: serve (the
+	// rules of the others are in force) or refuse (every request is refused).
+	OnMissing string `key:"on_missing"`
 }
 
 // IDToken is about the keys of the id_token mutator.
@@ -296,6 +337,8 @@ type Errors struct {
 
 // Default returns the configuration without any layer.
 func Default() Config {
+	d := cors.Defaults()
+	policy := CORS{AllowedOrigins: d.AllowedOrigins, AllowedMethods: d.AllowedMethods, AllowedHeaders: d.AllowedHeaders, ExposedHeaders: d.ExposedHeaders}
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
 	trust, noClients := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}
 	return Config{
@@ -307,12 +350,13 @@ func Default() Config {
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts},
-			Admin:      Listener{Host: "127.0.0.1", Port: -1, TLS: noClients},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts, CORS: policy},
+			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts, CORS: policy},
 			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}},
-			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,
@@ -327,7 +371,7 @@ func Default() Config {
 		},
 		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, IntrospectionCacheSize: 100_000},
-		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence"},
+		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},
 		Errors:      Errors{Fallback: []string{"json"}},

@@ -89,6 +89,9 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "anybody may ask over gRPC", environ: []string{"SERVE_EXT_AUTHZ_TRUSTED_PROXIES=0.0.0.0/0"}, want: "environment SERVE_EXT_AUTHZ_TRUSTED_PROXIES: serve.ext_authz.trusted_proxies must not trust the whole internet"},
 		{name: "management without authentication on every address", environ: []string{"SERVE_API_HOST=0.0.0.0"}, want: "environment SERVE_API_HOST: serve.api.host exposes the management API without authentication"},
 		{name: "half a certificate", file: "c.yaml", text: "serve:\n  proxy:\n    tls:\n      key: {path: k.pem}\n", want: "serve.proxy.tls needs both key and cert"},
+		{name: "CORS with credentials for everybody", file: "c.yaml", text: "serve:\n  public:\n    cors:\n      enabled: true\n      allow_credentials: true\n", want: "c.yaml:5: serve.public.cors.allow_credentials would let every site act as the visitor"},
+		{name: "CORS of an origin that is none", file: "c.yaml", text: "serve:\n  proxy:\n    cors: {enabled: true, allowed_origins: [shop.example]}\n", want: `c.yaml:3: serve.proxy.cors.allowed_origins "shop.example" is not an origin`},
+		{name: "CORS for everybody at an open management API", file: "c.yaml", text: "serve:\n  api:\n    cors: {enabled: true}\n", want: "serve.api.cors.allowed_origins must name origins, or management.tokens must be set"},
 		{name: "clients are asked for certificates without TLS", environ: []string{"SERVE_PROXY_TLS_CLIENT_AUTH=request"}, want: "environment SERVE_PROXY_TLS_CLIENT_AUTH: serve.proxy.tls.client_auth needs TLS"},
 		{name: "an authentication of clients that does not exist", environ: []string{"SERVE_API_TLS_CLIENT_AUTH=optional"}, want: "serve.api.tls.client_auth must be one of none, request, require, verify"},
 		{name: "clients are verified by nobody", file: "c.yaml", text: "serve:\n  public:\n    tls:\n      key: {path: k.pem}\n      cert: {path: c.pem}\n      client_auth: verify\n", want: "c.yaml:6: serve.public.tls.client_auth is verify: set client_ca"},
@@ -131,12 +134,12 @@ type jwtConfig struct {
 }
 
 func TestAHandlerThatDoesNotExistIsAFaultUnlessItIsOff(t *testing.T) {
-	file := write(t, "a.yaml", "authenticators:\n  jtw:\n    enabled: true\n  cookie_session:\n    enabled: true\n  gone:\n    enabled: false\n  jwt:\n    enabled: true\n")
-	_, warnings, err := Load(Sources{Files: []string{file}, Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}}}})
+	file := write(t, "a.yaml", "authenticators:\n  jtw:\n    enabled: true\n  gone:\n    enabled: false\n  jwt:\n    enabled: true\nmutators:\n  hydrator:\n    enabled: true\n")
+	_, warnings, err := Load(Sources{Files: []string{file}, Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}}, "mutators": {}}})
 	if want := file + ":2: unknown handler authenticators.jtw, known are jwt"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], file+":4: authenticators.cookie_session has no effect") {
+	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], file+":9: mutators.hydrator has no effect") {
 		t.Errorf("got warnings %q", warnings)
 	}
 }

@@ -89,6 +89,9 @@ func newAdapter(o edge.Options, listener string) (adapter, error) {
 	return adapter{gate: gate, allow: allow}, err
 }
 
+// Configure puts settings of /decisions in force for requests to come.
+func (h *Handler) Configure(s edge.Settings) { h.forwardAuth.gate.Configure(s) }
+
 // Handles reports whether r is for one of the adapters. Ask it in front of a router
 // that cleans paths or redirects: the path is to be judged as it was sent.
 func (h *Handler) Handles(r *http.Request) bool {

@@ -221,6 +221,9 @@ func clientFields(x *edge.Exchange) []*core.HeaderValueOption {
 			cookies = append(cookies, option("set-cookie", v, core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD))
 		}
 	}
+	if len(cookies) > 0 { // as the edge does with answers of its own
+		cookies = append(cookies, option("cache-control", "private", core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD))
+	}
 	return append(options(h, core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD), cookies...)
 }
 

@@ -186,8 +186,8 @@ func TestARefusalIsWhatTheClientSees(t *testing.T) {
 		d := answer.GetDeniedResponse()
 		fields := slices.DeleteFunc(flat(d.GetHeaders()), func(s string) bool { return strings.HasPrefix(s, "x-decision-id: ") })
 		const add = " (APPEND_IF_EXISTS_OR_ADD)"
-		diff := cmp.Diff([]string{"set-cookie: a=b" + add, "www-authenticate: Bearer" + add, "www-authenticate: Basic" + add}, fields)
-		if diff != "" || int(d.GetStatus().GetCode()) != status || answer.GetStatus().GetCode() != int32(code) || d.GetBody() != "n\uFFFDo" || len(d.GetHeaders()) != 4 {
+		diff := cmp.Diff([]string{"cache-control: private" + add, "set-cookie: a=b" + add, "www-authenticate: Bearer" + add, "www-authenticate: Basic" + add}, fields)
+		if diff != "" || int(d.GetStatus().GetCode()) != status || answer.GetStatus().GetCode() != int32(code) || d.GetBody() != "n\uFFFDo" || len(d.GetHeaders()) != 5 {
 			t.Errorf("%d: got %s (-want +got):\n%s", status, answer, diff)
 		}
 	}

@@ -86,7 +86,7 @@ func (x *Exchange) WritePass(h http.Header) {
 	if sent := x.R.Header[credential]; h[credential] == nil && x.stripped.owned[credential] && len(sent) > 0 && !removes(p, credential) {
 		h[credential] = append([]string(nil), sent...)
 	}
-	if len(p.Cookies) > 0 || len(x.stripped.cookies) > 0 {
+	if len(p.Cookies) > 0 || len(x.stripped.cookies) > 0 || len(x.stripped.sessions) > 0 {
 		line := http.Header{"Cookie": x.R.Header["Cookie"]}
 		MergeCookies(line, p.Cookies)
 		if cookies := line["Cookie"]; len(cookies) > 0 || x.CookiesRemoved {

@@ -98,6 +98,11 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 	if s.set == nil {
 		return fault.New(fault.Unavailable, ReasonNotReady, "the access rules are not loaded yet")
 	}
+	if len(s.set.endpoints) > 0 {
+		if served, err := s.serve(ctx, r); served {
+			return err
+		}
+	}
 	in := access.Input{Request: r}
 	if err := s.match(&in); err != nil {
 		return err
@@ -126,6 +131,9 @@ func (s *run) match(in *access.Input) error {
 		return err
 	}
 	s.rule = &s.set.rules[found.Rule]
+	if s.rule.cors != nil {
+		s.d.CORS = s.rule.cors
+	}
 	in.RuleID, in.Captures, s.d.RuleID = s.rule.id, found.Captures, s.rule.id
 	if s.rule.broken {
 		err := &fault.Error{Kind: fault.Internal, Reason: ReasonRuleBroken, Err: s.set.defs[found.Rule].Faults[0]}
@@ -188,6 +196,12 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			return err
 		}
 	}
+	if h := s.rule.challenger; h != nil {
+		s.handler = h.name
+		if err := h.handler.(authn.Challenger).Challenge(ctx, in.Request); err != nil {
+			return err
+		}
+	}
 	return missingCredentials
 }
 
@@ -210,7 +224,11 @@ func (s *run) authorize(ctx context.Context, in access.Input) (header http.Heade
 				reason = ReasonDenied
 			}
 			s.trace.step(start, "authz", h.name, "denied", reason)
-			return nil, fault.New(fault.Forbidden, reason, "the request is not allowed")
+			message := verdict.Message
+			if message == "" {
+				message = "the request is not allowed"
+			}
+			return nil, fault.New(fault.Forbidden, reason, message)
 		}
 		for name, values := range verdict.Header {
 			if header == nil {
@@ -259,8 +277,13 @@ func (s *run) recover(err *error) {
 // refuse sets d to a refusal for err, answered by the rule's first error handler
 // that is for it, or else by the first such fallback.
 func (s *run) refuse(r *access.Request, err error) {
-	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err,
-		ResponseHeader: union(s.d.ResponseHeader, fault.HeaderOf(err))}
+	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, CORS: s.d.CORS, Reason: fault.ReasonOf(err), Err: err,
+		ResponseHeader: union(s.d.ResponseHeader, fault.HeaderOf(err)), Served: s.d.Served}
+	var reply *access.Reply
+	if errors.As(err, &reply) {
+		s.d.Refusal, s.d.Reason, s.d.Err = reply.Response, reply.Reason, reply.Err
+		return
+	}
 	if s.rule != nil && !s.rule.broken {
 		for i := range s.rule.errors {
 			if s.answer(&s.rule.errors[i], r, err) {

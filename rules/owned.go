@@ -11,9 +11,9 @@ import (
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
-// own collects what the mutators of all rules write.
+// own collects what the handlers of all rules write.
 func (b *build) own() {
-	var headers, cookies []string
+	var headers, cookies, sessions []string
 	for _, name := range b.OwnedHeaders {
 		headers = append(headers, http.CanonicalHeaderKey(name))
 	}
@@ -26,8 +26,11 @@ func (b *build) own() {
 		if owner, ok := h.(mutators.CookieOwner); ok {
 			cookies = append(cookies, owner.OwnedCookies()...)
 		}
+		if owner, ok := h.(authn.SessionOwner); ok {
+			sessions = append(sessions, owner.SessionCookies()...)
+		}
 	}
-	b.set.owned, b.set.ownedCookies = distinct(headers), distinct(cookies)
+	b.set.owned, b.set.ownedCookies, b.set.sessionCookies = distinct(headers), distinct(cookies), distinct(sessions)
 }
 
 func distinct(names []string) []string {
@@ -44,14 +47,23 @@ func (b *build) credentials(d *spec.Rule, r *rule) {
 		if !ok {
 			continue
 		}
-		header, cookie := reader.CredentialPlace()
-		for _, place := range []struct {
-			kind, name string
-			owned      []string
-		}{{"header", header, b.set.owned}, {"cookie", cookie, b.set.ownedCookies}} {
-			if place.name != "" && slices.ContainsFunc(place.owned, func(o string) bool { return fold(o) == fold(place.name) }) {
+		headers, cookies := reader.CredentialPlaces()
+		for _, places := range []struct {
+			kind         string
+			names, owned []string
+		}{{"header", headers, b.set.owned}, {"cookie", cookies, b.set.ownedCookies}} {
+			for _, name := range places.names {
+				if slices.ContainsFunc(places.owned, func(o string) bool { return fold(o) == fold(name) }) {
+					d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
+						"reads its credentials from the %s %s, which a mutator writes and which is removed from every request", places.kind, name))
+					r.broken = true
+				}
+			}
+		}
+		for _, cookie := range cookies {
+			if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return strings.HasPrefix(fold(cookie), fold(p)) }) {
 				d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
-					"reads its token from the %s %s, which a mutator writes and which is removed from every request", place.kind, place.name))
+					"reads its credentials from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
 				r.broken = true
 			}
 		}

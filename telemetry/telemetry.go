@@ -29,11 +29,18 @@ type Metrics struct {
 	ruleSet       prometheus.Gauge
 	ruleCount     *prometheus.GaugeVec
 	reloadOK      prometheus.Gauge
+	sourceUp      *prometheus.GaugeVec
+	sourceRead    *prometheus.GaugeVec
 	tokens        *prometheus.CounterVec
 	introspection *prometheus.CounterVec
 	cache         *prometheus.CounterVec
 	handlers      *prometheus.CounterVec
 	http          *prometheus.HistogramVec
+
+	series  known[requestKey, requestSeries]
+	lookups known[cacheKey, prometheus.Counter]
+	answers known[httpKey, prometheus.Observer]
+	results known[string, prometheus.Counter]
 }
 
 // New returns metrics on a registry of their own.
@@ -67,7 +74,9 @@ func New(b Build) *Metrics {
 	m.ruleSet = gauge("rule_set_version", "Version of the rule set in force; grows with every change.")
 	m.reloadOK = gauge("rule_set_last_load_successful", "1 when the last load of the rule set had no fault, else 0.")
 	m.ruleCount = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_set_rules", Help: "Rules by state: active or refused."}, []string{"state"})
-	m.registry.MustRegister(m.ruleCount)
+	m.sourceUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_source_up", Help: "1 when the last look at a source of rules found it readable, else 0."}, []string{"source"})
+	m.sourceRead = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_source_last_read_timestamp_seconds", Help: "When a source of rules was last read; 0: not since the start."}, []string{"source"})
+	m.registry.MustRegister(m.ruleCount, m.sourceUp, m.sourceRead)
 	m.tokens = counter("tokens_issued_total", "Tokens issued by grant type and token type.", "grant_type", "token_type")
 	m.introspection = counter("introspections_total", "Introspected tokens by result: active, inactive, error.", "result")
 	m.cache = counter("cache_requests_total", "Cache look-ups by cache and result: hit or miss.", "cache", "result")
@@ -88,16 +97,42 @@ func (m *Metrics) Handler() http.Handler {
 // Registry is for tests and for collectors of third parties.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Decision counts one decided request. Rule is empty when none matched; outcome
-// is allow, deny or error.
-func (m *Metrics) Decision(listener, rule, outcome, reason string, took time.Duration) {
-	m.requests.WithLabelValues(listener, rule, outcome, reason).Inc()
-	m.duration.WithLabelValues(listener, outcome).Observe(took.Seconds())
+// Request is what is recorded of one decided request.
+type Request struct {
+	// Rule is empty when none matched; Outcome is allow, deny or error.
+	Listener, Rule, Outcome, Reason string
+	// Decided is the time to decide, upstream not included.
+	Decided time.Duration
+	// Forwarded says that an upstream was called; UpstreamStatus 0 means that it
+	// failed. Upstream is the time until its response header.
+	Forwarded      bool
+	UpstreamStatus int
+	Upstream       time.Duration
 }
 
-// Upstream records one forwarded request; status 0 means that it failed.
-func (m *Metrics) Upstream(rule string, status int, took time.Duration) {
-	m.upstream.WithLabelValues(rule, StatusClass(status)).Observe(took.Seconds())
+// Request records r.
+func (m *Metrics) Request(r Request) {
+	k := requestKey{r.Listener, r.Rule, r.Outcome, r.Reason, ""}
+	if r.Forwarded {
+		k.class = StatusClass(r.UpstreamStatus)
+	}
+	s := m.series.of(k, m.requestSeries)
+	s.requests.Inc()
+	s.duration.Observe(r.Decided.Seconds())
+	if s.upstream != nil {
+		s.upstream.Observe(r.Upstream.Seconds())
+	}
+}
+
+func (m *Metrics) requestSeries(k requestKey) requestSeries {
+	s := requestSeries{
+		requests: m.requests.WithLabelValues(k.listener, k.rule, k.outcome, k.reason),
+		duration: m.duration.WithLabelValues(k.listener, k.outcome),
+	}
+	if k.class != "" {
+		s.upstream = m.upstream.WithLabelValues(k.rule, k.class)
+	}
+	return s
 }
 
 // Reload records one load of the rule set.
@@ -113,21 +148,38 @@ func (m *Metrics) Reload(ok bool, version uint64, active, refused int) {
 	m.ruleCount.WithLabelValues("refused").Set(float64(refused))
 }
 
+// RuleSource records the last look at a source of rules. The name has no secrets.
+func (m *Metrics) RuleSource(name string, ok bool, readAt time.Time) {
+	up, read := 0.0, 0.0
+	if ok {
+		up = 1
+	}
+	if !readAt.IsZero() {
+		read = float64(readAt.UnixMilli()) / 1000
+	}
+	m.sourceUp.WithLabelValues(name).Set(up)
+	m.sourceRead.WithLabelValues(name).Set(read)
+}
+
 // TokenIssued counts one issued token.
 func (m *Metrics) TokenIssued(grantType, tokenType string) {
 	m.tokens.WithLabelValues(grantType, tokenType).Inc()
 }
 
 // Introspection counts one introspected token: active, inactive or error.
-func (m *Metrics) Introspection(result string) { m.introspection.WithLabelValues(result).Inc() }
+func (m *Metrics) Introspection(result string) {
+	m.results.of(result, func(result string) prometheus.Counter { return m.introspection.WithLabelValues(result) }).Inc()
+}
 
 // Cache counts one cache look-up.
 func (m *Metrics) Cache(cache string, hit bool) {
-	result := "miss"
-	if hit {
-		result = "hit"
-	}
-	m.cache.WithLabelValues(cache, result).Inc()
+	m.lookups.of(cacheKey{cache, hit}, func(k cacheKey) prometheus.Counter {
+		result := "miss"
+		if k.hit {
+			result = "hit"
+		}
+		return m.cache.WithLabelValues(k.cache, result)
+	}).Inc()
 }
 
 // OAuth2 counts one answer of an OAuth 2.0 endpoint; code is empty for success.
@@ -135,7 +187,9 @@ func (m *Metrics) OAuth2(endpoint, code string) { m.handlers.WithLabelValues(end
 
 // HTTP records one request of an API; route is the route's template.
 func (m *Metrics) HTTP(listener, route string, status int, took time.Duration) {
-	m.http.WithLabelValues(listener, route, StatusClass(status)).Observe(took.Seconds())
+	m.answers.of(httpKey{listener, route, StatusClass(status)}, func(k httpKey) prometheus.Observer {
+		return m.http.WithLabelValues(k.listener, k.route, k.class)
+	}).Observe(took.Seconds())
 }
 
 // StatusClass returns 2xx for 200 to 299 and so on, error for 0.

@@ -23,20 +23,21 @@ var allowed = map[string][]string{
 	// Row 1: values.
 	"access": {}, "fault": {},
 	// Row 2: shared, no domain logic.
-	"handler": {}, "config": {}, "telemetry": {},
+	"handler": {}, "config": {"cors"}, "telemetry": {}, "cors": {},
 	"handler/handlertest": {"handler"}, // for tests
-	"rules/spec":          {"access", "fault"},
+	"outbound":            {"fault", "handler"},
+	"rules/spec":          {"access", "cors", "fault"},
 	"templates":           {"access", "fault"},
-	"edge":                {"access", "fault"},
+	"edge":                {"access", "cors", "fault"},
 	"keys":                {"access", "fault"},
 	// Row 3: the stages of a decision.
 	"authn":         {"access", "fault", "handler", "keys"},
-	"authz":         {"access", "fault", "handler", "templates"},
-	"mutators":      {"access", "fault", "handler", "keys", "templates"},
+	"authz":         {"access", "fault", "handler", "outbound", "templates"},
+	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},
 	"policies":      {"access", "fault", "authz"},
 	// Row 4: what is decided by, what is kept, what an operator can do.
-	"rules":        {"access", "fault", "handler", "rules/spec", "rules/match", "authn", "authz", "mutators", "errorhandlers"},
+	"rules":        {"access", "cors", "fault", "handler", "rules/spec", "rules/match", "authn", "authz", "mutators", "errorhandlers"},
 	"rules/match":  {"access", "fault", "rules/spec"},
 	"rules/source": {"access", "fault", "rules", "rules/spec"},
 	"oauth2":       {"access", "fault"},
@@ -65,15 +66,19 @@ var confined = map[string][]string{
 	"github.com/ory/fosite":                  {"oauth2/..."},
 	"github.com/go-jose/go-jose/v3":          {"oauth2/..."},
 	"github.com/ory/ladon":                   {"policies"},
+	"cel.dev/cel-go":                         {"authz"},
+	"github.com/tidwall/gjson":               {"authn", "authz"},
 	"github.com/spf13/viper":                 {"config"},
 	"github.com/spf13/cobra":                 {"cmd/gatewarden"},
 	"github.com/gorilla/mux":                 {"manage/api", "oauth2/..."},
-	"github.com/envoyproxy/go-control-plane": {"decision"},
-	"google.golang.org/grpc":                 {"decision"},
 	"github.com/pressly/goose/v3":            {"store/sql/..."},
 	"modernc.org/sqlite":                     {"store/sql/..."},
 	"github.com/jackc/pgx/v5":                {"store/sql/...", "internal/testenv"},
 	"github.com/go-sql-driver/mysql":         {"store/sql/...", "internal/testenv"},
+	"github.com/go-git/go-git/v5":            {"rules/source"},
+	"gocloud.dev":                            {"rules/source"},
+	"github.com/envoyproxy/go-control-plane": {"decision"},
+	"google.golang.org/grpc":                 {"decision"},
 }
 
 // file is one parsed source file.

@@ -75,6 +75,9 @@ type Deps struct {
 
 	// Checks say what readiness depends on.
 	Checks []Check
+	// Sources returns the state of every source of access rules, as JSON, for
+	// /health/ready?verbose; nil: none is told.
+	Sources func() any
 	// Discreet keeps the errors of checks to the log: readiness names only the parts
 	// that fail. For listeners that strangers reach.
 	Discreet bool
