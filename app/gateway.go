@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -159,6 +160,15 @@ func (d decider) OwnedCookies() []string {
 		return s.OwnedCookies()
 	}
 	return nil
+}
+
+// trusted are the peers of networks.
+func trusted(networks []netip.Prefix) (edge.Trusted, error) {
+	var cidrs []string
+	for _, p := range networks {
+		cidrs = append(cidrs, p.String())
+	}
+	return edge.ParseTrusted(cidrs, false)
 }
 
 // SessionCookies implements edge.SessionOwner.
