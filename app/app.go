@@ -87,6 +87,7 @@ type App struct {
 	loader    *source.Loader
 	tokens    *mutators.TokenCache
 	proxy     *proxy.Proxy
+	extAuthz  *decision.ExtAuthz
 	follower  *follower
 	demo      *demo
 	draining  atomic.Bool

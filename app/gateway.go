@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -40,7 +41,7 @@ func (a *App) openCompiler(context.Context) error {
 		})},
 		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})},
 		Mutators: rules.Stage[mutators.Mutator]{Catalog: mutators.Catalog(mutators.Deps{
-			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
+			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens, Observe: a.metrics.Cache,
 		})},
 		ErrorHandlers: rules.Stage[errorhandlers.Handler]{Catalog: errorhandlers.Catalog()},
 	}
@@ -170,6 +171,15 @@ func (d decider) OwnedCookies() []string {
 		return s.OwnedCookies()
 	}
 	return nil
+}
+
+// trusted are the peers of networks.
+func trusted(networks []netip.Prefix) (edge.Trusted, error) {
+	var cidrs []string
+	for _, p := range networks {
+		cidrs = append(cidrs, p.String())
+	}
+	return edge.ParseTrusted(cidrs, false)
 }
 
 // SessionCookies implements edge.SessionOwner.

@@ -10,8 +10,11 @@ import (
 	"github.com/gatewarden/gatewarden/keys"
 )
 
-// verifiedBytes bounds the cache of verified JSON Web Tokens.
-const verifiedBytes = 32 << 20
+// Bounds of the caches of verified JSON Web Tokens and of clients' certificates.
+const (
+	verifiedBytes    = 32 << 20
+	certificateBytes = 4 << 20
+)
 
 // Deps is what the authenticators work with. Every field may be left out.
 type Deps struct {
@@ -70,10 +73,14 @@ func (d Deps) withDefaults() Deps {
 func Catalog(d Deps) handler.Catalog[Authenticator] {
 	d = d.withDefaults()
 	verified, introspected, sessions, clients := newFactsCache(verifiedBytes), newFactsCache(1), newFactsCache(1), newFactsCache(1)
+	certificates := newFactsCache(certificateBytes)
 	return handler.Catalog[Authenticator]{
 		"anonymous":    handler.Of(func() anonymousConfig { return anonymousConfig{Subject: "anonymous"} }, newAnonymous),
 		"noop":         handler.Of(func() noopConfig { return noopConfig{} }, newNoop),
 		"unauthorized": handler.Of(func() unauthorizedConfig { return unauthorizedConfig{} }, newUnauthorized),
+		"client_certificate": handler.Of(func() clientCertificateConfig { return clientCertificateConfig{} }, func(c clientCertificateConfig) (Authenticator, error) {
+			return newClientCertificate(c, d, certificates)
+		}),
 		"jwt": handler.Of(jwtDefaults, func(c jwtConfig) (Authenticator, error) {
 			return newJWT(c, d, verified)
 		}),
