@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,6 +20,8 @@ import (
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
 	"github.com/gatewarden/gatewarden/rules/source"
@@ -32,6 +35,8 @@ func (a *App) openCompiler(context.Context) error {
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
+			Provider: &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
+			Secrets:  keyed(a.secrets), Once: a.once,
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
@@ -44,6 +49,25 @@ func (a *App) openCompiler(context.Context) error {
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
 	return nil
+}
+
+// once reports whether nobody, on any node, has used an id before. It is given back at
+// the time.
+func (a *App) once(ctx context.Context, id string, until time.Time) (first bool, err error) {
+	err = a.store.UseJTI(ctx, "oidc_session", id, until)
+	if errors.Is(err, oauth2.ErrSpent) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// keyed returns secrets as keys.
+func keyed(secrets []string) [][]byte {
+	out := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		out[i] = []byte(secret)
+	}
+	return out
 }
 
 // openRules compiles the rules and puts them in force.

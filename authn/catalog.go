@@ -1,11 +1,14 @@
 package authn
 
 import (
+	"context"
+	"crypto/rand"
 	"net/http"
 	"time"
 
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/relyingparty"
 )
 
 // verifiedBytes bounds the cache of verified JSON Web Tokens.
@@ -27,6 +30,15 @@ type Deps struct {
 	Cache func(cache string, hit bool)
 	// Introspection counts a call of an introspection endpoint: active, inactive, error.
 	Introspection func(result string)
+	// Provider is the embedded authorization server as an OpenID provider; nil: none
+	// runs here.
+	Provider *relyingparty.Local
+	// Secrets seal the cookies of sessions: the first seals, all open. None: sessions
+	// end with the process.
+	Secrets [][]byte
+	// Once reports whether this is the first call for an id, on any node, until a time.
+	// Nil: the nodes do not ask each other.
+	Once func(ctx context.Context, id string, until time.Time) (first bool, err error)
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -43,6 +55,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
+	}
+	if len(d.Secrets) == 0 {
+		d.Secrets = [][]byte{[]byte(rand.Text() + rand.Text())}
 	}
 	if d.Introspection == nil {
 		d.Introspection = func(string) {}
@@ -64,6 +79,9 @@ func Catalog(d Deps) handler.Catalog[Authenticator] {
 		}),
 		"oauth2_introspection": handler.Of(introspectionDefaults, func(c introspectionConfig) (Authenticator, error) {
 			return newIntrospection(c, d, introspected)
+		}),
+		"oidc_session": handler.Of(oidcSessionDefaults, func(c oidcSessionConfig) (Authenticator, error) {
+			return newOIDCSession(c, d)
 		}),
 	}
 }
