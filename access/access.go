@@ -105,6 +105,8 @@ type Verdict struct {
 	// Reason is a stable reason id such as policy_denied. Empty means the default
 	// of the stage.
 	Reason string
+	// Message is what the client of a denial is told; empty means a general text.
+	Message string
 	// Header fields to send upstream (proxy) or to return (decision endpoint).
 	Header http.Header
 }

@@ -38,7 +38,7 @@ func (a *App) openCompiler(context.Context) error {
 			Provider: &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
 			Secrets:  keyed(a.secrets), Once: a.once,
 		})),
-		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
+		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
 			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
 		})),
@@ -198,10 +198,10 @@ func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edg
 		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
-			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
-			if e.Forwarded {
-				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
-			}
+			a.metrics.Request(telemetry.Request{
+				Listener: e.Listener, Rule: e.Rule, Outcome: e.Outcome, Reason: e.Reason, Decided: e.Decided,
+				Forwarded: e.Forwarded, UpstreamStatus: e.UpstreamStatus, Upstream: e.Upstream,
+			})
 		},
 	}, nil
 }

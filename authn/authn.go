@@ -27,13 +27,13 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, r *access.Request) (access.Subject, error)
 }
 
-// CredentialReader is implemented by authenticators that read credentials from a
-// place that the operator chose. What mutators write is removed from inbound
+// CredentialReader is implemented by authenticators that read credentials from
+// places that the operator chose. What mutators write is removed from inbound
 // requests, so that a place of theirs would always be empty.
 type CredentialReader interface {
-	// CredentialPlace returns the name of a header field or of a cookie, both empty
-	// for any other place.
-	CredentialPlace() (header, cookie string)
+	// CredentialPlaces returns the names of header fields and of cookies; none for any
+	// other place.
+	CredentialPlaces() (headers, cookies []string)
 }
 
 // Challenger is implemented by authenticators that say how to get credentials. When

@@ -51,13 +51,17 @@ func newTokenReader(from *TokenFrom, prefix string) (tokenReader, error) {
 	return r, nil
 }
 
-// place is the CredentialPlace of CredentialReader. Authorization is the client's own,
-// whatever mutators write to it.
-func (t *tokenReader) place() (header, cookie string) {
-	if t.bearer {
-		return "", ""
+// places are the CredentialPlaces of CredentialReader. Authorization is the client's
+// own, whatever mutators write to it.
+func (t *tokenReader) places() (headers, cookies []string) {
+	switch {
+	case t.bearer:
+	case t.from.Header != "":
+		headers = []string{t.from.Header}
+	case t.from.Cookie != "":
+		cookies = []string{t.from.Cookie}
 	}
-	return t.from.Header, t.from.Cookie
+	return headers, cookies
 }
 
 // read returns the token of a request. It returns ErrNoCredentials when there is

@@ -23,10 +23,11 @@ type Deps struct {
 	OwnKeys KeySource
 	// Keys opens the JWK sets of other issuers.
 	Keys *keys.Remotes
-	// HTTP makes the requests to introspection and token endpoints. Its redirect
+	// HTTP makes the requests to introspection, token and session endpoints. Its redirect
 	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
-	// Cache counts a look-up in the cache named jwt or introspection.
+	// Cache counts a look-up in the cache named jwt, introspection, session or
+	// client_credentials.
 	Cache func(cache string, hit bool)
 	// Introspection counts a call of an introspection endpoint: active, inactive, error.
 	Introspection func(result string)
@@ -69,7 +70,7 @@ func (d Deps) withDefaults() Deps {
 // caches of facts about tokens and of JWK sets.
 func Catalog(d Deps) handler.Catalog[Authenticator] {
 	d = d.withDefaults()
-	verified, introspected := newFactsCache(verifiedBytes), newFactsCache(1)
+	verified, introspected, sessions, clients := newFactsCache(verifiedBytes), newFactsCache(1), newFactsCache(1), newFactsCache(1)
 	return handler.Catalog[Authenticator]{
 		"anonymous":    handler.Of(func() anonymousConfig { return anonymousConfig{Subject: "anonymous"} }, newAnonymous),
 		"noop":         handler.Of(func() noopConfig { return noopConfig{} }, newNoop),
@@ -82,6 +83,15 @@ func Catalog(d Deps) handler.Catalog[Authenticator] {
 		}),
 		"oidc_session": handler.Of(oidcSessionDefaults, func(c oidcSessionConfig) (Authenticator, error) {
 			return newOIDCSession(c, d)
+		}),
+		"cookie_session": handler.Of(cookieSessionDefaults, func(c cookieSessionConfig) (Authenticator, error) {
+			return newCookieSession(c, d, sessions)
+		}),
+		"bearer_token": handler.Of(bearerTokenDefaults, func(c bearerTokenConfig) (Authenticator, error) {
+			return newBearerToken(c, d, sessions)
+		}),
+		"oauth2_client_credentials": handler.Of(clientCredentialsDefaults, func(c clientCredentialsConfig) (Authenticator, error) {
+			return newClientCredentials(c, d, clients)
 		}),
 	}
 }

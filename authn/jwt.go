@@ -68,8 +68,8 @@ var (
 	_ access.Lease     = (*jwt)(nil)
 )
 
-// CredentialPlace implements CredentialReader.
-func (a *jwt) CredentialPlace() (header, cookie string) { return a.token.place() }
+// CredentialPlaces implements CredentialReader.
+func (a *jwt) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
 
 func newJWT(c jwtConfig, d Deps, cache *factsCache) (Authenticator, error) {
 	strategy, err := newScopeStrategy(c.ScopeStrategy)

@@ -79,8 +79,8 @@ var (
 	_ access.Lease     = (*introspection)(nil)
 )
 
-// CredentialPlace implements CredentialReader.
-func (a *introspection) CredentialPlace() (header, cookie string) { return a.token.place() }
+// CredentialPlaces implements CredentialReader.
+func (a *introspection) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
 
 func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {
 	if err := checkScopes("required_scope", c.RequiredScope); err != nil {

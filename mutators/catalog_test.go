@@ -16,6 +16,7 @@ import (
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/handler/handlertest"
+	"github.com/gatewarden/gatewarden/templates"
 )
 
 func input() access.Input {
@@ -224,6 +225,11 @@ func TestEveryMutatorHasAPageWhoseExampleLoads(t *testing.T) {
 	handlertest.Pages(t, Catalog(deps(t)), "../docs/handlers", "mutator")
 }
 
+func nameOf(field string) error {
+	_, err := templates.FieldName(field)
+	return err
+}
+
 func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
 	catalog := Catalog(deps(f))
 	for name, c := range contract {
@@ -242,7 +248,7 @@ func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
 			return
 		}
 		for field, values := range p.Set {
-			if !isToken(field) || !validValue(values[0]) || slices.Contains(forbidden, field) {
+			if nameOf(field) != nil || !templates.ValidFieldValue(values[0]) {
 				t.Errorf("%s %s sets %q: %q", name, config, field, values)
 			}
 		}

@@ -47,21 +47,25 @@ func (b *build) credentials(d *spec.Rule, r *rule) {
 		if !ok {
 			continue
 		}
-		header, cookie := reader.CredentialPlace()
-		for _, place := range []struct {
-			kind, name string
-			owned      []string
-		}{{"header", header, b.set.owned}, {"cookie", cookie, b.set.ownedCookies}} {
-			if place.name != "" && slices.ContainsFunc(place.owned, func(o string) bool { return fold(o) == fold(place.name) }) {
-				d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
-					"reads its token from the %s %s, which a mutator writes and which is removed from every request", place.kind, place.name))
-				r.broken = true
+		headers, cookies := reader.CredentialPlaces()
+		for _, places := range []struct {
+			kind         string
+			names, owned []string
+		}{{"header", headers, b.set.owned}, {"cookie", cookies, b.set.ownedCookies}} {
+			for _, name := range places.names {
+				if slices.ContainsFunc(places.owned, func(o string) bool { return fold(o) == fold(name) }) {
+					d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
+						"reads its credentials from the %s %s, which a mutator writes and which is removed from every request", places.kind, name))
+					r.broken = true
+				}
 			}
 		}
-		if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return cookie != "" && strings.HasPrefix(fold(cookie), fold(p)) }) {
-			d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
-				"reads its token from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
-			r.broken = true
+		for _, cookie := range cookies {
+			if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return strings.HasPrefix(fold(cookie), fold(p)) }) {
+				d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
+					"reads its credentials from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
+				r.broken = true
+			}
 		}
 	}
 }
