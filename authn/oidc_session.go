@@ -79,6 +79,7 @@ var (
 	_ Challenger    = (*oidcSession)(nil)
 	_ SessionOwner  = (*oidcSession)(nil)
 	_ EndpointOwner = (*oidcSession)(nil)
+	_ access.Lease  = (*oidcSession)(nil)
 )
 
 func newOIDCSession(c oidcSessionConfig, d Deps) (Authenticator, error) {
@@ -121,6 +122,12 @@ func (a *oidcSession) Authenticate(ctx context.Context, r *access.Request) (acce
 		return access.Subject{}, err
 	}
 	return access.Subject{ID: s.Subject, Via: "oidc_session", Extra: s.Extra(), ResponseHeader: header}, nil
+}
+
+// Renew implements access.Lease: what a session opened ends with the tokens of the
+// cookie that opened it.
+func (a *oidcSession) Renew(_ context.Context, r *access.Request) (time.Time, error) {
+	return a.party.Until(r)
 }
 
 // Challenge sends a browser that navigates to the provider.

@@ -64,6 +64,24 @@ func (p *Party) Session(ctx context.Context, r *access.Request) (*Session, http.
 	return s, http.Header{"Set-Cookie": cookies}, nil
 }
 
+// Until is when the session of a request ends that was good before: with its tokens,
+// which other requests may renew, but not this one. It spends nothing. The error says
+// that the session is good no longer.
+func (p *Party) Until(r *access.Request) (time.Time, error) {
+	s, _, err := p.read(r)
+	if err != nil {
+		return time.Time{}, p.refusal(r, "invalid_session", "the session is not valid any more", err)
+	}
+	now, end := p.o.Now(), time.Unix(min(s.Expires, s.Began+seconds(p.o.Lifetime)), 0)
+	if !now.Before(end) {
+		return time.Time{}, p.refusal(r, "session_expired", "the session is not valid any more", nil)
+	}
+	if d := p.unmet(s.Claims, now); d != DemandNone {
+		return time.Time{}, p.refusal(r, "insufficient_authentication", "the session is not authenticated as this rule demands", nil)
+	}
+	return end, nil
+}
+
 // again answers a request whose session is worth nothing: a browser logs in again, all
 // others are told so. Either way the cookie goes.
 func (p *Party) again(ctx context.Context, r *access.Request, reason string, cause error) error {

@@ -459,3 +459,30 @@ func FuzzCookies(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatASessionOpenedEndsWithItsTokens(t *testing.T) {
+	i := newIDP(t)
+	p, b := i.party(t), newBrowser()
+	b.login(t, i, p, "/")
+	for step, want := range map[time.Duration]string{0: "2026-05-01T13:00:00Z", time.Hour: "session_expired"} {
+		i.clock = &clock{now: start.Add(step)}
+		p := i.party(t)
+		end, err := p.Until(b.script("/"))
+		got := end.UTC().Format(time.RFC3339)
+		if err != nil {
+			got = fault.ReasonOf(err)
+		}
+		if got != want {
+			t.Errorf("after %v: got %s, want %s", step, got, want)
+		}
+	}
+	i.clock = &clock{now: start.Add(2 * time.Minute)}
+	recent := i.party(t, func(o *Options) { o.MaxAge = time.Minute })
+	if _, err := recent.Until(b.script("/")); fault.ReasonOf(err) != "insufficient_authentication" {
+		t.Errorf("got %v", err)
+	}
+	flip(b, "s")
+	if _, err := p.Until(b.script("/")); fault.ReasonOf(err) != "invalid_session" || i.grants() != 1 {
+		t.Errorf("got %v after %d grants", err, i.grants())
+	}
+}
