@@ -240,10 +240,10 @@ type Token struct {
 type Confirmation struct {
 	// JKT is the RFC 7638 thumbprint of the key that signs DPoP proofs, in base64url
 	// (RFC 9449 section 6.1); empty: none.
-	JKT string
+	JKT string `json:"jkt,omitempty"`
 	// X5TS256 is the SHA-256 digest of the client's certificate, in base64url
 	// (RFC 8705 section 3.1); empty: none.
-	X5TS256 string
+	X5TS256 string `json:"x5t#S256,omitempty"`
 	// Other says that the token is bound in a way that is not known here.
-	Other bool
+	Other bool `json:"-"`
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,7 +19,6 @@ import (
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
-	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
@@ -30,13 +28,18 @@ import (
 
 // openCompiler builds the handlers.
 func (a *App) openCompiler(context.Context) error {
+	nonces, err := a.nonceKeys()
+	if err != nil {
+		return err
+	}
 	a.tokens = mutators.NewTokenCache()
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
+			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
 			Provider: &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
-			Secrets:  keyed(a.secrets), Once: a.once,
+			Secrets:  keyed(a.secrets),
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
@@ -49,16 +52,6 @@ func (a *App) openCompiler(context.Context) error {
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
 	return nil
-}
-
-// once reports whether nobody, on any node, has used an id before. It is given back at
-// the time.
-func (a *App) once(ctx context.Context, id string, until time.Time) (first bool, err error) {
-	err = a.store.UseJTI(ctx, "oidc_session", id, until)
-	if errors.Is(err, oauth2.ErrSpent) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // keyed returns secrets as keys.

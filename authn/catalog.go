@@ -1,9 +1,9 @@
 package authn
 
 import (
-	"context"
 	"crypto/rand"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gatewarden/gatewarden/handler"
@@ -11,8 +11,11 @@ import (
 	"github.com/gatewarden/gatewarden/relyingparty"
 )
 
-// verifiedBytes bounds the cache of verified JSON Web Tokens.
-const verifiedBytes = 32 << 20
+// Bounds of the caches of verified JSON Web Tokens and of clients' certificates.
+const (
+	verifiedBytes    = 32 << 20
+	certificateBytes = 4 << 20
+)
 
 // Deps is what the authenticators work with. Every field may be left out.
 type Deps struct {
@@ -26,6 +29,16 @@ type Deps struct {
 	// HTTP makes the requests to introspection, token and session endpoints. Its redirect
 	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
+	// Replays remembers used DPoP proofs and the refresh tokens of sessions that a node
+	// spends; nil: tokens that are bound to a key are refused as fault.Unavailable, and
+	// sessions are renewed without asking other nodes.
+	Replays ReplayStore
+	// NonceKeys make and check nonces of DPoP proofs: the first makes, all check. None:
+	// a random one, which other nodes do not know.
+	NonceKeys [][]byte
+	// CanonicalURL returns the form of a URL that a request for it has. Nil: the htu of
+	// a proof must have that form.
+	CanonicalURL func(raw string) (*url.URL, error)
 	// Cache counts a look-up in the cache named jwt, introspection, session or
 	// client_credentials.
 	Cache func(cache string, hit bool)
@@ -37,9 +50,6 @@ type Deps struct {
 	// Secrets seal the cookies of sessions: the first seals, all open. None: sessions
 	// end with the process.
 	Secrets [][]byte
-	// Once reports whether this is the first call for an id, on any node, until a time.
-	// Nil: the nodes do not ask each other.
-	Once func(ctx context.Context, id string, until time.Time) (first bool, err error)
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -53,6 +63,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Keys == nil {
 		d.Keys = keys.NewRemotes(keys.RemotesOptions{HTTP: d.HTTP, Now: d.Now})
+	}
+	if len(d.NonceKeys) == 0 {
+		d.NonceKeys = [][]byte{[]byte(rand.Text())}
 	}
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
@@ -71,10 +84,14 @@ func (d Deps) withDefaults() Deps {
 func Catalog(d Deps) handler.Catalog[Authenticator] {
 	d = d.withDefaults()
 	verified, introspected, sessions, clients := newFactsCache(verifiedBytes), newFactsCache(1), newFactsCache(1), newFactsCache(1)
+	certificates := newFactsCache(certificateBytes)
 	return handler.Catalog[Authenticator]{
 		"anonymous":    handler.Of(func() anonymousConfig { return anonymousConfig{Subject: "anonymous"} }, newAnonymous),
 		"noop":         handler.Of(func() noopConfig { return noopConfig{} }, newNoop),
 		"unauthorized": handler.Of(func() unauthorizedConfig { return unauthorizedConfig{} }, newUnauthorized),
+		"client_certificate": handler.Of(func() clientCertificateConfig { return clientCertificateConfig{} }, func(c clientCertificateConfig) (Authenticator, error) {
+			return newClientCertificate(c, d, certificates)
+		}),
 		"jwt": handler.Of(jwtDefaults, func(c jwtConfig) (Authenticator, error) {
 			return newJWT(c, d, verified)
 		}),

@@ -103,12 +103,25 @@ func newOIDCSession(c oidcSessionConfig, d Deps) (Authenticator, error) {
 		Claims: c.Claims, KeepAccessToken: c.ForwardAccessToken, CookieName: c.CookieName,
 		Idle: time.Duration(c.IdleTimeout), Lifetime: time.Duration(c.Lifetime), RenewBefore: time.Duration(c.RefreshBefore), Leeway: time.Duration(c.Leeway),
 		Callback: c.CallbackPath, Login: c.LoginPath, Logout: c.LogoutPath, AfterLogout: c.PostLogoutRedirect,
-		Secrets: d.Secrets, Local: d.Provider, HTTP: d.HTTP, Remotes: d.Keys, Once: d.Once, Now: d.Now,
+		Secrets: d.Secrets, Local: d.Provider, HTTP: d.HTTP, Remotes: d.Keys, Once: d.once, Now: d.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &oidcSession{party}, nil
+}
+
+// once reports whether nobody, on any node, has claimed an id before. The claim ends at
+// the time.
+func (d *Deps) once(ctx context.Context, id string, until time.Time) (first bool, err error) {
+	if d.Replays == nil {
+		return true, nil
+	}
+	err = d.Replays.UseJTI(ctx, "oidc_session", id, until)
+	if fault.Is(err, fault.Conflict) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Authenticate returns the person of the session's cookie, and ErrNoCredentials

@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -98,7 +97,7 @@ func TestACallbackOfNobodysLoginIsLeftToTheNextHandler(t *testing.T) {
 }
 
 func TestAuthenticationMethodsOfAClientFitItsSecret(t *testing.T) {
-	d := Deps{Provider: loginProvider(newIssuer(t)), Once: func(context.Context, string, time.Time) (bool, error) { return true, nil }}
+	d := Deps{Provider: loginProvider(newIssuer(t))}
 	for config, want := range map[string]string{
 		`{"client_id":"web"}`: "",
 		`{"client_id":"web","client_secret":"x","token_endpoint_auth_method":"client_secret_post"}`: "",

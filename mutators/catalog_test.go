@@ -60,6 +60,12 @@ var contract = map[string]struct {
 		want:    access.Pass{Cookies: []*http.Cookie{{Name: "mail", Value: "a@example.com"}, {Name: "user", Value: "alice"}}},
 		accepts: true,
 	},
+	"client_certificate": {
+		config:  `{"chain":true}`,
+		bad:     []string{`{"chain":"yes"}`, `{"unverified":1}`},
+		owned:   []string{"Client-Cert", "Client-Cert-Chain"},
+		accepts: true,
+	},
 	"id_token": {
 		config: `{"issuer_url":"https://gw.example.com/","claims":"{\"aud\":[\"api\"],\"user\":\"{{ .Subject }}\"}"}`,
 		bad: []string{`{}`, `{"issuer_url":"gw"}`, `{"issuer_url":"https://gw","ttl":"x"}`, `{"issuer_url":"https://gw","ttl":"1s"}`, `{"issuer_url":"https://gw","ttl":"25h"}`,
