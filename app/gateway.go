@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -43,7 +44,7 @@ func (a *App) openCompiler(context.Context) error {
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
-			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
+			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens, Observe: a.metrics.Cache,
 		})),
 		ErrorHandlers: stage(a.cfg.Errors.Handlers, errorhandlers.Catalog()),
 		Fallback:      a.cfg.Errors.Fallback,
@@ -171,6 +172,15 @@ func (d decider) OwnedCookies() []string {
 		return s.OwnedCookies()
 	}
 	return nil
+}
+
+// trusted are the peers of networks.
+func trusted(networks []netip.Prefix) (edge.Trusted, error) {
+	var cidrs []string
+	for _, p := range networks {
+		cidrs = append(cidrs, p.String())
+	}
+	return edge.ParseTrusted(cidrs, false)
 }
 
 // SessionCookies implements edge.SessionOwner.
