@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/relyingparty"
 )
 
 // Bounds of the caches of verified JSON Web Tokens and of clients' certificates.
@@ -28,8 +29,9 @@ type Deps struct {
 	// HTTP makes the requests to introspection, token and session endpoints. Its redirect
 	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
-	// Replays remembers used DPoP proofs; nil: tokens that are bound to a key are
-	// refused as fault.Unavailable.
+	// Replays remembers used DPoP proofs and the refresh tokens of sessions that a node
+	// spends; nil: tokens that are bound to a key are refused as fault.Unavailable, and
+	// sessions are renewed without asking other nodes.
 	Replays ReplayStore
 	// NonceKeys make and check nonces of DPoP proofs: the first makes, all check. None:
 	// a random one, which other nodes do not know.
@@ -42,6 +44,12 @@ type Deps struct {
 	Cache func(cache string, hit bool)
 	// Introspection counts a call of an introspection endpoint: active, inactive, error.
 	Introspection func(result string)
+	// Provider is the embedded authorization server as an OpenID provider; nil: none
+	// runs here.
+	Provider *relyingparty.Local
+	// Secrets seal the cookies of sessions: the first seals, all open. None: sessions
+	// end with the process.
+	Secrets [][]byte
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -61,6 +69,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
+	}
+	if len(d.Secrets) == 0 {
+		d.Secrets = [][]byte{[]byte(rand.Text() + rand.Text())}
 	}
 	if d.Introspection == nil {
 		d.Introspection = func(string) {}
@@ -86,6 +97,9 @@ func Catalog(d Deps) handler.Catalog[Authenticator] {
 		}),
 		"oauth2_introspection": handler.Of(introspectionDefaults, func(c introspectionConfig) (Authenticator, error) {
 			return newIntrospection(c, d, introspected)
+		}),
+		"oidc_session": handler.Of(oidcSessionDefaults, func(c oidcSessionConfig) (Authenticator, error) {
+			return newOIDCSession(c, d)
 		}),
 		"cookie_session": handler.Of(cookieSessionDefaults, func(c cookieSessionConfig) (Authenticator, error) {
 			return newCookieSession(c, d, sessions)
