@@ -170,6 +170,8 @@ func tlsOf(cfg *config.Config, listener string) config.TLS {
 		return s.API.TLS
 	case "admin":
 		return s.Admin.TLS
+	case "ext_authz":
+		return s.ExtAuthz.TLS
 	}
 	return config.TLS{}
 }
