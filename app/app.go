@@ -22,6 +22,7 @@ import (
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
 	"github.com/gatewarden/gatewarden/oauth2/server"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/proxy"
 	"github.com/gatewarden/gatewarden/rules"
@@ -131,7 +132,7 @@ func (a *App) openStore(ctx context.Context) error {
 	for i, secret := range a.secrets {
 		keyed[i] = []byte(secret)
 	}
-	a.hasher, err = secrets.New(secrets.Options{Keys: keyed, OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }})
+	a.hasher, err = secrets.New(secrets.Options{Keys: keyed, Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
 	if err != nil {
 		return fmt.Errorf("secrets.system: %w", err)
 	}
