@@ -19,6 +19,7 @@ import (
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
 	"github.com/gatewarden/gatewarden/rules/source"
@@ -31,7 +32,8 @@ func (a *App) openCompiler(context.Context) error {
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
-			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
+			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now, File: a.credentials,
+			Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("password", hit) }}),
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
@@ -44,6 +46,15 @@ func (a *App) openCompiler(context.Context) error {
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
 	return nil
+}
+
+// credentials tells that a file of users or keys was read again.
+func (a *App) credentials(path string, err error) {
+	if err != nil {
+		a.log.Error("a file of credentials cannot be used; what it held before stays in force", "file", path, "error", err.Error())
+		return
+	}
+	a.log.Info("read a file of credentials again", "file", path)
 }
 
 // openRules compiles the rules and puts them in force.

@@ -100,9 +100,13 @@ func (t *tokenReader) read(r *access.Request) (string, error) {
 // bearer reads Authorization fields. Any number but one of fields is ambiguous as
 // soon as one of them has the Bearer scheme.
 func bearer(fields []string) (token string, found int) {
+	return withScheme(fields, "Bearer")
+}
+
+func withScheme(fields []string, wanted string) (token string, found int) {
 	for _, field := range fields {
 		scheme, rest, _ := strings.Cut(field, " ")
-		if len(scheme) == len("Bearer") && strings.EqualFold(scheme, "Bearer") {
+		if len(scheme) == len(wanted) && strings.EqualFold(scheme, wanted) {
 			token, found = strings.TrimLeft(rest, " "), len(fields)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/passwords"
 )
 
 // verifiedBytes bounds the cache of verified JSON Web Tokens.
@@ -28,6 +29,11 @@ type Deps struct {
 	Cache func(cache string, hit bool)
 	// Introspection counts a call of an introspection endpoint: active, inactive, error.
 	Introspection func(result string)
+	// Passwords checks the passwords of users; nil: one of its own.
+	Passwords *passwords.Verifier
+	// File is told when a file of credentials was read again, and with an error when it
+	// cannot be and what it held before stays in force.
+	File func(path string, err error)
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -41,6 +47,12 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Keys == nil {
 		d.Keys = keys.NewRemotes(keys.RemotesOptions{HTTP: d.HTTP, Now: d.Now})
+	}
+	if d.Passwords == nil {
+		d.Passwords = passwords.New(passwords.Options{})
+	}
+	if d.File == nil {
+		d.File = func(string, error) {}
 	}
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
@@ -72,6 +84,10 @@ func Catalog(d Deps) handler.Catalog[Authenticator] {
 		"bearer_token": handler.Of(bearerTokenDefaults, func(c bearerTokenConfig) (Authenticator, error) {
 			return newBearerToken(c, d, sessions)
 		}),
+		"basic_auth": handler.Of(func() basicAuthConfig { return basicAuthConfig{Realm: "gatewarden"} }, func(c basicAuthConfig) (Authenticator, error) {
+			return newBasicAuth(c, d)
+		}),
+		"api_key": handler.Of(apiKeyDefaults, func(c apiKeyConfig) (Authenticator, error) { return newAPIKey(c, d) }),
 		"oauth2_client_credentials": handler.Of(clientCredentialsDefaults, func(c clientCredentialsConfig) (Authenticator, error) {
 			return newClientCredentials(c, d, clients)
 		}),
