@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
@@ -77,6 +78,7 @@ type App struct {
 	loader    *source.Loader
 	tokens    *mutators.TokenCache
 	proxy     *proxy.Proxy
+	extAuthz  *decision.ExtAuthz
 	follower  *follower
 	demo      *demo
 	draining  atomic.Bool

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -28,14 +29,19 @@ import (
 
 // openCompiler builds the handlers.
 func (a *App) openCompiler(context.Context) error {
+	nonces, err := a.nonceKeys()
+	if err != nil {
+		return err
+	}
 	a.tokens = mutators.NewTokenCache()
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
+			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now, File: a.credentials,
 			Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("password", hit) }}),
 		})),
-		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
+		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
 			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
 		})),
@@ -167,6 +173,15 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
+// trusted are the peers of networks.
+func trusted(networks []netip.Prefix) (edge.Trusted, error) {
+	var cidrs []string
+	for _, p := range networks {
+		cidrs = append(cidrs, p.String())
+	}
+	return edge.ParseTrusted(cidrs, false)
+}
+
 // SessionCookies implements edge.SessionOwner.
 func (d decider) SessionCookies() []string {
 	if s := d.Set(); s != nil {
@@ -185,10 +200,10 @@ func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edg
 		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
-			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
-			if e.Forwarded {
-				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
-			}
+			a.metrics.Request(telemetry.Request{
+				Listener: e.Listener, Rule: e.Rule, Outcome: e.Outcome, Reason: e.Reason, Decided: e.Decided,
+				Forwarded: e.Forwarded, UpstreamStatus: e.UpstreamStatus, Upstream: e.Upstream,
+			})
 		},
 	}, nil
 }

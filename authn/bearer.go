@@ -29,6 +29,7 @@ type TokenFrom struct {
 type tokenReader struct {
 	from   TokenFrom
 	bearer bool
+	dpop   bool // the scheme DPoP is accepted too (RFC 9449 section 7.1)
 	prefix string
 }
 
@@ -72,7 +73,7 @@ func (t *tokenReader) read(r *access.Request) (string, error) {
 	var found int
 	switch {
 	case t.bearer:
-		token, found = bearer(r.Header["Authorization"])
+		token, found = t.authorization(r.Header["Authorization"])
 		if found == 1 && hasParameter(r.URL, "access_token") {
 			found++ // RFC 6750 section 2: never by more than one method
 		}
@@ -97,10 +98,13 @@ func (t *tokenReader) read(r *access.Request) (string, error) {
 	return token, nil
 }
 
-// bearer reads Authorization fields. Any number but one of fields is ambiguous as
-// soon as one of them has the Bearer scheme.
-func bearer(fields []string) (token string, found int) {
-	return withScheme(fields, "Bearer")
+// authorization reads Authorization fields. Any number but one of fields is ambiguous
+// as soon as one of them has the scheme Bearer, or DPoP.
+func (t *tokenReader) authorization(fields []string) (token string, found int) {
+	if token, found = withScheme(fields, "Bearer"); found == 0 && t.dpop {
+		return withScheme(fields, "DPoP")
+	}
+	return token, found
 }
 
 func withScheme(fields []string, wanted string) (token string, found int) {

@@ -1,7 +1,9 @@
 package authn
 
 import (
+	"crypto/rand"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gatewarden/gatewarden/handler"
@@ -9,8 +11,11 @@ import (
 	"github.com/gatewarden/gatewarden/passwords"
 )
 
-// verifiedBytes bounds the cache of verified JSON Web Tokens.
-const verifiedBytes = 32 << 20
+// Bounds of the caches of verified JSON Web Tokens and of clients' certificates.
+const (
+	verifiedBytes    = 32 << 20
+	certificateBytes = 4 << 20
+)
 
 // Deps is what the authenticators work with. Every field may be left out.
 type Deps struct {
@@ -24,6 +29,15 @@ type Deps struct {
 	// HTTP makes the requests to introspection, token and session endpoints. Its redirect
 	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
+	// Replays remembers used DPoP proofs; nil: tokens that are bound to a key are
+	// refused as fault.Unavailable.
+	Replays ReplayStore
+	// NonceKeys make and check nonces of DPoP proofs: the first makes, all check. None:
+	// a random one, which other nodes do not know.
+	NonceKeys [][]byte
+	// CanonicalURL returns the form of a URL that a request for it has. Nil: the htu of
+	// a proof must have that form.
+	CanonicalURL func(raw string) (*url.URL, error)
 	// Cache counts a look-up in the cache named jwt, introspection, session or
 	// client_credentials.
 	Cache func(cache string, hit bool)
@@ -54,6 +68,9 @@ func (d Deps) withDefaults() Deps {
 	if d.File == nil {
 		d.File = func(string, error) {}
 	}
+	if len(d.NonceKeys) == 0 {
+		d.NonceKeys = [][]byte{[]byte(rand.Text())}
+	}
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
 	}
@@ -68,10 +85,14 @@ func (d Deps) withDefaults() Deps {
 func Catalog(d Deps) handler.Catalog[Authenticator] {
 	d = d.withDefaults()
 	verified, introspected, sessions, clients := newFactsCache(verifiedBytes), newFactsCache(1), newFactsCache(1), newFactsCache(1)
+	certificates := newFactsCache(certificateBytes)
 	return handler.Catalog[Authenticator]{
 		"anonymous":    handler.Of(func() anonymousConfig { return anonymousConfig{Subject: "anonymous"} }, newAnonymous),
 		"noop":         handler.Of(func() noopConfig { return noopConfig{} }, newNoop),
 		"unauthorized": handler.Of(func() unauthorizedConfig { return unauthorizedConfig{} }, newUnauthorized),
+		"client_certificate": handler.Of(func() clientCertificateConfig { return clientCertificateConfig{} }, func(c clientCertificateConfig) (Authenticator, error) {
+			return newClientCertificate(c, d, certificates)
+		}),
 		"jwt": handler.Of(jwtDefaults, func(c jwtConfig) (Authenticator, error) {
 			return newJWT(c, d, verified)
 		}),

@@ -13,6 +13,7 @@ import (
 var knownHandlers = map[string]map[string]any{
 	"authenticators": {"noop": struct{}{}, "oauth2_introspection": struct{}{}},
 	"authorizers":    {"allow": struct{}{}},
+	"mutators":       {},
 }
 
 func TestTheQuickstartFileOfHydraLoads(t *testing.T) {
@@ -88,7 +89,8 @@ func TestHandlersThatDoNotExistAreReported(t *testing.T) {
 authorizers:
   allow:
     config: {x: 1}
-  keto_engine_acp_ory:
+mutators:
+  hydrator:
     enabled: true
 `)
 	check := func(config json.RawMessage, _ any) error {
@@ -100,7 +102,7 @@ authorizers:
 	if diff := cmp.Diff(wantErr, err.Error()); diff != "" {
 		t.Errorf("faults (-want +got)\n%s", diff)
 	}
-	want := []string{file + ":11: authorizers.keto_engine_acp_ory has no effect: there is no such handler yet, and a rule that names it is refused"}
+	want := []string{file + ":12: mutators.hydrator has no effect: there is no such handler yet, and a rule that names it is refused"}
 	if diff := cmp.Diff(want, warnings); diff != "" {
 		t.Errorf("warnings (-want +got)\n%s", diff)
 	}

@@ -105,9 +105,7 @@ func merge(into, from map[string]any) {
 
 // later are handlers of Oathkeeper's that this version does not have. A file may
 // configure them; a rule that names one is refused.
-var later = []string{
-	"authorizers.keto_engine_acp_ory", "authorizers.remote", "authorizers.remote_json", "mutators.hydrator",
-}
+var later = []string{"mutators.hydrator"}
 
 // names reports sections of handlers that do not exist; known maps part and name to
 // the handler's configuration, and without it nothing is reported.

@@ -51,13 +51,18 @@ func newHeaderSet(headers, cookies, sessions []string) *headerSet {
 	return s
 }
 
-// strip removes the set's fields and the gateway's own from h.
-func (s *headerSet) strip(h http.Header) {
+// strip removes the set's fields and the gateway's own from h. It returns those of
+// the set as they were spelt.
+func (s *headerSet) strip(h http.Header) (removed []string) {
 	for name := range h {
 		if s.forbids(name) {
+			if len(s.owned) > 0 && (s.owned[name] || !isPlainName(name) && s.owned[fold(name)]) {
+				removed = append(removed, name)
+			}
 			delete(h, name)
 		}
 	}
+	return removed
 }
 
 // forbids reports whether a client may not send the field name.

@@ -45,6 +45,17 @@ func canonicalURL(dst, u *url.URL, scheme, host string) error {
 	return nil
 }
 
+// CanonicalURL returns the canonical form of an absolute http or https URL: the one
+// that a request for it has when it is judged. Errors are fault.Invalid.
+func CanonicalURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, invalid("invalid_target", "the text is not an http or https URL")
+	}
+	canonical := new(url.URL)
+	return canonical, canonicalURL(canonical, u, u.Scheme, u.Host)
+}
+
 // parseTarget parses a request target in origin form (RFC 9112 section 3.2.1).
 func parseTarget(target string) (*url.URL, error) {
 	if !strings.HasPrefix(target, "/") {

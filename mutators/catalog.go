@@ -26,9 +26,10 @@ type Deps struct {
 // Catalog returns the mutators by name.
 func Catalog(d Deps) handler.Catalog[Mutator] {
 	return handler.Catalog[Mutator]{
-		"noop":     handler.Of(func() NoopConfig { return NoopConfig{} }, newNoop),
-		"header":   handler.Of(func() HeaderConfig { return HeaderConfig{} }, newHeader),
-		"cookie":   handler.Of(func() CookieConfig { return CookieConfig{} }, newCookie),
-		"id_token": handler.Of(defaultIDToken, func(c IDTokenConfig) (Mutator, error) { return newIDToken(d, c) }),
+		"noop":               handler.Of(func() NoopConfig { return NoopConfig{} }, newNoop),
+		"header":             handler.Of(func() HeaderConfig { return HeaderConfig{} }, newHeader),
+		"client_certificate": handler.Of(func() ClientCertificateConfig { return ClientCertificateConfig{} }, newClientCertificate),
+		"cookie":             handler.Of(func() CookieConfig { return CookieConfig{} }, newCookie),
+		"id_token":           handler.Of(defaultIDToken, func(c IDTokenConfig) (Mutator, error) { return newIDToken(d, c) }),
 	}
 }

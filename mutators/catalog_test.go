@@ -16,6 +16,7 @@ import (
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/handler/handlertest"
+	"github.com/gatewarden/gatewarden/templates"
 )
 
 func input() access.Input {
@@ -57,6 +58,12 @@ var contract = map[string]struct {
 		config:  `{"cookies":{"user":"{{ print .Subject }}","mail":"{{ .Extra.email }}"}}`,
 		bad:     []string{`{"cookies":{"a":1}}`, `{"cookies":[]}`, `{"cookies":{"a":"{{"}}`, `{"cookies":{"a b":"x"}}`, `{"cookies":{"a=":"x"}}`, `{"cookies":{"":"x"}}`, `{"cookies":{"a;":"x"}}`},
 		want:    access.Pass{Cookies: []*http.Cookie{{Name: "mail", Value: "a@example.com"}, {Name: "user", Value: "alice"}}},
+		accepts: true,
+	},
+	"client_certificate": {
+		config:  `{"chain":true}`,
+		bad:     []string{`{"chain":"yes"}`, `{"unverified":1}`},
+		owned:   []string{"Client-Cert", "Client-Cert-Chain"},
 		accepts: true,
 	},
 	"id_token": {
@@ -224,6 +231,11 @@ func TestEveryMutatorHasAPageWhoseExampleLoads(t *testing.T) {
 	handlertest.Pages(t, Catalog(deps(t)), "../docs/handlers", "mutator")
 }
 
+func nameOf(field string) error {
+	_, err := templates.FieldName(field)
+	return err
+}
+
 func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
 	catalog := Catalog(deps(f))
 	for name, c := range contract {
@@ -242,7 +254,7 @@ func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
 			return
 		}
 		for field, values := range p.Set {
-			if !isToken(field) || !validValue(values[0]) || slices.Contains(forbidden, field) {
+			if nameOf(field) != nil || !templates.ValidFieldValue(values[0]) {
 				t.Errorf("%s %s sets %q: %q", name, config, field, values)
 			}
 		}

@@ -3,6 +3,8 @@ package oauth2
 import (
 	"context"
 	"time"
+
+	"github.com/gatewarden/gatewarden/access"
 )
 
 // OIDCContext is what an authorization request asked of OpenID Connect.
@@ -119,6 +121,9 @@ type Introspection struct {
 	TokenType string         `json:"token_type,omitempty"`
 	TokenUse  string         `json:"token_use,omitempty"`
 	Extra     map[string]any `json:"ext,omitempty"`
+	// Bound is what the sender of the token must prove to hold (RFC 8705 section 3.2,
+	// RFC 9449 section 6.2).
+	Bound *access.Confirmation `json:"cnf,omitempty"`
 }
 
 // Handled is the error of an answer to a request that was answered before: HTTP

@@ -229,7 +229,11 @@ func (s *run) authorize(ctx context.Context, in access.Input) (header http.Heade
 				reason = ReasonDenied
 			}
 			s.trace.step(start, "authz", h.name, "denied", reason)
-			return nil, fault.New(fault.Forbidden, reason, "the request is not allowed")
+			message := verdict.Message
+			if message == "" {
+				message = "the request is not allowed"
+			}
+			return nil, fault.New(fault.Forbidden, reason, message)
 		}
 		for name, values := range verdict.Header {
 			if header == nil {

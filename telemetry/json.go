@@ -10,12 +10,20 @@ import (
 )
 
 // NewJSON returns a handler that writes what slog.NewJSONHandler writes, byte for
-// byte, at half the cost for records like access events: texts of plain ASCII,
-// numbers and booleans. Anything else is left to slog's handler. The writer gets one
-// whole line per Write and must be safe for concurrent use, as a Buffer is.
+// byte, at half the cost for records of plain ASCII texts, numbers and booleans, and
+// at less for values that encode themselves (see Appender). Anything else is left to
+// slog's handler. The writer gets one whole line per Write and must be safe for
+// concurrent use, as a Buffer is.
 func NewJSON(w io.Writer, level slog.Leveler) slog.Handler {
 	return &jsonHandler{w: w, level: level, Handler: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}),
 		lines: &sync.Pool{New: func() any { return new([]byte) }}}
+}
+
+// Appender is a slog.LogValuer whose value is a group, for an attribute without key.
+// AppendJSON appends the members as slog's handler writes them, each with a comma
+// before it, or reports false when it cannot.
+type Appender interface {
+	AppendJSON(b []byte) (_ []byte, ok bool)
 }
 
 // jsonHandler inherits WithAttrs and WithGroup, which return slog's handler.
@@ -53,7 +61,14 @@ func appendRecord(b []byte, r *slog.Record) (_ []byte, ok bool) {
 	b = append(append(b, r.Message...), '"')
 	ok = true
 	r.Attrs(func(a slog.Attr) bool {
-		if ok = a.Key != "" && isPlain(a.Key); ok {
+		if a.Key == "" {
+			var members Appender
+			if members, ok = a.Value.Any().(Appender); ok {
+				b, ok = members.AppendJSON(b)
+			}
+			return ok
+		}
+		if ok = isPlain(a.Key); ok {
 			b = append(append(append(b, ',', '"'), a.Key...), '"', ':')
 			b, ok = appendValue(b, a.Value)
 		}

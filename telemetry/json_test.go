@@ -46,6 +46,23 @@ func TestLinesAreThoseOfSlog(t *testing.T) {
 	both(t, slog.LevelInfo, now, "a key", slog.Bool(`k"`, true), slog.Bool("", true), slog.Attr{})
 }
 
+// encoded is an Appender, whose group it can encode or not.
+type encoded struct {
+	slog.Value
+	ok bool
+}
+
+func (e encoded) LogValue() slog.Value { return e.Value }
+
+func (e encoded) AppendJSON(b []byte) ([]byte, bool) { return append(b, `,"a":1`...), e.ok }
+
+func TestAValueThatEncodesItselfIsTheLineOfSlog(t *testing.T) {
+	now := time.Now()
+	for _, ok := range []bool{true, false} {
+		both(t, slog.LevelInfo, now, "request", slog.Int("first", 1), slog.Any("", encoded{slog.GroupValue(slog.Int("a", 1)), ok}), slog.Int("last", 1))
+	}
+}
+
 func FuzzLinesAreThoseOfSlog(f *testing.F) {
 	f.Add("msg", "key", "value", 1.5, int64(3))
 	f.Add("\u2029", "é", "\x1b[0m", 1e-9, int64(-1))

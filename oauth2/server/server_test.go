@@ -62,7 +62,8 @@ type flaky struct {
 	down          atomic.Bool
 	beforeRedeem  once
 	beforeRotate  once
-	afterReadback once // of an access token
+	afterReadback once   // of an access token
+	session       []byte // replaces that of access tokens; nil: does not
 }
 
 // once is a hook that runs at most once.
@@ -98,6 +99,9 @@ func (f *flaky) AccessToken(ctx context.Context, s string) (oauth2.Token, error)
 		return oauth2.Token{}, err
 	}
 	t, err := f.Store.AccessToken(ctx, s)
+	if f.session != nil {
+		t.Grant.Session = f.session
+	}
 	f.afterReadback.run()
 	return t, err
 }
