@@ -9,6 +9,7 @@ import (
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/passwords"
+	"github.com/gatewarden/gatewarden/relyingparty"
 )
 
 // Bounds of the caches of verified JSON Web Tokens and of clients' certificates.
@@ -29,8 +30,9 @@ type Deps struct {
 	// HTTP makes the requests to introspection, token and session endpoints. Its redirect
 	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
-	// Replays remembers used DPoP proofs; nil: tokens that are bound to a key are
-	// refused as fault.Unavailable.
+	// Replays remembers used DPoP proofs and the refresh tokens of sessions that a node
+	// spends; nil: tokens that are bound to a key are refused as fault.Unavailable, and
+	// sessions are renewed without asking other nodes.
 	Replays ReplayStore
 	// NonceKeys make and check nonces of DPoP proofs: the first makes, all check. None:
 	// a random one, which other nodes do not know.
@@ -48,6 +50,12 @@ type Deps struct {
 	// File is told when a file of credentials was read again, and with an error when it
 	// cannot be and what it held before stays in force.
 	File func(path string, err error)
+	// Provider is the embedded authorization server as an OpenID provider; nil: none
+	// runs here.
+	Provider *relyingparty.Local
+	// Secrets seal the cookies of sessions: the first seals, all open. None: sessions
+	// end with the process.
+	Secrets [][]byte
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -74,6 +82,9 @@ func (d Deps) withDefaults() Deps {
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
 	}
+	if len(d.Secrets) == 0 {
+		d.Secrets = [][]byte{[]byte(rand.Text() + rand.Text())}
+	}
 	if d.Introspection == nil {
 		d.Introspection = func(string) {}
 	}
@@ -94,10 +105,13 @@ func Catalog(d Deps) handler.Catalog[Authenticator] {
 			return newClientCertificate(c, d, certificates)
 		}),
 		"jwt": handler.Of(jwtDefaults, func(c jwtConfig) (Authenticator, error) {
-			return newJWT(c, d, verified)
+			return newJWTs(c, d, verified)
 		}),
 		"oauth2_introspection": handler.Of(introspectionDefaults, func(c introspectionConfig) (Authenticator, error) {
-			return newIntrospection(c, d, introspected)
+			return newIntrospections(c, d, introspected)
+		}),
+		"oidc_session": handler.Of(oidcSessionDefaults, func(c oidcSessionConfig) (Authenticator, error) {
+			return newOIDCSession(c, d)
 		}),
 		"cookie_session": handler.Of(cookieSessionDefaults, func(c cookieSessionConfig) (Authenticator, error) {
 			return newCookieSession(c, d, sessions)

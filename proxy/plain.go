@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ func (f *forwarder) plainRequest(x *edge.Exchange, body []byte) *wire.Request {
 	up, in := x.Decision.Upstream, x.Request.URL
 	t := target(up, in)
 	out := &wire.Request{
-		Method: x.R.Method, Target: t.RequestURI(), Host: up.URL.Host, Address: up.URL.Host,
+		Method: x.R.Method, Target: requestURI(&t), Host: up.URL.Host, Address: up.URL.Host,
 		Header: x.R.Header, Body: body, Timeout: or(up.Timeout, f.timeout),
 	}
 	if strings.LastIndexByte(out.Address, ':') <= strings.LastIndexByte(out.Address, ']') {
@@ -101,6 +102,18 @@ func (f *forwarder) plainRequest(x *edge.Exchange, body []byte) *wire.Request {
 		clear(h)
 	}
 	return out
+}
+
+// requestURI is u.RequestURI, at less cost where nothing needs encoding.
+func requestURI(u *url.URL) string {
+	if u.RawPath != "" || u.ForceQuery || u.Path == "" {
+		return u.RequestURI()
+	}
+	path := edge.SentPath(u)
+	if u.RawQuery == "" {
+		return path
+	}
+	return path + "?" + u.RawQuery
 }
 
 // copy copies the body.

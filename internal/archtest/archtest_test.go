@@ -31,8 +31,9 @@ var allowed = map[string][]string{
 	"edge":                {"access", "cors", "fault"},
 	"keys":                {"access", "fault"},
 	"passwords":           {"fault"},
+	"relyingparty":        {"access", "fault", "keys"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "handler", "keys", "passwords"},
+	"authn":         {"access", "fault", "handler", "keys", "passwords", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
 	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},

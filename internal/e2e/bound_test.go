@@ -163,15 +163,7 @@ func TestCertificatesOfClientsNameAndBindThroughTheProxy(t *testing.T) {
 		"an open rule, and a header of another": {&other, "/open", spoofed, 200, "guest", testca.Field(other.Leaf)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := &tls.Config{RootCAs: servers.Pool}
-			if c.shown != nil { // without regard to the authorities that the server names
-				config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-					certificate := c.shown.TLS()
-					return &certificate, nil
-				}
-			}
-			h := client()
-			h.Transport = &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
+			h := mutual(servers.Pool, c.shown)
 			defer h.CloseIdleConnections()
 			r, err := http.NewRequestWithContext(t.Context(), "GET", base+c.path, nil)
 			if err != nil {
@@ -321,4 +313,62 @@ func TestOfParallelReplaysAtTwoNodesOneWins(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheHandshakeAsksForCertificatesAsConfigured(t *testing.T) {
+	now := time.Now()
+	clients, servers, foreign := testca.New(t, "clients", now), testca.New(t, "servers", now), testca.New(t, "foreign", now)
+	server := servers.Issue(t, func(c *x509.Certificate) {
+		c.ExtKeyUsage, c.IPAddresses = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	})
+	good, stranger := clients.Issue(t, nil), foreign.Issue(t, nil)
+	const connects, fails = true, false
+	for mode, c := range map[string]struct{ none, foreign, good bool }{
+		"none": {connects, connects, connects}, "request": {connects, connects, connects},
+		"require": {fails, connects, connects}, "verify": {fails, fails, connects},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			p := start(t, settings{
+				rules: rulesOf(upstream(t).URL, map[string]string{"who": `{"handler": "client_certificate"}`, "open": `{"handler": "noop"}`}),
+				keys: map[string]string{
+					"serve.proxy.tls.cert.base64": base64.StdEncoding.EncodeToString(testca.PEM(server.Leaf)), "serve.proxy.tls.key.base64": base64.StdEncoding.EncodeToString(server.KeyPEM(t)),
+					"serve.proxy.tls.client_auth": mode, "serve.proxy.tls.client_ca.base64": base64.StdEncoding.EncodeToString(testca.PEM(clients.Certificate)),
+				},
+			})
+			for name, shown := range map[string]struct {
+				certificate *testca.Issued
+				connects    bool
+				who         int // of the rule that wants a certificate
+			}{"none": {nil, c.none, 401}, "foreign": {&stranger, c.foreign, 401}, "good": {&good, c.good, 200}} {
+				h := mutual(servers.Pool, shown.certificate)
+				for path, want := range map[string]int{"/open": 200, "/who": shown.who} {
+					if mode == "none" && path == "/who" {
+						want = 401 // nobody was asked
+					}
+					res, err := h.Get("https://" + p.app.Addresses()["proxy"] + path)
+					if err == nil {
+						res.Body.Close()
+					}
+					if (err == nil) != shown.connects || err == nil && res.StatusCode != want {
+						t.Errorf("%s, %s: got %v, %v", name, path, res, err)
+					}
+				}
+				h.CloseIdleConnections()
+			}
+		})
+	}
+}
+
+// mutual is a client that shows a certificate, whatever authorities the server names.
+func mutual(servers *x509.CertPool, shown *testca.Issued) *http.Client {
+	config := &tls.Config{RootCAs: servers}
+	if shown != nil {
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			certificate := shown.TLS()
+			return &certificate, nil
+		}
+	}
+	h := client()
+	h.Transport = &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
+	return h
 }
