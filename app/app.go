@@ -129,11 +129,7 @@ func (a *App) openStore(ctx context.Context) error {
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
-	keyed := make([][]byte, len(a.secrets))
-	for i, secret := range a.secrets {
-		keyed[i] = []byte(secret)
-	}
-	a.hasher, err = secrets.New(secrets.Options{Keys: keyed, OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }})
+	a.hasher, err = secrets.New(secrets.Options{Keys: keyed(a.secrets), OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }})
 	if err != nil {
 		return fmt.Errorf("secrets.system: %w", err)
 	}

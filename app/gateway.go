@@ -20,6 +20,7 @@ import (
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
 	"github.com/gatewarden/gatewarden/rules/source"
@@ -38,10 +39,12 @@ func (a *App) openCompiler(context.Context) error {
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
 			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
+			Provider: &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
+			Secrets:  keyed(a.secrets),
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
-			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
+			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens, Observe: a.metrics.Cache,
 		})),
 		ErrorHandlers: stage(a.cfg.Errors.Handlers, errorhandlers.Catalog()),
 		Fallback:      a.cfg.Errors.Fallback,
@@ -50,6 +53,15 @@ func (a *App) openCompiler(context.Context) error {
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
 	return nil
+}
+
+// keyed returns secrets as keys.
+func keyed(secrets []string) [][]byte {
+	out := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		out[i] = []byte(secret)
+	}
+	return out
 }
 
 // openRules compiles the rules and puts them in force.

@@ -59,8 +59,8 @@ type EndpointOwner interface {
 	// without query. Two handlers may share a path when it is for the same.
 	Endpoints() map[string]string
 	// Serve answers a request for one of them: a *access.Reply, or a fault that the
-	// rule's error handlers answer. It is never nil. A fault.NotFound leaves the
-	// request to the next handler that has the same path on the same host.
+	// rule's error handlers answer. It is never nil. One that is ErrNoCredentials leaves
+	// the request to the next handler that has the same path on the same host.
 	Serve(ctx context.Context, r *access.Request) error
 }
 

@@ -68,6 +68,22 @@ func (b *binding) prove(ctx context.Context, r *access.Request, token string, kn
 	return subject, nil
 }
 
+// refused words the challenge of a token that was refused for the scheme in which it
+// came (RFC 9449 section 7.1).
+func (b *binding) refused(r *access.Request, err error) error {
+	var e *fault.Error
+	if !b.token.bearer || !hasDPoPScheme(r) || !errors.As(err, &e) {
+		return err
+	}
+	rest, ok := strings.CutPrefix(e.Challenge, "Bearer ")
+	if !ok {
+		return err
+	}
+	worded := *e
+	worded.Challenge = "DPoP " + rest + `, algs="` + b.proofs.algs + `"`
+	return &worded
+}
+
 // acceptable decides whether tokens that are bound like this may be used at all.
 func (b *binding) acceptable(bound *access.Confirmation) error {
 	if bound.Other {

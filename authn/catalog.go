@@ -8,10 +8,14 @@ import (
 
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/relyingparty"
 )
 
-// verifiedBytes bounds the cache of verified JSON Web Tokens.
-const verifiedBytes = 32 << 20
+// Bounds of the caches of verified JSON Web Tokens and of clients' certificates.
+const (
+	verifiedBytes    = 32 << 20
+	certificateBytes = 4 << 20
+)
 
 // Deps is what the authenticators work with. Every field may be left out.
 type Deps struct {
@@ -25,8 +29,9 @@ type Deps struct {
 	// HTTP makes the requests to introspection, token and session endpoints. Its redirect
 	// policy is not used; its Timeout, when it has one, bounds the handlers' own.
 	HTTP *http.Client
-	// Replays remembers used DPoP proofs; nil: tokens that are bound to a key are
-	// refused as fault.Unavailable.
+	// Replays remembers used DPoP proofs and the refresh tokens of sessions that a node
+	// spends; nil: tokens that are bound to a key are refused as fault.Unavailable, and
+	// sessions are renewed without asking other nodes.
 	Replays ReplayStore
 	// NonceKeys make and check nonces of DPoP proofs: the first makes, all check. None:
 	// a random one, which other nodes do not know.
@@ -39,6 +44,12 @@ type Deps struct {
 	Cache func(cache string, hit bool)
 	// Introspection counts a call of an introspection endpoint: active, inactive, error.
 	Introspection func(result string)
+	// Provider is the embedded authorization server as an OpenID provider; nil: none
+	// runs here.
+	Provider *relyingparty.Local
+	// Secrets seal the cookies of sessions: the first seals, all open. None: sessions
+	// end with the process.
+	Secrets [][]byte
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -59,6 +70,9 @@ func (d Deps) withDefaults() Deps {
 	if d.Cache == nil {
 		d.Cache = func(string, bool) {}
 	}
+	if len(d.Secrets) == 0 {
+		d.Secrets = [][]byte{[]byte(rand.Text() + rand.Text())}
+	}
 	if d.Introspection == nil {
 		d.Introspection = func(string) {}
 	}
@@ -70,15 +84,22 @@ func (d Deps) withDefaults() Deps {
 func Catalog(d Deps) handler.Catalog[Authenticator] {
 	d = d.withDefaults()
 	verified, introspected, sessions, clients := newFactsCache(verifiedBytes), newFactsCache(1), newFactsCache(1), newFactsCache(1)
+	certificates := newFactsCache(certificateBytes)
 	return handler.Catalog[Authenticator]{
 		"anonymous":    handler.Of(func() anonymousConfig { return anonymousConfig{Subject: "anonymous"} }, newAnonymous),
 		"noop":         handler.Of(func() noopConfig { return noopConfig{} }, newNoop),
 		"unauthorized": handler.Of(func() unauthorizedConfig { return unauthorizedConfig{} }, newUnauthorized),
+		"client_certificate": handler.Of(func() clientCertificateConfig { return clientCertificateConfig{} }, func(c clientCertificateConfig) (Authenticator, error) {
+			return newClientCertificate(c, d, certificates)
+		}),
 		"jwt": handler.Of(jwtDefaults, func(c jwtConfig) (Authenticator, error) {
 			return newJWT(c, d, verified)
 		}),
 		"oauth2_introspection": handler.Of(introspectionDefaults, func(c introspectionConfig) (Authenticator, error) {
 			return newIntrospection(c, d, introspected)
+		}),
+		"oidc_session": handler.Of(oidcSessionDefaults, func(c oidcSessionConfig) (Authenticator, error) {
+			return newOIDCSession(c, d)
 		}),
 		"cookie_session": handler.Of(cookieSessionDefaults, func(c cookieSessionConfig) (Authenticator, error) {
 			return newCookieSession(c, d, sessions)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/internal/testca"
 )
 
 // contract is how one authenticator must behave; every handler of the catalog has
@@ -51,6 +52,8 @@ func contracts(t *testing.T) (Deps, []contract) {
 		Introspector: server{"good": {Active: true, Subject: "alice"}},
 		OwnKeys:      own,
 		Now:          newClock().Now,
+		Provider:     loginProvider(own),
+		Secrets:      [][]byte{[]byte("a secret of the tests")},
 	}
 	url := `"introspection_url":"` + endpoint.URL + `"`
 	return d, []contract{
@@ -58,6 +61,10 @@ func contracts(t *testing.T) (Deps, []contract) {
 		{handler: "unauthorized", config: `{}`, wrongType: `[]`, none: "unauthenticated", garbage: "unauthenticated", offline: true},
 		{handler: "anonymous", config: `{}`, wrongType: `{"subject":1}`, good: request("https://api.example/"), subject: "anonymous",
 			none: "subject anonymous", garbage: "no credentials", offline: true},
+		{handler: "oidc_session", config: `{"client_id":"web"}`, wrongType: `{"scope":"openid"}`,
+			good: login(t, d, `{"client_id":"web"}`), subject: "alice", none: "no credentials", garbage: "no credentials", offline: true},
+		{handler: "client_certificate", config: `{}`, wrongType: `{"ca":"file:///a"}`, good: shown(testca.New(t, "root", start).Issue(t, nil), true),
+			subject: "CN=client", none: "no credentials", garbage: "no credentials", offline: true},
 		{handler: "jwt", config: `{"jwks_urls":["` + own.location(t) + `"],"allowed_algorithms":["EdDSA"]}`, wrongType: `{"jwks_ttl":30}`,
 			good: bearerRequest(token), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true},
 		{handler: "jwt", config: `{}`, wrongType: `{"jwks_urls":"https://a"}`,

@@ -22,7 +22,7 @@ func page(t *testing.T, name string) string {
 }
 
 func TestTheExamplesOfEveryPageAreAccepted(t *testing.T) {
-	catalog := Catalog(Deps{Introspector: server{}, OwnKeys: newIssuer(t)})
+	catalog := Catalog(Deps{Introspector: server{}, OwnKeys: newIssuer(t), Provider: loginProvider(newIssuer(t))})
 	for _, name := range catalog.Names() {
 		blocks := yamlBlock.FindAllStringSubmatch(page(t, name), -1)
 		if len(blocks) == 0 {

@@ -480,6 +480,23 @@ func TestChallengesForProofsNameTheAlgorithms(t *testing.T) {
 	}
 }
 
+func TestARefusedTokenIsChallengedInItsScheme(t *testing.T) {
+	for kind, p := range protect(t, Deps{Now: newClock().Now}, nil, `"dpop":{"algorithms":["ES256"]},"target_audience":["nobody"]`) {
+		for scheme, want := range map[string]string{"DPoP": `DPoP error="invalid_token", algs="ES256"`, "Bearer": `Bearer error="invalid_token"`} {
+			for _, token := range []string{p.token, "a.b.c"} {
+				_, err := p.authenticator.Authenticate(t.Context(), presented(scheme, token))
+				var f *fault.Error
+				if errors.As(err, &f) && f.Challenge != want && f.Kind != fault.Forbidden {
+					t.Errorf("%s, %s: challenged with %q", kind, scheme, f.Challenge)
+				}
+				if err == nil {
+					t.Errorf("%s, %s: accepted", kind, scheme)
+				}
+			}
+		}
+	}
+}
+
 func TestABoundTokenElsewhereStillNeedsItsProof(t *testing.T) {
 	h := ecHolder(t)
 	for kind, p := range protect(t, Deps{Now: newClock().Now, Replays: &replays{}}, map[string]any{"jkt": h.jkt}, `"token_from":{"header":"X-Token"}`) {

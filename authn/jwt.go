@@ -158,7 +158,7 @@ func algorithms(c jwtConfig) ([]jose.SignatureAlgorithm, error) {
 func (a *jwt) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
 	token, known, err := a.accept(ctx, r)
 	if err != nil {
-		return access.Subject{}, err
+		return access.Subject{}, a.binding.refused(r, err)
 	}
 	return a.binding.prove(ctx, r, token, known)
 }

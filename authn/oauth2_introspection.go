@@ -142,7 +142,7 @@ func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authent
 func (a *introspection) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
 	token, known, err := a.accept(ctx, r)
 	if err != nil {
-		return access.Subject{}, err
+		return access.Subject{}, a.binding.refused(r, err)
 	}
 	return a.binding.prove(ctx, r, token, known)
 }

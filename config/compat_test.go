@@ -89,9 +89,6 @@ func TestHandlersThatDoNotExistAreReported(t *testing.T) {
 authorizers:
   allow:
     config: {x: 1}
-mutators:
-  hydrator:
-    enabled: true
 `)
 	check := func(config json.RawMessage, _ any) error {
 		return errors.New("config: unknown field " + string(config))
@@ -102,8 +99,7 @@ mutators:
 	if diff := cmp.Diff(wantErr, err.Error()); diff != "" {
 		t.Errorf("faults (-want +got)\n%s", diff)
 	}
-	want := []string{file + ":12: mutators.hydrator has no effect: there is no such handler yet, and a rule that names it is refused"}
-	if diff := cmp.Diff(want, warnings); diff != "" {
-		t.Errorf("warnings (-want +got)\n%s", diff)
+	if len(warnings) > 0 {
+		t.Errorf("warnings %q", warnings)
 	}
 }

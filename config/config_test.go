@@ -134,12 +134,12 @@ type jwtConfig struct {
 }
 
 func TestAHandlerThatDoesNotExistIsAFaultUnlessItIsOff(t *testing.T) {
-	file := write(t, "a.yaml", "authenticators:\n  jtw:\n    enabled: true\n  gone:\n    enabled: false\n  jwt:\n    enabled: true\nmutators:\n  hydrator:\n    enabled: true\n")
-	_, warnings, err := Load(Sources{Files: []string{file}, Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}}, "mutators": {}}})
+	file := write(t, "a.yaml", "authenticators:\n  jtw:\n    enabled: true\n  gone:\n    enabled: false\n  jwt:\n    enabled: true\n")
+	_, warnings, err := Load(Sources{Files: []string{file}, Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}}}})
 	if want := file + ":2: unknown handler authenticators.jtw, known are jwt"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], file+":9: mutators.hydrator has no effect") {
+	if len(warnings) > 0 {
 		t.Errorf("got warnings %q", warnings)
 	}
 }

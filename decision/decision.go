@@ -95,13 +95,13 @@ func (h *Handler) Configure(s edge.Settings) { h.forwardAuth.gate.Configure(s) }
 // Handles reports whether r is for one of the adapters. Ask it in front of a router
 // that cleans paths or redirects: the path is to be judged as it was sent.
 func (h *Handler) Handles(r *http.Request) bool {
-	return below(sent(r), Prefix)
+	return below(edge.SentPath(r.URL), Prefix)
 }
 
 // ServeHTTP answers 200 with what the decision's Pass sets, or the refusal. Every
 // answer carries the decision id.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a, path := &h.forwardAuth, sent(r)
+	a, path := &h.forwardAuth, edge.SentPath(r.URL)
 	switch {
 	case h.nginx != nil && path == NginxPath:
 		a = h.nginx
@@ -140,15 +140,6 @@ func yes(x *edge.Exchange) {
 	h[edge.DecisionID] = []string{x.Request.ID}
 	h["Content-Length"] = []string{"0"}
 	x.W.WriteHeader(http.StatusOK)
-}
-
-// sent is the path as it came over the wire; EscapedPath would repair what is to be
-// refused.
-func sent(r *http.Request) string {
-	if r.URL.RawPath != "" {
-		return r.URL.RawPath
-	}
-	return r.URL.EscapedPath()
 }
 
 // below reports whether path is prefix or lies below it.

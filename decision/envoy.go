@@ -36,7 +36,7 @@ func envoyTarget(r *http.Request, t edge.Target, f edge.Forwarded) (edge.Target,
 	if t.Scheme, err = scheme(proto); err != nil {
 		return t, err
 	}
-	rest := strings.TrimPrefix(sent(r), EnvoyPath)
+	rest := strings.TrimPrefix(edge.SentPath(r.URL), EnvoyPath)
 	if rest == "" {
 		return t, fault.New(fault.Invalid, "incomplete_question", "there is no request target after "+EnvoyPath)
 	}

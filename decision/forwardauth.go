@@ -24,7 +24,7 @@ func newForwardAuth(o edge.Options) (adapter, error) {
 }
 
 func forwardAuthTarget(r *http.Request, t edge.Target, f edge.Forwarded) (edge.Target, error) {
-	rest := strings.TrimPrefix(sent(r), Prefix)
+	rest := strings.TrimPrefix(edge.SentPath(r.URL), Prefix)
 	if f.Method != "" {
 		t.Method = f.Method
 	}

@@ -264,8 +264,9 @@ func (x *Exchange) admit() error {
 	if err == nil && g.o.Target != nil {
 		t, err = g.o.Target(r, t, *f)
 	}
-	x.strip(g.owned.current())
-	cleanHopByHop(r, g.o.Upgrades)
+	if connection := x.strip(g.owned.current()); connection {
+		cleanHopByHop(r, g.o.Upgrades)
+	}
 	if err != nil {
 		return err
 	}
@@ -300,15 +301,18 @@ func (x *Exchange) admit() error {
 	return x.admitBody()
 }
 
-// strip takes from the request what belongs to the gateway.
-func (x *Exchange) strip(s *headerSet) {
-	x.Removed = append(x.Removed, s.strip(x.R.Header)...)
+// strip takes from the request what belongs to the gateway. It reports whether there
+// are fields of the connection.
+func (x *Exchange) strip(s *headerSet) (connection bool) {
+	removed, connection := s.strip(x.R.Header)
+	x.Removed = append(x.Removed, removed...)
 	sessions, found := s.stripCookies(x.R.Header)
 	if x.stripped == nil { // what was decided on does not change any more
 		x.Request.Cookies = sessions
 	}
 	x.stripped, x.CookiesRemoved = s, found || x.CookiesRemoved
 	s.cleanTrailers(x.R.Trailer)
+	return connection
 }
 
 // spelling refuses what an edge that only adds fields cannot remove.

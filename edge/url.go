@@ -61,11 +61,37 @@ func parseTarget(target string) (*url.URL, error) {
 	if !strings.HasPrefix(target, "/") {
 		return nil, invalid("invalid_target", "the request target is not an absolute path")
 	}
+	if path, query, found := strings.Cut(target, "?"); isSimple(path) && !(found && query == "") {
+		return &url.URL{Path: path, RawQuery: query}, nil // as ParseRequestURI does; canonicalURL checks the query
+	}
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, invalid("invalid_path", "the request target cannot be parsed")
 	}
 	return u, nil
+}
+
+// SentPath is the path of a received request as it came over the wire, for edges that
+// find the target in it. URL.EscapedPath alone would repair what is to be refused.
+func SentPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	if isSimple(u.Path) {
+		return u.Path
+	}
+	return u.EscapedPath()
+}
+
+// isSimple reports whether s has only characters that are the same encoded or not, and
+// slashes.
+func isSimple(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !isUnreserved(s[i]) && s[i] != '/' {
+			return false
+		}
+	}
+	return true
 }
 
 func canonicalPath(u *url.URL) (path, raw string, err error) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,39 @@ type jsonHandler struct {
 	w     io.Writer
 	level slog.Leveler
 	lines *sync.Pool // of *[]byte
+	clock clock
+}
+
+// clock writes times in the form of time.RFC3339Nano. What many lines have in common,
+// all but the fraction of a second, it formats once.
+type clock struct{ last atomic.Pointer[second] }
+
+type second struct {
+	unix       int64
+	in         *time.Location
+	text, zone string
+}
+
+func (c *clock) append(b []byte, t time.Time) []byte {
+	s := c.last.Load()
+	if s == nil || s.unix != t.Unix() || s.in != t.Location() {
+		s = &second{t.Unix(), t.Location(), t.Format("2006-01-02T15:04:05"), t.Format("Z07:00")}
+		c.last.Store(s)
+	}
+	b = append(b, s.text...)
+	if rest := t.Nanosecond(); rest > 0 {
+		fraction := [10]byte{'.'}
+		for i := 9; i > 0; i-- {
+			fraction[i] = byte('0' + rest%10)
+			rest /= 10
+		}
+		n := len(fraction)
+		for fraction[n-1] == '0' {
+			n--
+		}
+		b = append(b, fraction[:n]...)
+	}
+	return append(b, s.zone...)
 }
 
 // Enabled implements slog.Handler.
@@ -41,7 +75,7 @@ func (h *jsonHandler) Enabled(_ context.Context, l slog.Level) bool { return l >
 func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	line := h.lines.Get().(*[]byte)
 	defer h.lines.Put(line)
-	b, ok := appendRecord((*line)[:0], &r)
+	b, ok := h.appendRecord((*line)[:0], &r)
 	*line = b
 	if !ok {
 		return h.Handler.Handle(ctx, r)
@@ -51,12 +85,12 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // appendRecord reports false for a record that is slog's to write.
-func appendRecord(b []byte, r *slog.Record) (_ []byte, ok bool) {
+func (h *jsonHandler) appendRecord(b []byte, r *slog.Record) (_ []byte, ok bool) {
 	year := r.Time.Year()
 	if r.Time.IsZero() || year < 0 || year > 9999 || !isPlain(r.Message) {
 		return b, false
 	}
-	b = r.Time.AppendFormat(append(b, `{"time":"`...), time.RFC3339Nano)
+	b = h.clock.append(append(b, `{"time":"`...), r.Time)
 	b = append(append(append(b, `","level":"`...), r.Level.String()...), `","msg":"`...)
 	b = append(append(b, r.Message...), '"')
 	ok = true

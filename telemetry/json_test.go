@@ -71,6 +71,20 @@ func FuzzLinesAreThoseOfSlog(f *testing.F) {
 	})
 }
 
+func TestTimesAreThoseOfRFC3339(t *testing.T) {
+	var c clock
+	east := time.FixedZone("", 5*3600+1800)
+	now := time.Unix(1_700_000_000, 0)
+	for _, at := range []time.Time{
+		now, now.Add(1), now.Add(120 * time.Millisecond), now.UTC(), now.In(east), now.In(east).Add(time.Second - 1), now.Add(time.Second), now.Add(-time.Hour),
+		time.Unix(-1, 5), time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Unix(1_700_000_000, 100_000_000).UTC(),
+	} {
+		if got, want := string(c.append(nil, at)), at.Format(time.RFC3339Nano); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 func TestTheLevelAndAttributesOfALoggerHold(t *testing.T) {
 	var b bytes.Buffer
 	l := slog.New(NewJSON(&b, slog.LevelWarn))

@@ -30,8 +30,9 @@ var allowed = map[string][]string{
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "cors", "fault"},
 	"keys":                {"access", "fault"},
+	"relyingparty":        {"access", "fault", "keys"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "handler", "keys"},
+	"authn":         {"access", "fault", "handler", "keys", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
 	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},

@@ -160,3 +160,56 @@ func TestTheReferenceConfigurationOfAuthorizersWorksUnchanged(t *testing.T) {
 		t.Errorf("fields of several authorizers: got %q", got)
 	}
 }
+
+// oathkeeperHydrator has every key of Oathkeeper's reference configuration of hydrator.
+const oathkeeperHydrator = `access_rules:
+  repositories: [file://DIR/rules.yml]
+authenticators:
+  anonymous: {enabled: true, config: {subject: peter}}
+authorizers:
+  allow: {enabled: true}
+mutators:
+  hydrator:
+    enabled: true
+    config:
+      api:
+        url: SERVICES/hydrate
+        auth: {basic: {username: user, password: pass}}
+        retry: {give_up_after: 2s, max_delay: 100ms}
+      cache: {enabled: true, ttl: 60s}
+  header: {enabled: true, config: {headers: {X-Plan: "{{ print .Extra.plan }}"}}}
+`
+
+func TestTheReferenceConfigurationOfTheHydratorWorksUnchanged(t *testing.T) {
+	asked := 0
+	services := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		var s map[string]any
+		body, _ := io.ReadAll(r.Body)
+		if user, password, ok := r.BasicAuth(); !ok || user+password != "userpass" || json.Unmarshal(body, &s) != nil || strings.Contains(string(body), "secret") || len(r.Cookies()) > 0 {
+			t.Errorf("the hydrator was asked %v %s", r.Header, body)
+		}
+		s["extra"] = map[string]any{"plan": "gold"}
+		_ = json.NewEncoder(w).Encode(s)
+	}))
+	t.Cleanup(services.Close)
+	fill := strings.NewReplacer("SERVICES", services.URL)
+	dir := files(t, upstream(t).URL, map[string]string{"oathkeeper.yml": fill.Replace(oathkeeperHydrator), "rules.yml": `- id: hydrated
+  upstream: {url: "UPSTREAM"}
+  match: {url: "http://127.0.0.1:4455/<.*>", methods: [GET]}
+  authenticators: [{handler: anonymous}]
+  authorizer: {handler: allow}
+  mutators: [{handler: hydrator}, {handler: header}]
+`})
+	p := start(t, settings{files: []string{filepath.Join(dir, "oathkeeper.yml")}, keys: map[string]string{"serve.proxy.trusted_proxies": "127.0.0.1"}})
+	for range 2 {
+		var told seen
+		send(t, "GET", p.proxy+"/a", "", "X-Forwarded-Host", "127.0.0.1:4455", "Cookie", "session=secret").want(t, http.StatusOK).decode(t, &told)
+		if told.Header.Get("X-Plan") != "gold" || told.Header.Get("Cookie") != "session=secret" {
+			t.Errorf("the upstream was told %v", told.Header)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the hydrator was asked %d times, want once", asked)
+	}
+}
