@@ -28,6 +28,15 @@ func forwardAuthTarget(r *http.Request, t edge.Target, f edge.Forwarded) (edge.T
 	if f.Method != "" {
 		t.Method = f.Method
 	}
+	for _, name := range [...]string{"X-Forwarded-Method", "X-Forwarded-Uri", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v := r.Header[name]; f.Trusted && len(v) > 1 {
+			return t, fault.New(fault.Invalid, "ambiguous_question", "the asking proxy set "+name+" more than once")
+		}
+	}
+	if f.Trusted && strings.Contains(strings.Join(r.Header["X-Forwarded-Host"], ""), ",") {
+		// The upstream gets the Host that the client sent, of which this may be a part.
+		return t, fault.New(fault.Invalid, "invalid_host", "X-Forwarded-Host is a list")
+	}
 	if rest == "" {
 		if f.Present && !f.Trusted {
 			// Judging another request than the asking proxy meant could let it through.

@@ -25,7 +25,7 @@ func invalid(reason, message string) error { return fault.New(fault.Invalid, rea
 // '#', a second layer of percent-encoding over these, and path parameters (';')
 // on or beside dot segments.
 func canonicalURL(dst, u *url.URL, scheme, host string) error {
-	if u.Opaque != "" || u.User != nil || u.Scheme != "" && u.Scheme != scheme {
+	if u.Opaque != "" || u.User != nil || u.Scheme != "" && (u.Scheme != scheme || u.Host == "") {
 		return invalid("invalid_target", "the request target is not a path or a URL of this server")
 	}
 	h, err := canonicalHost(host, scheme)

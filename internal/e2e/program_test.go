@@ -62,7 +62,7 @@ type settings struct {
 const systemSecret = "a-system-secret-for-the-tests"
 
 // configuration returns what start uses, for tests that expect a failure.
-func configuration(t *testing.T, s settings) *config.Config {
+func configuration(t testing.TB, s settings) *config.Config {
 	t.Helper()
 	cfg, _, err := config.Load(sources(s))
 	if err != nil {
@@ -97,7 +97,7 @@ func sources(s settings) config.Sources {
 }
 
 // start runs the program until the end of the test.
-func start(t *testing.T, s settings) *program {
+func start(t testing.TB, s settings) *program {
 	t.Helper()
 	p := &program{log: new(transcript), output: new(transcript), level: new(slog.LevelVar)}
 	p.level.Set(slog.LevelDebug)
