@@ -123,20 +123,6 @@ type Response struct {
 	Body   []byte
 }
 
-// Upstream is where an allowed request goes. Read-only, shared by requests.
-type Upstream struct {
-	// URL is the base: scheme http, https or h2c, host, and an optional path that
-	// is put in front of the request path.
-	URL *url.URL
-	// PreserveHost keeps the client's Host instead of the upstream's.
-	PreserveHost bool
-	// StripPath is removed from the start of the request path, on segment borders.
-	StripPath string
-	// Timeout bounds the wait for the response header; zero means the default of
-	// the listener. It never cuts a response body that is being streamed.
-	Timeout time.Duration
-}
-
 // Decision is the outcome of one request. The zero value refuses.
 type Decision struct {
 	Allow   bool
@@ -166,7 +152,7 @@ type Decision struct {
 
 // Step is one stage of a decision, for explain and traces.
 type Step struct {
-	Stage    string // match, authn, authz, mutate, error
+	Stage    string // match, authn, authz, mutate, upstream, error
 	Handler  string
 	Outcome  string // ok, skipped, denied, failed
 	Detail   string
