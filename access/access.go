@@ -32,6 +32,10 @@ type Request struct {
 	URL *url.URL
 	// Header holds the request's header fields in canonical spelling. Read-only.
 	Header http.Header
+	// Cookies are those of the gateway's own sessions, in the order they were sent.
+	// They are not in Header, so that nobody who sends Header on sends them on.
+	// Read-only.
+	Cookies []*http.Cookie
 	// Client is the address of the client after trusted proxies were resolved.
 	Client netip.Addr
 	// Certificate is the certificate that the client has proved to hold, in a TLS
@@ -123,6 +127,33 @@ type Response struct {
 	Body   []byte
 }
 
+// Reply is an error that brings its own answer (a redirect to a login page): no
+// error handler is asked.
+type Reply struct {
+	Response Response
+	// Reason is the decision's reason id.
+	Reason string
+	// Err is the cause, for the log; nil when nothing went wrong.
+	Err error
+}
+
+// Error is the text of the cause, else the reason.
+func (r *Reply) Error() string {
+	if r.Err != nil {
+		return r.Err.Error()
+	}
+	return r.Reason
+}
+
+// Unwrap returns the cause.
+func (r *Reply) Unwrap() error { return r.Err }
+
+// CrossOrigin puts the fields of a CORS policy into the header of an answer, in place
+// of the upstream's; origin is the request's field.
+type CrossOrigin interface {
+	Answer(origin []string, answer http.Header)
+}
+
 // Decision is the outcome of one request. The zero value refuses.
 type Decision struct {
 	Allow   bool
@@ -132,6 +163,8 @@ type Decision struct {
 	Pass Pass
 	// Upstream is nil for rules that only decide.
 	Upstream *Upstream
+	// CORS is the rule's own policy; nil for the listener's.
+	CORS CrossOrigin
 	// Lease is who accepted the credentials; nil when these do not end. Set only when
 	// Allow.
 	Lease Lease
@@ -141,6 +174,9 @@ type Decision struct {
 	// upstream, the refusal, or the edge. Set-Cookie is added, others replace. Keys are
 	// canonical.
 	ResponseHeader http.Header
+	// Served says that Refusal is the answer of a path of the gateway's own, such as
+	// the callback of a login.
+	Served bool
 	// Reason is a stable reason id: allowed, no_rule_match, ambiguous_rules,
 	// missing_credentials, invalid_credentials, policy_denied, ...
 	Reason string

@@ -79,6 +79,7 @@ type App struct {
 	follower  *follower
 	demo      *demo
 	draining  atomic.Bool
+	settings  atomic.Pointer[settings]
 }
 
 // New opens the program. Its error names the setting that is wrong.
@@ -102,7 +103,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.listen, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.openSettings, a.listen, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
 	} {
 		if err := open(ctx); err != nil {
 			return nil, err

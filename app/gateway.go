@@ -19,6 +19,7 @@ import (
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/proxy"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
 	"github.com/gatewarden/gatewarden/rules/source"
@@ -40,6 +41,7 @@ func (a *App) openCompiler(context.Context) error {
 		ErrorHandlers: stage(a.cfg.Errors.Handlers, errorhandlers.Catalog()),
 		Fallback:      a.cfg.Errors.Fallback,
 		Upstream:      a.upstream(),
+		CheckRoute:    proxy.CheckRoute,
 		Strategy:      match.Strategy(a.cfg.AccessRules.MatchingStrategy),
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
@@ -54,7 +56,13 @@ func (a *App) openRules(ctx context.Context) error {
 	}
 	loader, err := source.New(source.Options{
 		Compiler: a.compiler, Engine: a.engine, Repositories: repositories, Store: a.store,
-		Reloaded: a.metrics.Reload, Log: a.log,
+		HTTP: outbound(), Dial: outboundDialer().DialContext,
+		CacheDir: a.cfg.AccessRules.CacheDir, RefuseMissing: a.cfg.AccessRules.OnMissing == "refuse", RemotePoll: a.cfg.AccessRules.PollInterval,
+		Reloaded: a.reloaded, Log: a.log, Observe: func(sources []source.SourceStatus) {
+			for _, s := range sources {
+				a.metrics.RuleSource(s.Name, s.OK, s.ReadAt)
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -64,6 +72,14 @@ func (a *App) openRules(ctx context.Context) error {
 		return fmt.Errorf("access_rules.repositories: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return nil
+}
+
+// reloaded tells what depends on the rules that they were loaded.
+func (a *App) reloaded(ok bool, version uint64, active, refused int) {
+	a.metrics.Reload(ok, version, active, refused)
+	if a.proxy != nil {
+		a.proxy.Follow(a.engine.Set().Routes())
+	}
 }
 
 // mutators gives id_token the program's issuer when the operator named none.
@@ -150,22 +166,22 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
+// SessionCookies implements edge.SessionOwner.
+func (d decider) SessionCookies() []string {
+	if s := d.Set(); s != nil {
+		return s.SessionCookies()
+	}
+	return nil
+}
+
 // edgeOptions are what proxy and decision have in common.
-func (a *App) edgeOptions(name string, trust config.Trust) (edge.Options, error) {
-	var cidrs []string
-	for _, p := range trust.Trusted() {
-		cidrs = append(cidrs, p.String())
-	}
-	trusted, err := edge.ParseTrusted(cidrs, false)
-	if err != nil {
-		return edge.Options{}, err
-	}
+func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edge.Options, error) {
 	certificates, err := a.clientCertificates(name, trust)
 	if err != nil {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: trusted, Certificates: certificates, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
@@ -184,8 +200,9 @@ func (a *App) Explain(ctx context.Context, method string, u *url.URL, h http.Hea
 func (a *App) now() time.Time { return time.Now() }
 
 var (
-	_ edge.HeaderOwner = decider{}
-	_ edge.CookieOwner = decider{}
+	_ edge.HeaderOwner  = decider{}
+	_ edge.CookieOwner  = decider{}
+	_ edge.SessionOwner = decider{}
 )
 
 // Metrics returns the program's collectors.

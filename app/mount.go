@@ -32,7 +32,7 @@ func (a *App) listen(context.Context) error {
 		{a.parts&Proxy != 0, "proxy", "serve.proxy", s.Proxy.Listener},
 		{a.parts&Public != 0, "public", "serve.public", s.Public.Listener},
 		{a.parts&Management != 0, "management", "serve.api", s.API.Listener},
-		{a.parts&Management != 0 && s.Admin.Port >= 0, "admin", "serve.admin", s.Admin},
+		{a.parts&Management != 0 && s.Admin.Port >= 0, "admin", "serve.admin", s.Admin.Listener},
 		{s.Prometheus.Port >= 0, "metrics", "serve.prometheus", config.Listener{Host: s.Prometheus.Host, Port: s.Prometheus.Port}},
 	} {
 		if !l.on {
@@ -87,20 +87,25 @@ func (a *App) mount(context.Context) error {
 }
 
 func (a *App) proxyEdge() (http.Handler, error) {
-	o, err := a.edgeOptions("proxy", a.cfg.Serve.Proxy.Trust)
+	o, err := a.edgeOptions("proxy", a.cfg.Serve.Proxy.Trust, a.settings.Load().proxy)
 	if err != nil {
 		return nil, err
 	}
-	o.MaxBody = a.cfg.Serve.Proxy.Limits.Body
 	up := a.cfg.Serve.Proxy.Upstream
 	roots, err := authorities(up.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("upstream.ca_file: %w", err) // the caller puts serve.proxy in front
 	}
 	a.proxy, err = proxy.New(proxy.Options{Edge: o, Transport: proxy.Transport{
-		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast, RootCAs: roots,
+		DialTimeout: up.ConnectTimeout, ResponseHeaderTimeout: up.Timeout, IdleConnTimeout: up.IdleConnTimeout, MaxIdlePerHost: up.MaxIdlePerHost,
+		MaxResponseHeaderBytes: up.MaxHeader, Standard: !up.Fast, RootCAs: roots, Guard: neverMetadata, Retried: a.metrics.Retry,
 	}, Streams: proxy.Streams{Withdrawals: a.oauth2.Withdrawals, Recheck: a.cfg.Serve.Proxy.Streams.Recheck}})
-	return a.proxy, err
+	if err != nil {
+		return nil, err
+	}
+	a.proxy.Follow(a.engine.Set().Routes())
+	a.metrics.WatchUpstreams(a.upstreams)
+	return a.proxy, nil
 }
 
 // publicEdge is the authorization server with the health of the process.
@@ -111,6 +116,7 @@ func (a *App) publicEdge() http.Handler {
 	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
 	}}.Handler(a.oauth2.Public())
+	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/health/alive", "/health/ready":
@@ -119,6 +125,12 @@ func (a *App) publicEdge() http.Handler {
 			endpoints.ServeHTTP(w, r)
 		}
 	})
+}
+
+// navigated reports whether r is for an endpoint that browsers are sent to, which
+// scripts have no business with (RFC 9700 section 2.6).
+func navigated(r *http.Request) bool {
+	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/")
 }
 
 // publicRoute names the route of a path for metrics; what is no route is one label.
@@ -165,7 +177,7 @@ func (a *App) rulesReady(context.Context) error {
 }
 
 func (a *App) managementEdge(listener string) (http.Handler, error) {
-	o, err := a.edgeOptions("decision", a.cfg.Serve.API.Trust)
+	o, err := a.edgeOptions("decision", a.cfg.Serve.API.Trust, a.settings.Load().decision)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +187,11 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	}
 	caughtUp := manage.ReloadFunc(a.follower.poll)
 	d := a.healthDeps(listener)
+	d.Sources = func() any { return a.loader.Status().Sources }
 	d.Rules = &manage.Rules{Store: a.store, Checker: ruleChecker{a}, Reload: caughtUp, Others: a.fileRules}
+	if a.proxy != nil {
+		d.Upstreams = func() any { return a.proxy.Upstreams() }
+	}
 	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden = a.policies
@@ -187,17 +203,28 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}
 	d.Decisions = decisions
 	d.Metrics = a.metrics.Handler()
-	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts}
+	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts, CrossOrigin: a.crossOrigin(listener)}
 	d.PageKey = []byte(a.secrets[0])
 	whole := api.New(d)
 	guarded := edge.Guard{Listener: listener, Log: a.log}.Handler(whole)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	// An answer to a preflight would be a yes for who asks /decisions.
+	return edge.CrossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if decisions.Handles(r) { // which has a gate of its own
 			whole.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)
-	}), nil
+	}), a.policy(listener), decisions.Handles), nil
+}
+
+// crossOrigin reports whether scripts of an origin may call the management API: of one
+// that is named, or any that the policy allows when they have to know a token.
+func (a *App) crossOrigin(listener string) func(origin string) bool {
+	policy := a.policy(listener)
+	return func(origin string) bool {
+		p := policy()
+		return p.Names(origin) || len(a.cfg.Management.Tokens) > 0 && p.Allows(origin)
+	}
 }
 
 // ruleChecker compiles a rule as it would be compiled if it were stored.

@@ -16,12 +16,17 @@ func outbound() *http.Client {
 	return &http.Client{
 		Timeout: 10 * time.Second,
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second, Control: neverMetadata}).DialContext,
+			DialContext:         outboundDialer().DialContext,
 			TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second,
 			MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
 			Proxy: http.ProxyFromEnvironment,
 		},
 	}
+}
+
+// outboundDialer opens the connections of the program's own calls.
+func outboundDialer() *net.Dialer {
+	return &net.Dialer{Timeout: 5 * time.Second, Control: neverMetadata}
 }
 
 // metadata are the services of clouds that do not use link-local addresses.

@@ -36,6 +36,34 @@ type CredentialReader interface {
 	CredentialPlace() (header, cookie string)
 }
 
+// Challenger is implemented by authenticators that say how to get credentials. When
+// no authenticator of a rule was responsible, the first of them that is a Challenger
+// is asked, and the request is refused with its error: a *access.Reply, or a fault
+// with a Challenge.
+type Challenger interface {
+	Challenge(ctx context.Context, r *access.Request) error
+}
+
+// SessionOwner is implemented by authenticators that keep sessions in cookies. Such
+// cookies are given to authenticators as access.Request.Cookies and to nobody else;
+// an upstream can neither see nor set them.
+type SessionOwner interface {
+	// SessionCookies returns what the names of the cookies begin with.
+	SessionCookies() []string
+}
+
+// EndpointOwner is implemented by authenticators that answer paths of their own, on
+// the hosts of the rules that use them and before any rule is matched.
+type EndpointOwner interface {
+	// Endpoints returns what the paths are for, such as logout, by path, decoded and
+	// without query. Two handlers may share a path when it is for the same.
+	Endpoints() map[string]string
+	// Serve answers a request for one of them: a *access.Reply, or a fault that the
+	// rule's error handlers answer. It is never nil. A fault.NotFound leaves the
+	// request to the next handler that has the same path on the same host.
+	Serve(ctx context.Context, r *access.Request) error
+}
+
 // Introspector finds out what an access token stands for. An unknown, expired or
 // revoked token is an inactive access.Token and no error; an error means that it
 // could not be found out (fault.Unavailable, fault.Timeout).

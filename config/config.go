@@ -12,6 +12,8 @@ import (
 	"encoding/json"
 	"net/netip"
 	"time"
+
+	"github.com/gatewarden/gatewarden/cors"
 )
 
 // Config is the whole configuration. Get one from Load.
@@ -58,7 +60,7 @@ type Secrets struct {
 type Serve struct {
 	Proxy      Proxy      `key:"proxy"`
 	API        API        `key:"api"`
-	Admin      Listener   `key:"admin"` // Hydra's admin port, off while the port is negative
+	Admin      Admin      `key:"admin"` // Hydra's admin port, off while the port is negative
 	Public     Public     `key:"public"`
 	Prometheus Prometheus `key:"prometheus"`
 	Cookies    Cookies    `key:"cookies"`
@@ -74,6 +76,29 @@ type Listener struct {
 	// Port 0 picks a free one; negative: no listener.
 	Port int `key:"port"`
 	TLS  TLS `key:"tls"`
+}
+
+// CORS is the policy of a listener; see cors.Options.
+type CORS struct {
+	Enabled            bool     `key:"enabled"`
+	AllowedOrigins     []string `key:"allowed_origins"`
+	AllowedMethods     []string `key:"allowed_methods"`
+	AllowedHeaders     []string `key:"allowed_headers"`
+	ExposedHeaders     []string `key:"exposed_headers"`
+	AllowCredentials   bool     `key:"allow_credentials"`
+	MaxAge             int      `key:"max_age"` // seconds
+	OptionsPassthrough bool     `key:"options_passthrough"`
+}
+
+// Policy compiles c; nil when it is not enabled.
+func (c CORS) Policy() (*cors.Policy, []cors.Problem) {
+	if !c.Enabled {
+		return nil, nil
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: c.AllowedOrigins, AllowedMethods: c.AllowedMethods, AllowedHeaders: c.AllowedHeaders, ExposedHeaders: c.ExposedHeaders,
+		AllowCredentials: c.AllowCredentials, MaxAge: c.MaxAge, OptionsPassthrough: c.OptionsPassthrough,
+	})
 }
 
 // TLS holds a certificate; TLS is on when it is set.
@@ -103,6 +128,7 @@ type Proxy struct {
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
+	CORS     CORS     `key:"cors"`
 	Streams  Streams  `key:"streams"`
 }
 
@@ -140,6 +166,12 @@ type Limits struct {
 type Upstream struct {
 	// Timeout bounds the wait for a response header.
 	Timeout time.Duration `key:"timeout"`
+	// ConnectTimeout bounds connecting, name resolution included.
+	ConnectTimeout time.Duration `key:"connect_timeout"`
+	// IdleConnTimeout closes connections that were kept for so long.
+	IdleConnTimeout time.Duration `key:"idle_conn_timeout"`
+	// MaxHeader bounds a response header in bytes.
+	MaxHeader int64 `key:"max_response_header"`
 	// MaxIdlePerHost is the size of the idle pool per upstream host.
 	MaxIdlePerHost int `key:"max_idle_conns_per_host"`
 	// CAFile is PEM of further authorities that certificates of https upstreams may
@@ -154,12 +186,20 @@ type API struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
+	CORS     CORS     `key:"cors"`
+}
+
+// Admin is the management listener at Hydra's port.
+type Admin struct {
+	Listener `key:",inline"`
+	CORS     CORS `key:"cors"`
 }
 
 // Public is the listener of the OAuth 2.0 endpoints.
 type Public struct {
 	Listener `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
+	CORS     CORS     `key:"cors"`
 }
 
 // Prometheus is an extra listener for the metrics.
@@ -243,6 +283,13 @@ type AccessRules struct {
 	Repositories     []string `key:"repositories"`
 	MatchingStrategy string   `key:"matching_strategy"` // regexp or glob
 	OnOverlap        string   `key:"on_overlap"`        // precedence or refuse
+	// PollInterval is the time between two looks at a remote repository.
+	PollInterval time.Duration `key:"poll_interval"`
+	// CacheDir keeps copies of remote repositories for a start while they are away.
+	CacheDir string `key:"cache_dir"`
+	// OnMissing says what holds until each remote repository was read once: serve (the
+	// rules of the others are in force) or refuse (every request is refused).
+	OnMissing string `key:"on_missing"`
 }
 
 // IDToken is about the keys of the id_token mutator.
@@ -279,6 +326,8 @@ type Errors struct {
 
 // Default returns the configuration without any layer.
 func Default() Config {
+	d := cors.Defaults()
+	policy := CORS{AllowedOrigins: d.AllowedOrigins, AllowedMethods: d.AllowedMethods, AllowedHeaders: d.AllowedHeaders, ExposedHeaders: d.ExposedHeaders}
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
 	trust, noClients := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}
 	return Config{
@@ -289,12 +338,13 @@ func Default() Config {
 				Trust:    trust,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
-				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
+				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts},
-			Admin:      Listener{Host: "127.0.0.1", Port: -1, TLS: noClients},
-			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts, CORS: policy},
+			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts, CORS: policy},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,
@@ -309,7 +359,7 @@ func Default() Config {
 		},
 		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, IntrospectionCacheSize: 100_000},
-		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence"},
+		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},
 		Errors:      Errors{Fallback: []string{"json"}},

@@ -132,7 +132,6 @@ func (l *loader) outside(key string, value any, place string) (why string, handl
 var refused = []string{
 	"hsm", "clients", "oauth2.device_authorization", "oauth2.token_hook", "oauth2.refresh_token_hook",
 	"oauth2.grant", "oidc.dynamic_client_registration",
-	"serve.proxy.cors", "serve.api.cors", "serve.public.cors", "serve.admin.cors",
 	"feature_flags", "serve.cookies.names", "serve.cookies.paths", "serve.cookies.secure",
 }
 

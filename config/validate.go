@@ -26,6 +26,10 @@ func (c *Config) validate(place func(key string) string) []error {
 	oneOf("log.format", c.Log.Format, "json", "json_pretty", "text")
 	oneOf("access_rules.matching_strategy", c.AccessRules.MatchingStrategy, "regexp", "glob")
 	oneOf("access_rules.on_overlap", c.AccessRules.OnOverlap, "precedence", "refuse")
+	oneOf("access_rules.on_missing", c.AccessRules.OnMissing, "serve", "refuse")
+	if c.AccessRules.PollInterval < time.Second {
+		fault("access_rules.poll_interval", "must be at least 1s")
+	}
 	oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
 	oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
 	oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
@@ -67,6 +71,26 @@ func (c *Config) validate(place func(key string) string) []error {
 		oneOf(key+".client_cert_header", trust.ClientCertHeader, "none", "client-cert", "x-forwarded-client-cert", "x-ssl-client-cert")
 		if trust.ClientCertHeader != "none" && len(trust.Trusted()) == 0 {
 			fault(key+".client_cert_header", "is read from trusted proxies only: set %s.trusted_proxies", key)
+		}
+	}
+	for _, p := range []struct {
+		key string
+		CORS
+	}{
+		{"serve.proxy.cors", c.Serve.Proxy.CORS}, {"serve.api.cors", c.Serve.API.CORS},
+		{"serve.public.cors", c.Serve.Public.CORS}, {"serve.admin.cors", c.Serve.Admin.CORS},
+	} {
+		_, problems := p.Policy()
+		for _, problem := range problems {
+			name, _, _ := strings.Cut(problem.Pointer[1:], "/")
+			fault(p.key+"."+name, "%s", problem.Message)
+		}
+	}
+	if len(c.Management.Tokens) == 0 {
+		for key, p := range map[string]CORS{"serve.api.cors": c.Serve.API.CORS, "serve.admin.cors": c.Serve.Admin.CORS} {
+			if p.Enabled && slices.Contains(p.AllowedOrigins, "*") {
+				fault(key+".allowed_origins", "must name origins, or management.tokens must be set: any web site could call the management API through a visitor's browser")
+			}
 		}
 	}
 	for _, u := range []struct{ key, value string }{
@@ -129,6 +153,9 @@ func (c *Config) validate(place func(key string) string) []error {
 				fault(key, "must not trust the whole internet (%s)", p)
 			}
 		}
+	}
+	if up := c.Serve.Proxy.Upstream; up.Timeout <= 0 || up.ConnectTimeout <= 0 || up.IdleConnTimeout <= 0 || up.MaxHeader < 1024 {
+		fault("serve.proxy.upstream", "must have positive timeouts and allow at least 1024 bytes of response header")
 	}
 	if c.Serve.Proxy.Streams.Recheck < time.Second {
 		fault("serve.proxy.streams.recheck", "must be at least 1s")

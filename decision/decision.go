@@ -35,6 +35,9 @@ func New(o edge.Options) (*Handler, error) {
 	return &Handler{gate: gate}, nil
 }
 
+// Configure puts settings in force for requests to come.
+func (h *Handler) Configure(s edge.Settings) { h.gate.Configure(s) }
+
 // Handles reports whether r is for this endpoint. Ask it in front of a router that
 // cleans paths or redirects: the path is to be judged as it was sent.
 func (h *Handler) Handles(r *http.Request) bool {

@@ -16,11 +16,11 @@ func newCookieSet(names []string) map[string]bool {
 }
 
 // stripCookies removes the set's cookies from h, in every spelling that a lenient
-// reader takes for the name, and reports whether there were any. All others stay
-// byte for byte.
-func (s *headerSet) stripCookies(h http.Header) (found bool) {
-	if len(s.cookies) == 0 {
-		return false
+// reader takes for the name, and reports whether there were any. Those of sessions
+// are returned, in their own spelling only. All others stay byte for byte.
+func (s *headerSet) stripCookies(h http.Header) (sessions []*http.Cookie, found bool) {
+	if len(s.cookies) == 0 && len(s.sessions) == 0 {
+		return nil, false
 	}
 	lines := h["Cookie"]
 	var kept []string
@@ -28,6 +28,9 @@ func (s *headerSet) stripCookies(h http.Header) (found bool) {
 		for part := range strings.SplitSeq(line, ";") {
 			if s.forbidsCookie(part) {
 				found = true
+				if c := s.session(part); c != nil {
+					sessions = append(sessions, c)
+				}
 			} else if part = strings.TrimSpace(part); part != "" {
 				kept = append(kept, part)
 			}
@@ -40,7 +43,55 @@ func (s *headerSet) stripCookies(h http.Header) (found bool) {
 	default:
 		h["Cookie"] = []string{strings.Join(kept, "; ")}
 	}
-	return found
+	return sessions, found
+}
+
+// session returns the session cookie that part is; nil for another one, and for
+// what only a lenient reader takes for one.
+func (s *headerSet) session(part string) *http.Cookie {
+	name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+	for _, prefix := range s.source[2] {
+		if ok && strings.HasPrefix(name, prefix) {
+			return &http.Cookie{Name: name, Value: value}
+		}
+	}
+	return nil
+}
+
+// cleanAnswer removes from the header of an upstream's answer the cookies of
+// sessions, which an upstream cannot set, in every spelling.
+func (s *headerSet) cleanAnswer(h http.Header) {
+	if len(s.sessions) == 0 {
+		return
+	}
+	lines := h["Set-Cookie"]
+	kept := lines[:0:0]
+	for _, line := range lines {
+		name, _, _ := strings.Cut(line, ";")
+		if name, _, _ = strings.Cut(name, "="); !s.isSession(strings.TrimSpace(name)) {
+			kept = append(kept, line)
+		}
+	}
+	switch {
+	case len(kept) == len(lines):
+	case len(kept) == 0:
+		delete(h, "Set-Cookie")
+	default:
+		h["Set-Cookie"] = kept
+	}
+}
+
+func (s *headerSet) isSession(name string) bool {
+	if len(s.sessions) == 0 {
+		return false
+	}
+	folded := fold(name)
+	for _, prefix := range s.sessions {
+		if strings.HasPrefix(folded, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // forbidsCookie reports whether what stands between two semicolons can be read as a
@@ -52,7 +103,7 @@ func (s *headerSet) forbidsCookie(part string) bool {
 		if plain, err := url.PathUnescape(name); err == nil {
 			name = plain
 		}
-		if s.cookies[fold(name)] {
+		if s.cookies[fold(name)] || s.isSession(name) {
 			return true
 		}
 	}

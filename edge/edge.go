@@ -20,9 +20,11 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/cors"
 	"github.com/gatewarden/gatewarden/fault"
 )
 
@@ -52,6 +54,21 @@ type CookieOwner interface {
 	OwnedCookies() []string
 }
 
+// CORSFinder is implemented by Deciders whose rules have CORS policies of their own.
+type CORSFinder interface {
+	// CORS returns the policy, nil for the listener's, and the id of the rule that is
+	// for r, the request that a preflight asks about.
+	CORS(r *access.Request) (policy *cors.Policy, rule string)
+}
+
+// SessionOwner is implemented by Deciders that keep sessions in cookies. It returns
+// what the names begin with. Such cookies are given to the Decider as
+// access.Request.Cookies and to nobody else, and no upstream can set them. The slice
+// is as HeaderOwner's.
+type SessionOwner interface {
+	SessionCookies() []string
+}
+
 // Target is the request that is to be judged, as it came over the wire.
 type Target struct {
 	Method string
@@ -64,11 +81,13 @@ type Target struct {
 type Options struct {
 	// Listener names the edge in events: proxy, decision.
 	Listener string
-	// Decider is required. When it is a HeaderOwner or a CookieOwner, the fields and
-	// cookies it names are removed from every request.
+	// Decider is required. When it is a HeaderOwner, CookieOwner or SessionOwner, the
+	// fields and cookies it names are removed from every request.
 	Decider Decider
-	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
+	// Trusted, CORS and MaxBody are the Settings to begin with.
 	Trusted Trusted
+	CORS    *cors.Policy
+	MaxBody int64
 	// Certificates says whose certificates of clients are believed.
 	Certificates Certificates
 	// Target, when set, says which request is judged in place of the received one.
@@ -76,8 +95,6 @@ type Options struct {
 	// and what the forwarding fields said.
 	// Errors of kind Invalid and Forbidden are answered 400 and 403.
 	Target func(r *http.Request, t Target, f Forwarded) (Target, error)
-	// MaxBody bounds a request body in bytes; 0: no bound. Beyond it: 413.
-	MaxBody int64
 	// ReadIdle bounds the wait for the next bytes of a request body, WriteIdle the
 	// wait for a client to take the next bytes of a response; 0: 60 s, negative: no
 	// bound. Neither bounds the whole nor the silence of an upstream, so that long
@@ -92,11 +109,26 @@ type Options struct {
 	Observe func(*Event)
 }
 
+// Settings are what may change while a Gate is in use. A request sees the settings
+// that were in force when it came.
+type Settings struct {
+	// Trusted are the peers whose forwarding fields are read. Zero: nobody.
+	Trusted Trusted
+	// CORS is for answers of rules without a policy of their own; nil: none. Preflights
+	// are answered here unless Target is set: who asks about another proxy's request
+	// would take the answer to a preflight for a yes.
+	CORS *cors.Policy
+	// MaxBody bounds a request body in bytes; 0: no bound. Beyond it: 413.
+	MaxBody int64
+}
+
 // Gate admits requests. Use NewGate.
 type Gate struct {
+	set          atomic.Pointer[Settings]
 	o            Options
 	owned        ownership
 	certificates *certificates
+	finder       CORSFinder // nil: no rule has a policy
 }
 
 // NewGate returns a Gate, or an error that names the option that is missing.
@@ -113,14 +145,22 @@ func NewGate(o Options) (*Gate, error) {
 		return nil, err
 	}
 	g := &Gate{o: o, certificates: found}
+	g.Configure(Settings{Trusted: o.Trusted, CORS: o.CORS, MaxBody: o.MaxBody})
 	if owner, ok := o.Decider.(HeaderOwner); ok {
 		g.owned.headers = owner.OwnedHeaders
 	}
 	if owner, ok := o.Decider.(CookieOwner); ok {
 		g.owned.cookies = owner.OwnedCookies
 	}
+	g.finder, _ = o.Decider.(CORSFinder)
+	if owner, ok := o.Decider.(SessionOwner); ok {
+		g.owned.sessions = owner.SessionCookies
+	}
 	return g, nil
 }
+
+// Configure puts s in force for requests to come.
+func (g *Gate) Configure(s Settings) { g.set.Store(&s) }
 
 // Exchange is one request on its way through an edge.
 type Exchange struct {
@@ -139,6 +179,7 @@ type Exchange struct {
 	Event Event
 
 	gate      *Gate
+	set       *Settings
 	writer    responseWriter
 	body      body
 	url       url.URL
@@ -150,8 +191,8 @@ type Exchange struct {
 // written here. It records the event and recovers panics: 500 when nothing was
 // sent yet, else the connection is aborted.
 func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange)) {
-	x := &Exchange{R: r, gate: g}
-	x.writer = responseWriter{ResponseWriter: w, idle: g.o.WriteIdle, multiplexed: r.ProtoMajor > 1}
+	x := &Exchange{R: r, gate: g, set: g.set.Load()}
+	x.writer = responseWriter{ResponseWriter: w, idle: g.o.WriteIdle, multiplexed: r.ProtoMajor > 1, x: x}
 	x.W = &x.writer
 	x.Event = Event{Listener: g.o.Listener, Start: time.Now(), Method: r.Method}
 	defer func() {
@@ -166,9 +207,13 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 	}()
 	if err := x.admit(); err != nil {
 		x.Decision = access.Decision{Reason: fault.ReasonOf(err), Err: err, Refusal: Refusal(x.Request.ID, err)}
+	} else if r.Method == http.MethodOptions && x.preflight() {
+		x.Event.Decided = time.Since(x.Event.Start)
+		return
 	} else {
 		x.Decision = g.o.Decider.Decide(r.Context(), &x.Request)
 	}
+	x.crossOrigin()
 	x.Event.Decided = time.Since(x.Event.Start)
 	x.writer.fields = x.Decision.ResponseHeader
 	if !x.Decision.Allow {
@@ -179,7 +224,8 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 		// The rules changed between cleaning and deciding: the decision may be the
 		// newer rules', so their fields must be clean too.
 		now.strip(r.Header)
-		x.CookiesRemoved = now.stripCookies(r.Header) || x.CookiesRemoved
+		_, found := now.stripCookies(r.Header)
+		x.CookiesRemoved = found || x.CookiesRemoved
 		now.cleanTrailers(r.Trailer)
 		x.forwarded.write(r.Header, x.url.Host, x.url.Scheme)
 	}
@@ -189,7 +235,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 // admit builds x.Request. Errors are faults of kind Invalid, Forbidden, TooLarge.
 func (x *Exchange) admit() error {
 	r, g := x.R, x.gate
-	x.forwarded = g.o.Trusted.resolve(r)
+	x.forwarded = x.set.Trusted.resolve(r)
 	f := &x.forwarded
 	x.Request.ID = newID(r, f.Trusted)
 	x.Request.Client = f.Client
@@ -200,7 +246,7 @@ func (x *Exchange) admit() error {
 		x.Request.Certificate, err = g.certificates.of(r, f)
 	}
 	x.stripped.strip(r.Header)
-	x.CookiesRemoved = x.stripped.stripCookies(r.Header)
+	x.Request.Cookies, x.CookiesRemoved = x.stripped.stripCookies(r.Header)
 	x.stripped.cleanTrailers(r.Trailer)
 	cleanHopByHop(r, g.o.Upgrades)
 	if err != nil {
@@ -236,7 +282,7 @@ func (x *Exchange) admit() error {
 }
 
 func (x *Exchange) admitBody() error {
-	r, limit := x.R, x.gate.o.MaxBody
+	r, limit := x.R, x.set.MaxBody
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
@@ -254,6 +300,17 @@ func (x *Exchange) admitBody() error {
 	x.R.Body = &x.body
 	x.Request.Body = x.body.Peek
 	return nil
+}
+
+// CleanAnswer removes from the header of an upstream's answer what only the gateway
+// tells a client: cookies of its sessions, and the fields of Decision.ResponseHeader.
+func (x *Exchange) CleanAnswer(h http.Header) {
+	x.gate.owned.current().cleanAnswer(h)
+	for name := range x.Decision.ResponseHeader {
+		if name != "Set-Cookie" {
+			delete(h, name)
+		}
+	}
 }
 
 // BodyErr returns why reading the request's body failed, nil when it did not:
@@ -319,6 +376,9 @@ func (x *Exchange) finish() {
 	e.Status, e.Bytes = x.writer.status, x.writer.bytes
 	if e.Outcome == "" {
 		e.Outcome = outcomeOf(d.Allow, e.Status)
+		if d.Served && e.Outcome == OutcomeDeny && e.Status < http.StatusBadRequest {
+			e.Outcome = OutcomeServed
+		}
 	}
 	e.Took = time.Since(e.Start)
 	if x.gate.o.Log != nil {

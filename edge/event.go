@@ -12,6 +12,8 @@ const (
 	OutcomeAllow = "allow"
 	OutcomeDeny  = "deny"
 	OutcomeError = "error"
+	// OutcomeServed is a request for a path of the gateway's own.
+	OutcomeServed = "served"
 )
 
 // Event is what is recorded of one request. It holds no header fields, no body,
@@ -29,8 +31,8 @@ type Event struct {
 	// Rule is empty when none matched.
 	Rule    string
 	Subject string
-	// Allowed is the decision; Outcome is allow, deny, or error when the request
-	// could not be decided or forwarded.
+	// Allowed is the decision; Outcome is allow, deny, served, or error when the
+	// request could not be decided or forwarded.
 	Allowed bool
 	Outcome string
 	// Reason is the reason id of the decision or of the failure behind it.

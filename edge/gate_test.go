@@ -262,7 +262,7 @@ func FuzzStripping(f *testing.F) {
 			return
 		}
 		h := http.Header{http.CanonicalHeaderKey(sent): {"client"}}
-		newHeaderSet([]string{owned}, nil).strip(h)
+		newHeaderSet([]string{owned}, nil, nil).strip(h)
 		cgi := func(s string) string { // as CGI programs and WSGI servers read it
 			return strings.Map(func(r rune) rune {
 				if r < 0x80 && isAlnum(byte(r)) {

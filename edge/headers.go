@@ -30,14 +30,18 @@ func isGateways(name string) bool {
 // headerSet is a set of fields and cookies that clients may not send, compiled once
 // per rule set.
 type headerSet struct {
-	source  [2][]string     // headers and cookies as the rules gave them, for comparison
-	owned   map[string]bool // canonical names
-	lengths uint64          // bit n: a name of n bytes (modulo 64) is in owned
-	cookies map[string]bool // folded names
+	source   [3][]string     // headers, cookies and sessions as the rules gave them, for comparison
+	owned    map[string]bool // canonical names
+	lengths  uint64          // bit n: a name of n bytes (modulo 64) is in owned
+	cookies  map[string]bool // folded names
+	sessions []string        // what folded names of session cookies begin with
 }
 
-func newHeaderSet(headers, cookies []string) *headerSet {
-	s := &headerSet{source: [2][]string{headers, cookies}, owned: map[string]bool{}, cookies: newCookieSet(cookies)}
+func newHeaderSet(headers, cookies, sessions []string) *headerSet {
+	s := &headerSet{source: [3][]string{headers, cookies, sessions}, owned: map[string]bool{}, cookies: newCookieSet(cookies)}
+	for _, prefix := range sessions {
+		s.sessions = append(s.sessions, fold(prefix))
+	}
 	for _, name := range headers {
 		if c := fold(name); !hopByHop(c) {
 			s.owned[c] = true
@@ -101,22 +105,25 @@ func RemoveHeader(h http.Header, name string) {
 
 // ownership compiles the names that the current rules own.
 type ownership struct {
-	headers, cookies func() []string // nil: none
-	compiled         atomic.Pointer[headerSet]
+	headers, cookies, sessions func() []string // nil: none
+	compiled                   atomic.Pointer[headerSet]
 }
 
 func (o *ownership) current() *headerSet {
-	var headers, cookies []string
+	var headers, cookies, sessions []string
 	if o.headers != nil {
 		headers = o.headers()
 	}
 	if o.cookies != nil {
 		cookies = o.cookies()
 	}
-	if s := o.compiled.Load(); s != nil && same(s.source[0], headers) && same(s.source[1], cookies) {
+	if o.sessions != nil {
+		sessions = o.sessions()
+	}
+	if s := o.compiled.Load(); s != nil && same(s.source[0], headers) && same(s.source[1], cookies) && same(s.source[2], sessions) {
 		return s
 	}
-	s := newHeaderSet(headers, cookies)
+	s := newHeaderSet(headers, cookies, sessions)
 	o.compiled.Store(s)
 	return s
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/gatewarden/gatewarden/access"
 )
 
 // responseWriter records status and size, and bounds how long a client may take
@@ -18,6 +20,10 @@ type responseWriter struct {
 	idle        time.Duration
 	multiplexed bool // HTTP/2: an expired deadline would end the stream
 	armed       bool
+	// cors, when set, replaces fields of the answer just before it is sent.
+	cors   access.CrossOrigin
+	origin []string
+	x      *Exchange // nil: there is no upstream
 }
 
 // WriteHeader implements http.ResponseWriter. 100 is left to the server, which sends
@@ -30,13 +36,19 @@ func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
 		w.complete()
+	} else if w.status == 0 && w.x != nil {
+		w.x.CleanAnswer(w.Header()) // an informational response is all the upstream's
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// complete adds the decision's fields to the answer: a cookie stands beside those of
-// the upstream, other fields replace the upstream's.
+// complete has the CORS policy replace the upstream's fields and adds the decision's fields to the answer: a cookie stands beside those of
+// the upstream, other fields replace the upstream's. An answer that gives somebody a
+// cookie is not for caches that people share.
 func (w *responseWriter) complete() {
+	if w.cors != nil {
+		w.cors.Answer(w.origin, w.Header())
+	}
 	if len(w.fields) == 0 {
 		return
 	}
@@ -44,9 +56,11 @@ func (w *responseWriter) complete() {
 	for name, values := range w.fields {
 		if name == "Set-Cookie" {
 			values = slices.Concat(h[name], values)
+			h["Cache-Control"] = append(slices.Clip(h["Cache-Control"]), "private")
 		}
 		h[name] = values
 	}
+	w.fields = nil
 }
 
 // Write implements http.ResponseWriter.

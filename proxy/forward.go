@@ -159,6 +159,7 @@ func (c *call) answered(res *http.Response) error {
 	if res.StatusCode < 100 {
 		return errors.New("invalid status code") // net/http would panic
 	}
+	c.x.CleanAnswer(res.Header)
 	keepUntyped(c.x.W.Header(), res.Header)
 	c.x.Event.Upstream, c.x.Event.UpstreamStatus = time.Since(c.began), res.StatusCode
 	return nil

@@ -49,6 +49,7 @@ func (f *forwarder) servePlain(x *edge.Exchange) {
 	h := x.W.Header()
 	keepUntyped(h, res.Header)
 	removeHopByHop(res.Header)
+	x.CleanAnswer(res.Header)
 	for name, values := range res.Header {
 		h[name] = values
 	}

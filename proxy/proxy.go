@@ -47,5 +47,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.gate.Serve(w, r, p.forward.serve)
 }
 
+// Configure puts settings in force for requests to come.
+func (p *Proxy) Configure(s edge.Settings) { p.gate.Configure(s) }
+
 // Close closes idle connections to upstreams.
 func (p *Proxy) Close() { p.forward.close() }

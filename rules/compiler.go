@@ -96,6 +96,7 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 		b.set.rules[i], entries[i] = b.rule(d)
 	}
 	b.own()
+	b.endpoints(entries)
 	for i := range b.set.defs {
 		d := &b.set.defs[i]
 		b.credentials(d, &b.set.rules[i])
@@ -165,6 +166,9 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 		report("/authenticators", "must name at least one handler")
 	}
 	r.authenticators = handlers(b, "authenticators", b.Authenticators, d.Authenticators, report)
+	if i := slices.IndexFunc(r.authenticators, challenges); i >= 0 {
+		r.challenger = &r.authenticators[i]
+	}
 	switch {
 	case d.Authorizer != nil && len(d.Authorizers) > 0:
 		report("/authorizers", "cannot be combined with authorizer")
@@ -182,6 +186,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 		r.errors = append(r.errors, newErrorHandler(h.name, h.handler))
 	}
 	r.upstream, r.resolver = b.route(d.Upstream, pattern.Groups(), report)
+	r.cors = crossOrigin(d.CORS, report)
 	r.broken = len(d.Faults) > 0
 	return r, match.Entry{Pattern: pattern, Priority: d.Priority}
 }

@@ -318,3 +318,43 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+func TestAPolicyOfARuleIsCheckedAndKept(t *testing.T) {
+	text := `[{"id": "r", "match": {"url": "http://h/r", "methods": ["GET"]}, "authenticators": [{"handler": "x"}], "authorizer": {"handler": "x"}, "cors": %s}]`
+	for _, c := range []struct {
+		name, cors string
+		want       []string
+	}{
+		{"a policy", `{"allowed_origins": ["https://a.example"], "max_age": 5, "allowed_headers": []}`, nil},
+		{"switched off", `{"enabled": false}`, nil},
+		{"no origin", `{}`, []string{"/cors/allowed_origins must be set"}},
+		{"a bad origin and credentials for all", `{"allowed_origins": ["*", "x"], "allow_credentials": true}`,
+			[]string{`/cors/allowed_origins/1 "x" is not an origin such as https://app.example.com`, "/cors/allow_credentials would let every site act as the visitor: name the allowed_origins instead of *"}},
+		{"wrong types", `{"allowed_origins": "*", "max_age": "1h", "origins": []}`,
+			[]string{"/cors/allowed_origins must be a list, not a string", "/cors/max_age must be an integer of 32 bits", "/cors/origins unknown field", "/cors/allowed_origins must be set"}},
+	} {
+		defs, err := spec.Decode("r.json", fmt.Appendf(nil, text, c.cors))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := json.Marshal(defs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := spec.Decode("r.json", again); err != nil || len(c.want) == 0 && !cmp.Equal(defs[0].CORS, back[0].CORS) {
+			t.Errorf("%s: %v, as JSON it is %s", c.name, err, again)
+		}
+		compile, _ := compiler()
+		set, err := compile.Compile(defs, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range set.Faults() {
+			got = append(got, f.Pointer+" "+f.Message)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", c.name, diff)
+		}
+	}
+}

@@ -98,6 +98,11 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 	if s.set == nil {
 		return fault.New(fault.Unavailable, ReasonNotReady, "the access rules are not loaded yet")
 	}
+	if len(s.set.endpoints) > 0 {
+		if served, err := s.serve(ctx, r); served {
+			return err
+		}
+	}
 	in := access.Input{Request: r}
 	if err := s.match(&in); err != nil {
 		return err
@@ -132,6 +137,9 @@ func (s *run) match(in *access.Input) error {
 		return err
 	}
 	s.rule = &s.set.rules[found.Rule]
+	if s.rule.cors != nil {
+		s.d.CORS = s.rule.cors
+	}
 	in.RuleID, in.Captures, s.d.RuleID = s.rule.id, found.Captures, s.rule.id
 	if s.rule.broken {
 		err := &fault.Error{Kind: fault.Internal, Reason: ReasonRuleBroken, Err: s.set.defs[found.Rule].Faults[0]}
@@ -191,6 +199,12 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			s.trace.step(start, "authn", h.name, "skipped", err.Error())
 		default:
 			s.trace.failed(start, "authn", h.name, err)
+			return err
+		}
+	}
+	if h := s.rule.challenger; h != nil {
+		s.handler = h.name
+		if err := h.handler.(authn.Challenger).Challenge(ctx, in.Request); err != nil {
 			return err
 		}
 	}
@@ -278,8 +292,13 @@ func (s *run) recover(err *error) {
 // refuse sets d to a refusal for err, answered by the rule's first error handler
 // that is for it, or else by the first such fallback.
 func (s *run) refuse(r *access.Request, err error) {
-	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, Reason: fault.ReasonOf(err), Err: err,
-		ResponseHeader: union(s.d.ResponseHeader, fault.HeaderOf(err))}
+	s.d = access.Decision{RuleID: s.d.RuleID, Subject: s.d.Subject, CORS: s.d.CORS, Reason: fault.ReasonOf(err), Err: err,
+		ResponseHeader: union(s.d.ResponseHeader, fault.HeaderOf(err)), Served: s.d.Served}
+	var reply *access.Reply
+	if errors.As(err, &reply) {
+		s.d.Refusal, s.d.Reason, s.d.Err = reply.Response, reply.Reason, reply.Err
+		return
+	}
 	if s.rule != nil && !s.rule.broken {
 		for i := range s.rule.errors {
 			if s.answer(&s.rule.errors[i], r, err) {

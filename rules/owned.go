@@ -11,9 +11,9 @@ import (
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
-// own collects what the mutators of all rules write.
+// own collects what the handlers of all rules write.
 func (b *build) own() {
-	var headers, cookies []string
+	var headers, cookies, sessions []string
 	for _, name := range b.OwnedHeaders {
 		headers = append(headers, http.CanonicalHeaderKey(name))
 	}
@@ -26,8 +26,11 @@ func (b *build) own() {
 		if owner, ok := h.(mutators.CookieOwner); ok {
 			cookies = append(cookies, owner.OwnedCookies()...)
 		}
+		if owner, ok := h.(authn.SessionOwner); ok {
+			sessions = append(sessions, owner.SessionCookies()...)
+		}
 	}
-	b.set.owned, b.set.ownedCookies = distinct(headers), distinct(cookies)
+	b.set.owned, b.set.ownedCookies, b.set.sessionCookies = distinct(headers), distinct(cookies), distinct(sessions)
 }
 
 func distinct(names []string) []string {
@@ -54,6 +57,11 @@ func (b *build) credentials(d *spec.Rule, r *rule) {
 					"reads its token from the %s %s, which a mutator writes and which is removed from every request", place.kind, place.name))
 				r.broken = true
 			}
+		}
+		if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return cookie != "" && strings.HasPrefix(fold(cookie), fold(p)) }) {
+			d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
+				"reads its token from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
+			r.broken = true
 		}
 	}
 }

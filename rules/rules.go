@@ -17,6 +17,7 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/authn"
 	"github.com/gatewarden/gatewarden/authz"
+	"github.com/gatewarden/gatewarden/cors"
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/rules/match"
@@ -33,6 +34,8 @@ type Set struct {
 	refused             int
 	fallback            []errorHandler
 	owned, ownedCookies []string
+	sessionCookies      []string
+	endpoints           map[string][]endpoint // by path
 	shared              instances
 }
 
@@ -41,11 +44,13 @@ type rule struct {
 	id             string
 	broken         bool // requests are refused
 	authenticators []named[authn.Authenticator]
+	challenger     *named[authn.Authenticator] // an authn.Challenger; nil: none
 	authorizers    []named[authz.Authorizer]
 	mutators       []named[mutators.Mutator]
 	errors         []errorHandler
 	upstream       *access.Upstream
-	resolver       *resolver // nil: upstream is the same for every request
+	resolver       *resolver    // nil: upstream is the same for every request
+	cors           *cors.Policy // nil: the listener's
 }
 
 // named is a handler with its name in the catalog, for traces and faults.
@@ -105,6 +110,10 @@ func (s *Set) OwnedHeaders() []string { return s.owned }
 // OwnedCookies returns the names of the cookies that mutators of this Set write, in
 // order. The edges delete them from every inbound request.
 func (s *Set) OwnedCookies() []string { return s.ownedCookies }
+
+// SessionCookies returns what the names of the cookies begin with that authenticators
+// of this Set keep sessions in, in order.
+func (s *Set) SessionCookies() []string { return s.sessionCookies }
 
 // warnings returns a fault for each pair of rules that tie for some requests.
 func (s *Set) warnings(strict bool) []spec.Fault {

@@ -25,10 +25,13 @@ type Metrics struct {
 	requests      *prometheus.CounterVec
 	duration      *prometheus.HistogramVec
 	upstream      *prometheus.HistogramVec
+	retries       *prometheus.CounterVec
 	reloads       *prometheus.CounterVec
 	ruleSet       prometheus.Gauge
 	ruleCount     *prometheus.GaugeVec
 	reloadOK      prometheus.Gauge
+	sourceUp      *prometheus.GaugeVec
+	sourceRead    *prometheus.GaugeVec
 	tokens        *prometheus.CounterVec
 	introspection *prometheus.CounterVec
 	cache         *prometheus.CounterVec
@@ -63,11 +66,14 @@ func New(b Build) *Metrics {
 	m.requests = counter("requests_total", "Decided requests by listener, rule, outcome and reason id.", "listener", "rule", "outcome", "reason")
 	m.duration = histogram("decision_duration_seconds", "Time to decide a request, upstream not included.", "listener", "outcome")
 	m.upstream = histogram("upstream_duration_seconds", "Time until the upstream's response header.", "rule", "status_class")
+	m.retries = counter("upstream_retries_total", "Requests that were sent to an upstream again, by upstream and why.", "route", "why")
 	m.reloads = counter("rule_set_reloads_total", "Loads of the rule set by result.", "result")
 	m.ruleSet = gauge("rule_set_version", "Version of the rule set in force; grows with every change.")
 	m.reloadOK = gauge("rule_set_last_load_successful", "1 when the last load of the rule set had no fault, else 0.")
 	m.ruleCount = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_set_rules", Help: "Rules by state: active or refused."}, []string{"state"})
-	m.registry.MustRegister(m.ruleCount)
+	m.sourceUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_source_up", Help: "1 when the last look at a source of rules found it readable, else 0."}, []string{"source"})
+	m.sourceRead = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_source_last_read_timestamp_seconds", Help: "When a source of rules was last read; 0: not since the start."}, []string{"source"})
+	m.registry.MustRegister(m.ruleCount, m.sourceUp, m.sourceRead)
 	m.tokens = counter("tokens_issued_total", "Tokens issued by grant type and token type.", "grant_type", "token_type")
 	m.introspection = counter("introspections_total", "Introspected tokens by result: active, inactive, error.", "result")
 	m.cache = counter("cache_requests_total", "Cache look-ups by cache and result: hit or miss.", "cache", "result")
@@ -111,6 +117,19 @@ func (m *Metrics) Reload(ok bool, version uint64, active, refused int) {
 	m.ruleSet.Set(float64(version))
 	m.ruleCount.WithLabelValues("active").Set(float64(active))
 	m.ruleCount.WithLabelValues("refused").Set(float64(refused))
+}
+
+// RuleSource records the last look at a source of rules. The name has no secrets.
+func (m *Metrics) RuleSource(name string, ok bool, readAt time.Time) {
+	up, read := 0.0, 0.0
+	if ok {
+		up = 1
+	}
+	if !readAt.IsZero() {
+		read = float64(readAt.UnixMilli()) / 1000
+	}
+	m.sourceUp.WithLabelValues(name).Set(up)
+	m.sourceRead.WithLabelValues(name).Set(read)
 }
 
 // TokenIssued counts one issued token.

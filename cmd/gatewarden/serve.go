@@ -61,6 +61,7 @@ func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Comm
 		if err != nil {
 			return err
 		}
+		defer app.TuneHeap()()
 		buffer := telemetry.NewBuffer(c.ErrOrStderr())
 		defer func() { _ = buffer.Close() }() // standard error may be gone
 		log := newLog(buffer, cfg)

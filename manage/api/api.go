@@ -71,8 +71,14 @@ type Deps struct {
 	Decisions   Decisions
 	Metrics     http.Handler
 
+	// Upstreams lists the addresses that rules lead to and what is known of them.
+	Upstreams func() any
+
 	// Checks say what readiness depends on.
 	Checks []Check
+	// Sources returns the state of every source of access rules, as JSON, for
+	// /health/ready?verbose; nil: none is told.
+	Sources func() any
 	// Discreet keeps the errors of checks to the log: readiness names only the parts
 	// that fail. For listeners that strangers reach.
 	Discreet bool

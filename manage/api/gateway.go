@@ -25,6 +25,11 @@ func (a *API) gatewayRoutes() {
 		a.route(ory, "/rules", methods{http.MethodGet: a.listRules, http.MethodPost: a.createRule})
 		a.route(ory, "/rules/{id}", methods{http.MethodGet: a.getRule, http.MethodPut: a.replaceRule, http.MethodDelete: a.deleteRule})
 	}
+	if a.Upstreams != nil {
+		a.route(problem, "/upstreams", methods{http.MethodGet: func(x *exchange) error {
+			return x.json(http.StatusOK, map[string]any{"upstreams": a.Upstreams()})
+		}})
+	}
 	if a.GatewayKeys != nil {
 		a.public("/.well-known/jwks.json", a.jwks)
 	}
@@ -54,6 +59,7 @@ func (a *API) gatewayRoutes() {
 }
 
 // ready answers 503 with every part that is not ready and, unless Discreet, why.
+// When asked with ?verbose it lists the sources of rules, too.
 func (a *API) ready(x *exchange) error {
 	failing := make(map[string]string)
 	if a.Draining != nil && a.Draining() {
@@ -70,10 +76,14 @@ func (a *API) ready(x *exchange) error {
 		}
 		cancel()
 	}
+	status, answer := http.StatusOK, map[string]any{"status": "ok"}
 	if len(failing) > 0 {
-		return x.json(http.StatusServiceUnavailable, map[string]any{"errors": failing})
+		status, answer = http.StatusServiceUnavailable, map[string]any{"errors": failing}
 	}
-	return x.json(http.StatusOK, map[string]string{"status": "ok"})
+	if a.Sources != nil && x.r.URL.Query().Has("verbose") {
+		answer["sources"] = a.Sources()
+	}
+	return x.json(status, answer)
 }
 
 func (a *API) jwks(x *exchange) error {

@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -184,6 +186,23 @@ func TestPartsThatAreNotThereHaveNoRoutes(t *testing.T) {
 	}
 	f.call("GET", "/rules", "").want(http.StatusOK)
 	f.call("GET", "/health/ready", "").want(http.StatusOK)
+}
+
+func TestReadinessListsTheSourcesOfRulesToOperatorsWhoAsk(t *testing.T) {
+	failing := error(nil)
+	f := newFixture(t, func(d *api.Deps) {
+		d.Sources = func() any { return []string{"one"} }
+		d.Checks = []api.Check{{Name: "x", Check: func(context.Context) error { return failing }}}
+	})
+	for query, want := range map[string]string{"": `{"status":"ok"}`, "?verbose": `{"sources":["one"],"status":"ok"}`} {
+		if a := f.call("GET", "/health/ready"+query, ""); a.status != http.StatusOK || a.body != want {
+			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+	}
+	failing = errors.New("broken")
+	if a := f.call("GET", "/health/ready?verbose=1", ""); a.status != http.StatusServiceUnavailable || a.body != `{"errors":{"x":"broken"},"sources":["one"]}` {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 }
 
 func TestATrailingSlashIsTrimmed(t *testing.T) {

@@ -28,6 +28,8 @@ type files struct {
 	path string // absolute
 }
 
+func (f *files) title() string { return f.name }
+
 // read returns one unit per file, in order of their names. Symbolic links are
 // followed, as ConfigMaps are made of them; hidden files are left out.
 func (f *files) read(ctx context.Context) ([]unit, error) {
@@ -63,8 +65,7 @@ func (f *files) list() ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		name := e.Name()
-		ext := strings.ToLower(filepath.Ext(name))
-		if strings.HasPrefix(name, ".") || !slices.Contains([]string{".json", ".yaml", ".yml"}, ext) {
+		if !isRuleFile(name) {
 			continue
 		}
 		if info, err := os.Stat(filepath.Join(f.path, name)); err == nil && info.IsDir() {
@@ -73,6 +74,12 @@ func (f *files) list() ([]string, error) {
 		names = append(names, name)
 	}
 	return names, nil
+}
+
+// isRuleFile reports whether a file of a folder holds rules.
+func isRuleFile(name string) bool {
+	ext := strings.ToLower(filepath.Ext(name))
+	return !strings.HasPrefix(name, ".") && slices.Contains([]string{".json", ".yaml", ".yml"}, ext)
 }
 
 // plain returns the cause of a file error without the path, which the fault names.

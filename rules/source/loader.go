@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -26,8 +28,21 @@ type Options struct {
 	Store    spec.Store
 	Compiler *rules.Compiler
 	Engine   *rules.Engine
+	// HTTP fetches remote repositories; required when there are any.
+	HTTP *http.Client
+	// Dial opens connections to git servers over SSH; default net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// CacheDir holds a copy of what each remote repository held when it was last
+	// readable, for a start while it is not; empty: no copies.
+	CacheDir string
+	// RefuseMissing refuses every request until each remote repository was read once
+	// or a copy of it was found. Else the rules of the others are in force meanwhile.
+	RefuseMissing bool
 	// Poll is the time between attempts to read a source that failed; default 500 ms.
+	// For a remote repository it doubles up to RemotePoll.
 	Poll time.Duration
+	// RemotePoll is the time between two looks at a remote repository; default 30 s.
+	RemotePoll time.Duration
 	// Reread is the time after which files are read again though no event came, as
 	// on network file systems; default 30 s.
 	Reread time.Duration
@@ -36,6 +51,8 @@ type Options struct {
 	// Reloaded is called after every load that put a Set in force or found other
 	// faults than the one before; it may be nil.
 	Reloaded func(ok bool, version uint64, active, refused int)
+	// Observe is called after every look at a source; it may be nil.
+	Observe func([]SourceStatus)
 }
 
 // Status is the outcome of the last load.
@@ -49,6 +66,8 @@ type Status struct {
 	Refused int `json:"refused"`
 	// Errors are faults of sources and rules, and warnings, which leave OK true.
 	Errors []spec.Fault `json:"errors,omitempty"`
+	// Sources are the repositories in their order, then the database.
+	Sources []SourceStatus `json:"sources"`
 	// LoadedAt is when the Set in force was put there.
 	LoadedAt time.Time `json:"loaded_at"`
 }
@@ -58,10 +77,8 @@ type Status struct {
 type Loader struct {
 	Options
 
-	// filesMu is held while files are read, which may take as long as somebody writes
-	// them, and mu, taken after it, while what was read is put in force. A reload of
-	// stored rules does not wait for files.
-	filesMu sync.Mutex
+	// mu is held while what was read is put in force. It is taken after the reading
+	// lock of a source, so a reload of stored rules does not wait for a file or server.
 	mu      sync.Mutex
 	sources []*source
 	stored  *source // nil without Store
@@ -73,10 +90,28 @@ type Loader struct {
 
 // source is a repository, or the database, with what was last read from it.
 type source struct {
-	name   string
-	repo   repository // nil for the database
+	name string
+	repo repository // nil for the database
+	// reading is held from before the repository is read until what it held was
+	// accepted, so that nothing older overtakes it. Of several, those of earlier
+	// sources are taken first.
+	reading sync.Mutex
+	kept    copies // of a remote repository
+
 	units  []good
 	faults []spec.Fault
+	// known says that the units are known, if only from a copy; readAt is when the
+	// repository was last read.
+	known  bool
+	readAt time.Time
+	// revision is that of a remote repository when it was last read.
+	revision string
+}
+
+// remote reports whether the source is reached over a network.
+func (s *source) remote() bool {
+	_, ok := s.repo.(remote)
+	return ok
 }
 
 // good holds the definitions of a unit as they were last readable.
@@ -95,22 +130,28 @@ func New(o Options) (*Loader, error) {
 	if o.Reread <= 0 {
 		o.Reread = 30 * time.Second
 	}
+	if o.RemotePoll <= 0 {
+		o.RemotePoll = 30 * time.Second
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Loader{Options: o}
 	var faults []error
 	for i, text := range o.Repositories {
-		repo, err := open(text, i+1)
+		repo, err := o.open(text, i+1)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("access_rules.repositories[%d]: %w", i, err))
 			continue
 		}
-		name := fmt.Sprintf("inline:#%d", i+1)
-		if f, ok := repo.(*files); ok {
-			name = f.name
+		s := &source{name: repo.title(), repo: repo}
+		if s.remote() {
+			s.kept = copiesIn(o.CacheDir, text)
 		}
-		l.sources = append(l.sources, &source{name: name, repo: repo})
+		l.sources = append(l.sources, s)
 	}
 	if o.Store != nil {
 		l.stored = &source{name: "database"}
@@ -118,15 +159,19 @@ func New(o Options) (*Loader, error) {
 	return l, errors.Join(faults...)
 }
 
-// Load reads all sources for the first time and puts the Set in force. A source
-// that cannot be read is an error, and nothing is in force then; a fault in a
-// single rule is not.
+// Load reads all sources for the first time and puts the Set in force. A file or
+// database that cannot be read is an error, and nothing is in force then. A remote
+// repository that cannot be read is none, and neither is a fault in a single rule:
+// both are in the Status.
 func (l *Loader) Load(ctx context.Context) error {
-	defer l.readFiles(ctx)()
+	defer l.read(ctx, l.sources)()
 	l.readStored(ctx)
 	var faults []error
 	for _, s := range l.all() {
 		for _, f := range s.faults {
+			if s.remote() {
+				continue
+			}
 			if s == l.stored {
 				faults = append(faults, f)
 			} else {
@@ -147,7 +192,7 @@ func (l *Loader) Load(ctx context.Context) error {
 func (l *Loader) Reload(ctx context.Context) error {
 	ctx, cancel := detach(ctx)
 	defer cancel()
-	defer l.readFiles(ctx)()
+	defer l.read(ctx, l.sources)()
 	l.readStored(ctx)
 	return errors.Join(l.apply(ctx), l.failure())
 }
@@ -200,32 +245,84 @@ func (l *Loader) failure() error {
 	return errors.Join(faults...)
 }
 
-// readFiles reads all repositories and returns with both locks held; the caller
-// must call unlock.
-func (l *Loader) readFiles(ctx context.Context) (unlock func()) {
-	l.filesMu.Lock()
-	accept := make([]func(), len(l.sources))
-	for i, s := range l.sources {
-		units, err := s.repo.read(ctx)
-		accept[i] = func() { s.accept(units, err) }
+// read reads the repositories of sources, all at the same time, and returns with
+// their locks and mu held; the caller must call unlock.
+func (l *Loader) read(ctx context.Context, sources []*source) (unlock func()) {
+	for _, s := range sources {
+		s.reading.Lock()
 	}
+	accept := make([]func(), len(sources))
+	var reading sync.WaitGroup
+	for i, s := range sources {
+		reading.Go(func() {
+			units, err := s.repo.read(ctx)
+			accept[i] = func() { s.accept(units, err) }
+		})
+	}
+	reading.Wait()
 	l.mu.Lock()
 	for _, f := range accept {
 		f()
 	}
 	return func() {
 		l.mu.Unlock()
-		l.filesMu.Unlock()
+		for _, s := range sources {
+			s.reading.Unlock()
+		}
 	}
 }
 
 // accept takes over what a repository was read to hold. Units that cannot be read
-// or decoded keep their last good definitions.
+// or decoded keep their last good definitions. Of a remote repository that cannot be
+// read for the first time, the copy is taken.
 func (s *source) accept(units []unit, err error) {
 	if err != nil {
 		s.faults = []spec.Fault{{Source: s.name, Message: err.Error()}}
+		if s.remote() {
+			s.restore()
+		}
 		return
 	}
+	s.decode(units)
+	s.known, s.readAt = true, time.Now()
+	r, ok := s.repo.(remote)
+	if !ok {
+		return
+	}
+	s.revision = r.revision()
+	if s.faults == nil {
+		if err := s.kept.save(units); err != nil {
+			s.faults = []spec.Fault{{Source: s.name, Message: "no copy could be kept in access_rules.cache_dir: " + err.Error(), Warning: true}}
+		}
+	}
+}
+
+// restore takes the copy when nothing better is known. That the rules in force may
+// be old is a warning: the copy is there so that serving goes on.
+func (s *source) restore() {
+	fault := s.faults[0]
+	if !s.known {
+		units, err := s.kept.load()
+		if err != nil {
+			s.faults = append(s.faults, spec.Fault{Source: s.name, Message: "the copy in access_rules.cache_dir cannot be used: " + err.Error()})
+		}
+		if units == nil {
+			return
+		}
+		s.decode(units)
+		if s.faults != nil { // an earlier version could read it, and this one cannot
+			s.units, s.faults = nil, append([]spec.Fault{fault}, s.faults...)
+			return
+		}
+		s.known = true
+	}
+	fault.Warning = true
+	fault.Message += "; the rules that were last read from there stay in force"
+	s.faults = []spec.Fault{fault}
+}
+
+// decode replaces the definitions by those of units.
+func (s *source) decode(units []unit) {
 	s.faults = nil
 	next := make([]good, 0, len(units))
 	for _, u := range units {
@@ -285,6 +382,7 @@ func (l *Loader) readStored(ctx context.Context) {
 	}
 	sum.Sum(g.sum[:0])
 	l.stored.faults, l.stored.units = nil, []good{g}
+	l.stored.known, l.stored.readAt = true, time.Now()
 }
 
 // apply compiles what the sources hold and puts it in force, unless it is already.
@@ -306,7 +404,7 @@ func (l *Loader) apply(ctx context.Context) error {
 	var failed error
 	swapped := set == nil || sum != l.applied
 	switch {
-	case set == nil && faults != nil:
+	case set == nil && l.incomplete():
 		swapped, failed = false, errors.New("not every source could be read, so no rules are in force")
 	case swapped:
 		next, err := l.Compiler.Compile(defs, set)
@@ -322,9 +420,20 @@ func (l *Loader) apply(ctx context.Context) error {
 	return failed
 }
 
+// incomplete reports whether what is missing must keep the rules from coming into
+// force for the first time.
+func (l *Loader) incomplete() bool {
+	return slices.ContainsFunc(l.all(), func(s *source) bool {
+		if s.remote() {
+			return l.RefuseMissing && !s.known
+		}
+		return len(s.faults) > 0
+	})
+}
+
 // report updates the Status, and says what is new about it.
 func (l *Loader) report(ctx context.Context, set *rules.Set, faults []spec.Fault, swapped bool) {
-	next := Status{Errors: faults, LoadedAt: time.Now()}
+	next := Status{Errors: faults, LoadedAt: time.Now(), Sources: l.sourceStatus()}
 	if set != nil {
 		next.Version, next.Refused = set.Version(), set.Refused()
 		next.Active = set.Len() - set.Refused()
@@ -338,6 +447,9 @@ func (l *Loader) report(ctx context.Context, set *rules.Set, faults []spec.Fault
 	}
 	l.status = next
 	l.statusMu.Unlock()
+	if l.Observe != nil {
+		l.Observe(next.Sources)
+	}
 	if !swapped && slices.Equal(before.Errors, next.Errors) {
 		return
 	}

@@ -164,10 +164,16 @@ func TestAMemberThatIsNoSourceIsNamed(t *testing.T) {
 		"":                               "access_rules.repositories[0]: is empty",
 		"file://":                        "access_rules.repositories[0]: names no file",
 		"inline://!":                     "access_rules.repositories[0]: inline:// is not followed by valid base64",
-		"https://u:secret@h/r.json?t=se": "access_rules.repositories[0]: https://h/r.json: scheme https:// is not supported, use file:// or inline://",
-		"s3://bucket/rules.json":         "access_rules.repositories[0]: s3://bucket/rules.json: scheme s3:// is not supported, use file:// or inline://",
+		"ftp://u:secret@h/r.json?t=se":   "access_rules.repositories[0]: ftp://h/r.json: scheme ftp:// is not supported; known are file, inline, http, https, s3, gs, azblob, git+https, git+ssh and git+file",
+		"https:///r.json":                "access_rules.repositories[0]: is not an absolute URL",
+		"https://u:secret@h/r#sha256=12": "access_rules.repositories[0]: https://h/r: the fragment must be sha256= and 64 hexadecimal digits",
+		"git+https://u:secret@h/r.git":   "access_rules.repositories[0]: git+https://h/r.git: ?ref= must name the branch",
+		"git+https://h/r?ref=m&brunch=x": "access_rules.repositories[0]: git+https://h/r: unknown option brunch; known are ref, path, ssh_key and known_hosts",
+		"git+ssh://git@h/r?ref=m":        "access_rules.repositories[0]: git+ssh://h/r: ?ssh_key= must name the file of a private key",
+		"git+ssh://h/r?ref=m&ssh_key=k":  "access_rules.repositories[0]: git+ssh://h/r: must name a user, as in git+ssh://git@HOST/REPO.git",
+		"git+file:///r?ref=a..b":         "access_rules.repositories[0]: git+file:///r: ref: invalid reference name",
 	} {
-		if _, err := New(Options{Repositories: []string{member}}); err == nil || err.Error() != want {
+		if _, err := New(Options{Repositories: []string{member}, HTTP: http.DefaultClient}); err == nil || err.Error() != want {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}
@@ -449,8 +455,8 @@ func TestStoredRulesDoNotWaitForAFileThatIsBeingWritten(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() { done <- l.Reload(context.Background()) }()
-	for l.filesMu.TryLock() { // until the reload has begun
-		l.filesMu.Unlock()
+	for l.sources[0].reading.TryLock() { // until the reload has begun
+		l.sources[0].reading.Unlock()
 		runtime.Gosched()
 	}
 	store.put("a")

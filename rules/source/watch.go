@@ -2,9 +2,12 @@ package source
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -20,9 +23,16 @@ const (
 // Run watches the sources and keeps what they hold in force until ctx is done. It
 // reads everything once when it begins, so that no change since Load is missed.
 func (l *Loader) Run(ctx context.Context) {
+	var polling sync.WaitGroup
+	defer polling.Wait()
+	for _, s := range l.sources {
+		if s.remote() {
+			polling.Go(func() { l.poll(ctx, s) })
+		}
+	}
 	w := l.watch()
 	defer w.close()
-	l.reload(ctx, true)
+	l.reload(ctx, l.local(), true)
 	w.refresh(l.sources)
 	tick := time.NewTicker(l.Poll)
 	defer tick.Stop()
@@ -48,19 +58,47 @@ func (l *Loader) Run(ctx context.Context) {
 		case <-settled:
 			settled, files = nil, true
 		case <-tick.C:
-			files = time.Since(read) >= reread || l.failing()
+			files = time.Since(read) >= reread || l.failing(l.local())
 		}
 		if files {
-			l.reload(ctx, false)
+			l.reload(ctx, l.local(), false)
 			read = time.Now()
 			w.refresh(l.sources)
 		}
 	}
 }
 
+// poll looks at a remote repository at intervals, and sooner after it failed.
+func (l *Loader) poll(ctx context.Context, s *source) {
+	var retry time.Duration
+	for {
+		wait := l.RemotePoll
+		if l.failing([]*source{s}) {
+			retry = min(max(2*retry, l.Poll), l.RemotePoll)
+			wait = retry
+		} else {
+			retry = 0
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(jitter(wait)):
+		}
+		l.reload(ctx, []*source{s}, false)
+	}
+}
+
+// jitter spreads what many nodes do: it returns d less up to a fifth.
+func jitter(d time.Duration) time.Duration { return d - time.Duration(rand.Int64N(int64(d)/5+1)) }
+
+// local returns the sources that are not remote.
+func (l *Loader) local() []*source {
+	return slices.DeleteFunc(slices.Clone(l.sources), (*source).remote)
+}
+
 // reload is Reload for Run: what goes wrong is in the Status and the log.
-func (l *Loader) reload(ctx context.Context, stored bool) {
-	defer l.readFiles(ctx)()
+func (l *Loader) reload(ctx context.Context, sources []*source, stored bool) {
+	defer l.read(ctx, sources)()
 	if stored {
 		l.readStored(ctx)
 	}
@@ -69,16 +107,11 @@ func (l *Loader) reload(ctx context.Context, stored bool) {
 	}
 }
 
-// failing reports whether a repository could not be read.
-func (l *Loader) failing() bool {
+// failing reports whether one of the sources could not be read.
+func (l *Loader) failing(sources []*source) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, s := range l.sources {
-		if len(s.faults) > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(sources, func(s *source) bool { return len(s.faults) > 0 })
 }
 
 // watcher collects file events. Without fsnotify it has none.

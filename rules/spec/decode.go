@@ -222,6 +222,9 @@ func (d *decoder) strings(to *[]string) func(*value, string) {
 			d.mismatch(v, pointer, list)
 			return
 		}
+		if len(v.items) == 0 {
+			*to = []string{} // which is not the same as no list
+		}
 		for i := range v.items {
 			var s string
 			d.common(&s)(&v.items[i], pointer+"/"+strconv.Itoa(i))
@@ -313,14 +316,8 @@ func (d *decoder) current(v *value) {
 		{"credentials_issuer", d.issuer},
 		{"errors", d.handlers(&r.Errors)},
 		{"upstream", d.upstream(&r.Upstream)},
-		{"priority", func(v *value, pointer string) {
-			n, err := strconv.ParseInt(v.text, 10, 32)
-			if v.kind != number || err != nil {
-				d.fault(pointer, v.line, "must be an integer of 32 bits")
-				return
-			}
-			r.Priority = int(n)
-		}},
+		{"cors", d.cors},
+		{"priority", d.integer(&r.Priority)},
 	})
 }
 

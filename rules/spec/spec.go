@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/gatewarden/gatewarden/cors"
 )
 
 // Rule is one access rule in Oathkeeper's format plus our additions.
@@ -23,6 +25,8 @@ type Rule struct {
 	Mutators    []Handler      `json:"mutators,omitempty"`
 	Errors      []ErrorHandler `json:"errors,omitempty"`
 	Upstream    Upstream       `json:"upstream,omitzero"`
+	// CORS takes the place of the listener's policy.
+	CORS *CORS `json:"cors,omitempty"`
 	// Priority decides between overlapping rules before specificity does; default 0.
 	Priority int `json:"priority,omitempty"`
 
@@ -59,6 +63,25 @@ type Handler struct {
 
 // ErrorHandler is a Handler of the error stage.
 type ErrorHandler = Handler
+
+// CORS is the policy of a rule's answers.
+type CORS struct {
+	// Disabled is enabled: false: the gateway adds nothing, and the upstream answers
+	// preflights if a rule lets them through.
+	Disabled bool
+	cors.Options
+}
+
+// MarshalJSON writes today's format.
+func (c CORS) MarshalJSON() ([]byte, error) {
+	if c.Disabled {
+		return json.Marshal(struct {
+			Enabled bool `json:"enabled"`
+			cors.Options
+		}{false, c.Options})
+	}
+	return json.Marshal(c.Options)
+}
 
 // Origin is where a rule was read.
 type Origin struct {

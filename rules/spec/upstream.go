@@ -185,7 +185,7 @@ func (d *decoder) targets(to *[]Target) func(*value, string) {
 		}
 		for i := range v.items {
 			var t Target
-			d.fields(&v.items[i], pointer+"/"+strconv.Itoa(i), []field{{"url", d.common(&t.URL)}, {"weight", d.integer(&t.Weight)}})
+			d.fields(&v.items[i], pointer+"/"+strconv.Itoa(i), []field{{"url", d.common(&t.URL)}, {"weight", d.count(&t.Weight)}})
 			*to = append(*to, t)
 		}
 	}
@@ -193,7 +193,7 @@ func (d *decoder) targets(to *[]Target) func(*value, string) {
 
 func (d *decoder) retry(r *Retry, v *value, pointer string) {
 	d.fields(v, pointer, []field{
-		{"attempts", d.integer(&r.Attempts)},
+		{"attempts", d.count(&r.Attempts)},
 		{"on", func(v *value, pointer string) {
 			if v.kind != list {
 				d.mismatch(v, pointer, list)
@@ -228,20 +228,20 @@ func (d *decoder) health(h *Health, v *value, pointer string) {
 			h.Active = a
 			d.fields(v, pointer, []field{
 				{"path", d.string(&a.Path)}, {"host", d.string(&a.Host)}, {"interval", d.string(&a.Interval)}, {"timeout", d.string(&a.Timeout)},
-				{"healthy", d.integer(&a.Healthy)}, {"unhealthy", d.integer(&a.Unhealthy)}, {"statuses", d.integers(&a.Statuses)},
+				{"healthy", d.count(&a.Healthy)}, {"unhealthy", d.count(&a.Unhealthy)}, {"statuses", d.counts(&a.Statuses)},
 			})
 		}},
 		{"passive", func(v *value, pointer string) {
 			h.Passive = &PassiveHealth{}
-			d.fields(v, pointer, []field{{"failures", d.integer(&h.Passive.Failures)}, {"ejection", d.string(&h.Passive.Ejection)}})
+			d.fields(v, pointer, []field{{"failures", d.count(&h.Passive.Failures)}, {"ejection", d.string(&h.Passive.Ejection)}})
 		}},
 	})
 }
 
 func (d *decoder) circuitBreaker(c *CircuitBreaker, v *value, pointer string) {
 	d.fields(v, pointer, []field{
-		{"max_requests", d.integer(&c.MaxRequests)}, {"max_pending", d.integer(&c.MaxPending)}, {"pending_timeout", d.string(&c.PendingTimeout)},
-		{"error_rate", d.fraction(&c.ErrorRate)}, {"min_requests", d.integer(&c.MinRequests)},
+		{"max_requests", d.count(&c.MaxRequests)}, {"max_pending", d.count(&c.MaxPending)}, {"pending_timeout", d.string(&c.PendingTimeout)},
+		{"error_rate", d.fraction(&c.ErrorRate)}, {"min_requests", d.count(&c.MinRequests)},
 		{"window", d.string(&c.Window)}, {"open", d.string(&c.Open)},
 	})
 }
@@ -268,8 +268,8 @@ func (d *decoder) upstreamTLS(t *UpstreamTLS, v *value, pointer string) {
 	})
 }
 
-// integer decodes a whole number from 0 to 2³¹-1.
-func (d *decoder) integer(to *int) func(*value, string) {
+// count decodes a whole number from 0 to 2³¹-1.
+func (d *decoder) count(to *int) func(*value, string) {
 	return func(v *value, pointer string) {
 		n, err := strconv.ParseUint(v.text, 10, 31)
 		if v.kind != number || err != nil {
@@ -280,7 +280,7 @@ func (d *decoder) integer(to *int) func(*value, string) {
 	}
 }
 
-func (d *decoder) integers(to *[]int) func(*value, string) {
+func (d *decoder) counts(to *[]int) func(*value, string) {
 	return func(v *value, pointer string) {
 		if v.kind != list {
 			d.mismatch(v, pointer, list)
@@ -288,7 +288,7 @@ func (d *decoder) integers(to *[]int) func(*value, string) {
 		}
 		for i := range v.items {
 			var n int
-			d.integer(&n)(&v.items[i], pointer+"/"+strconv.Itoa(i))
+			d.count(&n)(&v.items[i], pointer+"/"+strconv.Itoa(i))
 			*to = append(*to, n)
 		}
 	}
