@@ -23,6 +23,7 @@ import (
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
 	"github.com/gatewarden/gatewarden/oauth2/server"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/proxy"
 	"github.com/gatewarden/gatewarden/rules"
@@ -129,7 +130,7 @@ func (a *App) openStore(ctx context.Context) error {
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
-	a.hasher, err = secrets.New(secrets.Options{Keys: keyed(a.secrets), OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }})
+	a.hasher, err = secrets.New(secrets.Options{Keys: keyed(a.secrets), Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
 	if err != nil {
 		return fmt.Errorf("secrets.system: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
@@ -38,9 +39,10 @@ func (a *App) openCompiler(context.Context) error {
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
 			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
-			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
-			Provider: &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
-			Secrets:  keyed(a.secrets),
+			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now, File: a.credentials,
+			Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("password", hit) }}),
+			Provider:  &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
+			Secrets:   keyed(a.secrets),
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
@@ -53,6 +55,15 @@ func (a *App) openCompiler(context.Context) error {
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
 	return nil
+}
+
+// credentials tells that a file of users or keys was read again.
+func (a *App) credentials(path string, err error) {
+	if err != nil {
+		a.log.Error("a file of credentials cannot be used; what it held before stays in force", "file", path, "error", err.Error())
+		return
+	}
+	a.log.Info("read a file of credentials again", "file", path)
 }
 
 // keyed returns secrets as keys.

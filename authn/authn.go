@@ -36,6 +36,14 @@ type CredentialReader interface {
 	CredentialPlaces() (headers, cookies []string)
 }
 
+// Withholder is implemented by authenticators whose credentials are for the gateway
+// alone. A rule that uses one sends none of its fields upstream, but for an
+// Authorization field that another of the rule's authenticators accepted.
+type Withholder interface {
+	// WithheldHeaders returns the names of header fields.
+	WithheldHeaders() []string
+}
+
 // Challenger is implemented by authenticators that say how to get credentials. When
 // no authenticator of a rule was responsible, the first of them that is a Challenger
 // is asked, and the request is refused with its error: a *access.Reply, or a fault

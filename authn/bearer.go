@@ -101,9 +101,16 @@ func (t *tokenReader) read(r *access.Request) (string, error) {
 // authorization reads Authorization fields. Any number but one of fields is ambiguous
 // as soon as one of them has the scheme Bearer, or DPoP.
 func (t *tokenReader) authorization(fields []string) (token string, found int) {
+	if token, found = withScheme(fields, "Bearer"); found == 0 && t.dpop {
+		return withScheme(fields, "DPoP")
+	}
+	return token, found
+}
+
+func withScheme(fields []string, wanted string) (token string, found int) {
 	for _, field := range fields {
 		scheme, rest, _ := strings.Cut(field, " ")
-		if len(scheme) == len("Bearer") && strings.EqualFold(scheme, "Bearer") || t.dpop && len(scheme) == len("DPoP") && strings.EqualFold(scheme, "DPoP") {
+		if len(scheme) == len(wanted) && strings.EqualFold(scheme, wanted) {
 			token, found = strings.TrimLeft(rest, " "), len(fields)
 		}
 	}

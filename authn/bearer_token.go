@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"time"
 
 	"github.com/gatewarden/gatewarden/access"
 )
@@ -25,7 +26,10 @@ type bearerToken struct {
 	session *sessionEndpoint
 }
 
-var _ CredentialReader = (*bearerToken)(nil)
+var (
+	_ CredentialReader = (*bearerToken)(nil)
+	_ access.Lease     = (*bearerToken)(nil)
+)
 
 func newBearerToken(c bearerTokenConfig, d Deps, cache *factsCache) (Authenticator, error) {
 	token, err := newTokenReader(c.TokenFrom, c.Prefix)
@@ -45,8 +49,25 @@ func (a *bearerToken) CredentialPlaces() (headers, cookies []string) { return a.
 
 // Authenticate returns ErrNoCredentials when there is no token with the prefix.
 func (a *bearerToken) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
-	if _, err := a.token.read(r); err != nil {
+	f, err := a.accept(ctx, r)
+	if err != nil {
 		return access.Subject{}, err
 	}
-	return a.session.authenticate(ctx, r)
+	return f.subject, nil
+}
+
+// Renew implements access.Lease. A cached answer holds until its time to live is over.
+func (a *bearerToken) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
+	f, err := a.accept(ctx, r)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return f.expires, nil
+}
+
+func (a *bearerToken) accept(ctx context.Context, r *access.Request) (*facts, error) {
+	if _, err := a.token.read(r); err != nil {
+		return nil, err
+	}
+	return a.session.accept(ctx, r)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/relyingparty"
 )
 
@@ -44,6 +45,11 @@ type Deps struct {
 	Cache func(cache string, hit bool)
 	// Introspection counts a call of an introspection endpoint: active, inactive, error.
 	Introspection func(result string)
+	// Passwords checks the passwords of users; nil: one of its own.
+	Passwords *passwords.Verifier
+	// File is told when a file of credentials was read again, and with an error when it
+	// cannot be and what it held before stays in force.
+	File func(path string, err error)
 	// Provider is the embedded authorization server as an OpenID provider; nil: none
 	// runs here.
 	Provider *relyingparty.Local
@@ -63,6 +69,12 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Keys == nil {
 		d.Keys = keys.NewRemotes(keys.RemotesOptions{HTTP: d.HTTP, Now: d.Now})
+	}
+	if d.Passwords == nil {
+		d.Passwords = passwords.New(passwords.Options{})
+	}
+	if d.File == nil {
+		d.File = func(string, error) {}
 	}
 	if len(d.NonceKeys) == 0 {
 		d.NonceKeys = [][]byte{[]byte(rand.Text())}
@@ -93,10 +105,10 @@ func Catalog(d Deps) handler.Catalog[Authenticator] {
 			return newClientCertificate(c, d, certificates)
 		}),
 		"jwt": handler.Of(jwtDefaults, func(c jwtConfig) (Authenticator, error) {
-			return newJWT(c, d, verified)
+			return newJWTs(c, d, verified)
 		}),
 		"oauth2_introspection": handler.Of(introspectionDefaults, func(c introspectionConfig) (Authenticator, error) {
-			return newIntrospection(c, d, introspected)
+			return newIntrospections(c, d, introspected)
 		}),
 		"oidc_session": handler.Of(oidcSessionDefaults, func(c oidcSessionConfig) (Authenticator, error) {
 			return newOIDCSession(c, d)
@@ -107,6 +119,10 @@ func Catalog(d Deps) handler.Catalog[Authenticator] {
 		"bearer_token": handler.Of(bearerTokenDefaults, func(c bearerTokenConfig) (Authenticator, error) {
 			return newBearerToken(c, d, sessions)
 		}),
+		"basic_auth": handler.Of(func() basicAuthConfig { return basicAuthConfig{Realm: "gatewarden"} }, func(c basicAuthConfig) (Authenticator, error) {
+			return newBasicAuth(c, d)
+		}),
+		"api_key": handler.Of(apiKeyDefaults, func(c apiKeyConfig) (Authenticator, error) { return newAPIKey(c, d) }),
 		"oauth2_client_credentials": handler.Of(clientCredentialsDefaults, func(c clientCredentialsConfig) (Authenticator, error) {
 			return newClientCredentials(c, d, clients)
 		}),

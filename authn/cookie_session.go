@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
@@ -27,7 +28,10 @@ type cookieSession struct {
 	session *sessionEndpoint
 }
 
-var _ CredentialReader = (*cookieSession)(nil)
+var (
+	_ CredentialReader = (*cookieSession)(nil)
+	_ access.Lease     = (*cookieSession)(nil)
+)
 
 func newCookieSession(c cookieSessionConfig, d Deps, cache *factsCache) (Authenticator, error) {
 	for _, name := range c.Only {
@@ -48,10 +52,27 @@ func (a *cookieSession) CredentialPlaces() (headers, cookies []string) { return 
 
 // Authenticate returns ErrNoCredentials when none of the cookies is there.
 func (a *cookieSession) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
-	if !a.responsible(r) {
-		return access.Subject{}, ErrNoCredentials
+	f, err := a.accept(ctx, r)
+	if err != nil {
+		return access.Subject{}, err
 	}
-	return a.session.authenticate(ctx, r)
+	return f.subject, nil
+}
+
+// Renew implements access.Lease. A cached answer holds until its time to live is over.
+func (a *cookieSession) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
+	f, err := a.accept(ctx, r)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return f.expires, nil
+}
+
+func (a *cookieSession) accept(ctx context.Context, r *access.Request) (*facts, error) {
+	if !a.responsible(r) {
+		return nil, ErrNoCredentials
+	}
+	return a.session.accept(ctx, r)
 }
 
 func (a *cookieSession) responsible(r *access.Request) bool {

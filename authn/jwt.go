@@ -29,6 +29,12 @@ type jwtConfig struct {
 	TargetAudience []string `json:"target_audience"`
 	// TrustedIssuers lists the accepted values of iss; empty: any.
 	TrustedIssuers []string `json:"trusted_issuers"`
+	// Issuers are several issuers with keys of their own; in place of JWKSURLs and
+	// TrustedIssuers.
+	Issuers []jwtIssuer `json:"issuers"`
+	// ForeignIssuer is refuse, or next: a token that claims an issuer which is not
+	// trusted is left to the next authenticator.
+	ForeignIssuer string `json:"foreign_issuer"`
 	// AllowedAlgorithms of signatures, from the RS, PS and ES families and EdDSA, or
 	// from the HS family alone with keys of local sets. Default: RS256; with the
 	// embedded server RS256, ES256 and EdDSA.
@@ -52,7 +58,7 @@ type jwtConfig struct {
 }
 
 func jwtDefaults() jwtConfig {
-	return jwtConfig{ScopeStrategy: "none", JWKSMaxWait: Duration(time.Second), JWKSTTL: Duration(30 * time.Second), Leeway: Duration(5 * time.Second),
+	return jwtConfig{ScopeStrategy: "none", ForeignIssuer: "refuse", JWKSMaxWait: Duration(time.Second), JWKSTTL: Duration(30 * time.Second), Leeway: Duration(5 * time.Second),
 		RequireBinding: "none", DPoP: dpopDefaults()}
 }
 
@@ -78,7 +84,7 @@ var (
 // CredentialPlaces implements CredentialReader.
 func (a *jwt) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
 
-func newJWT(c jwtConfig, d Deps, cache *factsCache) (Authenticator, error) {
+func newJWT(c jwtConfig, d Deps, cache *factsCache) (*jwt, error) {
 	strategy, err := newScopeStrategy(c.ScopeStrategy)
 	if err != nil {
 		return nil, err

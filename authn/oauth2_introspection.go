@@ -25,6 +25,9 @@ type introspectionConfig struct {
 	TargetAudience []string `json:"target_audience"`
 	// TrustedIssuers lists the accepted values of iss; empty: any.
 	TrustedIssuers []string `json:"trusted_issuers"`
+	// ForeignIssuer is refuse, or next: a JSON Web Token that claims an issuer which is
+	// not trusted is left to the next authenticator and not sent to the endpoint.
+	ForeignIssuer string `json:"foreign_issuer"`
 	// Prefix is what a token must start with to be looked at; it is sent too.
 	Prefix string `json:"prefix"`
 	// TokenFrom says where the token is.
@@ -60,9 +63,10 @@ type cacheConfig struct {
 
 func introspectionDefaults() introspectionConfig {
 	return introspectionConfig{
-		Retry:   retryDefaults(),
-		Timeout: Duration(5 * time.Second),
-		Cache:   cacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
+		ForeignIssuer: "refuse",
+		Retry:         retryDefaults(),
+		Timeout:       Duration(5 * time.Second),
+		Cache:         cacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
 
 		RequireBinding: "none", DPoP: dpopDefaults(),
 	}
@@ -90,7 +94,20 @@ var (
 // CredentialPlaces implements CredentialReader.
 func (a *introspection) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
 
-func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {
+// newIntrospections returns the handler for a configuration.
+func newIntrospections(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {
+	next, err := foreignIssuer(c.ForeignIssuer, len(c.TrustedIssuers) > 0)
+	if err != nil {
+		return nil, err
+	}
+	a, err := newIntrospection(c, d, cache)
+	if err != nil || !next {
+		return a, err
+	}
+	return trusting(c.TrustedIssuers, a.token, a, a), nil
+}
+
+func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (*introspection, error) {
 	if err := checkScopes("required_scope", c.RequiredScope); err != nil {
 		return nil, err
 	}

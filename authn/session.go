@@ -197,17 +197,17 @@ func write(h hash.Hash, parts ...string) {
 	}
 }
 
-// authenticate asks about the session of a request.
-func (e *sessionEndpoint) authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
+// accept asks about the session of a request. It has no effect beside the cache.
+func (e *sessionEndpoint) accept(ctx context.Context, r *access.Request) (*facts, error) {
 	q := e.question(r)
 	f, err := e.facts(ctx, &q)
 	if err != nil {
-		return access.Subject{}, undecided("session_check_failed", "the session could not be checked", err)
+		return nil, undecided("session_check_failed", "the session could not be checked", err)
 	}
 	if !f.expires.IsZero() && !e.d.Now().Before(f.expires) {
-		return access.Subject{}, e.refuse("the session is over")
+		return nil, e.refuse("the session is over")
 	}
-	return f.subject, nil
+	return f, nil
 }
 
 func (e *sessionEndpoint) facts(ctx context.Context, q *question) (*facts, error) {

@@ -30,9 +30,10 @@ var allowed = map[string][]string{
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "cors", "fault"},
 	"keys":                {"access", "fault"},
+	"passwords":           {"fault"},
 	"relyingparty":        {"access", "fault", "keys"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "handler", "keys", "relyingparty"},
+	"authn":         {"access", "fault", "handler", "keys", "passwords", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
 	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},
@@ -47,13 +48,13 @@ var allowed = map[string][]string{
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
-	"oauth2/...":      {"access", "fault", "keys", "oauth2/..."},
+	"oauth2/...":      {"access", "fault", "keys", "oauth2/...", "passwords"},
 	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys"},
 	// Row 6: the whole.
 	"app":               {"..."},
-	"cmd/gatewarden":    {"app", "config", "fault", "manage/...", "oauth2", "policies", "rules/...", "telemetry", "handler"},
+	"cmd/gatewarden":    {"app", "config", "fault", "manage/...", "oauth2", "passwords", "policies", "rules/...", "telemetry", "handler"},
 	"internal/testenv":  {"..."},
 	"internal/archtest": {},
 	"internal/testca":   {},

@@ -111,7 +111,12 @@ func (s *Server) describe(t oauth2.Token, use string) (access.Token, error) {
 			kind = "DPoP"
 		}
 	}
+	var claims map[string]any
+	if about.Act != nil {
+		claims = map[string]any{"act": about.Act.claim()}
+	}
 	return access.Token{
+		Claims: claims,
 		Active: true, Subject: t.Grant.Subject, ClientID: t.Grant.ClientID, Issuer: s.o.Issuer,
 		TokenType: kind, TokenUse: use, Bound: bound, Scope: t.Grant.GrantedScope, Audience: t.Grant.GrantedAudience,
 		IssuedAt: issued, NotBefore: issued, ExpiresAt: t.ExpiresAt, Extra: about.AccessToken,
@@ -141,7 +146,7 @@ func (s *Server) IntrospectWire(ctx context.Context, token, scope string) (oauth
 		bound = &t.Bound
 	}
 	return oauth2.Introspection{
-		Active: true, Scope: strings.Join(t.Scope, " "), ClientID: t.ClientID, Subject: t.Subject, ExpiresAt: seconds(t.ExpiresAt),
+		Act: t.Claims["act"], Active: true, Scope: strings.Join(t.Scope, " "), ClientID: t.ClientID, Subject: t.Subject, ExpiresAt: seconds(t.ExpiresAt),
 		IssuedAt: seconds(t.IssuedAt), NotBefore: seconds(t.NotBefore), ID: t.ID, Audience: t.Audience, Issuer: t.Issuer,
 		TokenType: t.TokenType, TokenUse: t.TokenUse, Extra: t.Extra, Bound: bound,
 	}, nil
