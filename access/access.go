@@ -105,6 +105,8 @@ type Verdict struct {
 	// Reason is a stable reason id such as policy_denied. Empty means the default
 	// of the stage.
 	Reason string
+	// Message is what the client of a denial is told; empty means a general text.
+	Message string
 	// Header fields to send upstream (proxy) or to return (decision endpoint).
 	Header http.Header
 }
@@ -224,10 +226,10 @@ type Token struct {
 type Confirmation struct {
 	// JKT is the RFC 7638 thumbprint of the key that signs DPoP proofs, in base64url
 	// (RFC 9449 section 6.1); empty: none.
-	JKT string
+	JKT string `json:"jkt,omitempty"`
 	// X5TS256 is the SHA-256 digest of the client's certificate, in base64url
 	// (RFC 8705 section 3.1); empty: none.
-	X5TS256 string
+	X5TS256 string `json:"x5t#S256,omitempty"`
 	// Other says that the token is bound in a way that is not known here.
-	Other bool
+	Other bool `json:"-"`
 }

@@ -18,10 +18,12 @@ import (
 	"sync/atomic"
 
 	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
 	"github.com/gatewarden/gatewarden/oauth2/server"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/proxy"
 	"github.com/gatewarden/gatewarden/rules"
@@ -76,6 +78,7 @@ type App struct {
 	loader    *source.Loader
 	tokens    *mutators.TokenCache
 	proxy     *proxy.Proxy
+	extAuthz  *decision.ExtAuthz
 	follower  *follower
 	demo      *demo
 	draining  atomic.Bool
@@ -127,11 +130,7 @@ func (a *App) openStore(ctx context.Context) error {
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
-	keyed := make([][]byte, len(a.secrets))
-	for i, secret := range a.secrets {
-		keyed[i] = []byte(secret)
-	}
-	a.hasher, err = secrets.New(secrets.Options{Keys: keyed, OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }})
+	a.hasher, err = secrets.New(secrets.Options{Keys: keyed(a.secrets), Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
 	if err != nil {
 		return fmt.Errorf("secrets.system: %w", err)
 	}

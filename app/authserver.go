@@ -17,10 +17,6 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if !a.cfg.OAuth2.PKCE.Enforced {
 		pkce = server.PKCEForPublicClients
 	}
-	keyed := make([][]byte, len(a.secrets))
-	for i, secret := range a.secrets {
-		keyed[i] = []byte(secret)
-	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
@@ -29,7 +25,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 			PostLogoutRedirect: a.cfg.URLs.PostLogoutRedirect,
 		},
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
-		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed,
+		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
 			LoginConsent: ttl.LoginConsentRequest, LoginSession: ttl.AuthenticationSession,

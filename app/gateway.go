@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -19,7 +20,9 @@ import (
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
 	"github.com/gatewarden/gatewarden/rules/source"
@@ -28,15 +31,24 @@ import (
 
 // openCompiler builds the handlers.
 func (a *App) openCompiler(context.Context) error {
+	nonces, err := a.nonceKeys()
+	if err != nil {
+		return err
+	}
 	a.tokens = mutators.NewTokenCache()
 	a.compiler = &rules.Compiler{
 		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
-			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now,
+			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
+			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now, File: a.credentials,
+			Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("password", hit) }}),
+			Provider:  &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
+			Secrets:   keyed(a.secrets),
 		})),
-		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies})),
+		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
-			Signer: a.rings.gateway, LoadSigner: a.rings.load, Tokens: a.tokens, Observe: a.metrics.Cache,
+			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens,
+			OwnServer: &http.Client{Transport: relyingparty.InProcess(a.oauth2.Public(), "")}, Observe: a.metrics.Cache,
 		})),
 		ErrorHandlers: stage(a.cfg.Errors.Handlers, errorhandlers.Catalog()),
 		Fallback:      a.cfg.Errors.Fallback,
@@ -46,6 +58,24 @@ func (a *App) openCompiler(context.Context) error {
 		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
 	}
 	return nil
+}
+
+// credentials tells that a file of users or keys was read again.
+func (a *App) credentials(path string, err error) {
+	if err != nil {
+		a.log.Error("a file of credentials cannot be used; what it held before stays in force", "file", path, "error", err.Error())
+		return
+	}
+	a.log.Info("read a file of credentials again", "file", path)
+}
+
+// keyed returns secrets as keys.
+func keyed(secrets []string) [][]byte {
+	out := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		out[i] = []byte(secret)
+	}
+	return out
 }
 
 // openRules compiles the rules and puts them in force.
@@ -166,6 +196,15 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
+// trusted are the peers of networks.
+func trusted(networks []netip.Prefix) (edge.Trusted, error) {
+	var cidrs []string
+	for _, p := range networks {
+		cidrs = append(cidrs, p.String())
+	}
+	return edge.ParseTrusted(cidrs, false)
+}
+
 // SessionCookies implements edge.SessionOwner.
 func (d decider) SessionCookies() []string {
 	if s := d.Set(); s != nil {
@@ -184,10 +223,10 @@ func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edg
 		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
-			a.metrics.Decision(e.Listener, e.Rule, e.Outcome, e.Reason, e.Decided)
-			if e.Forwarded {
-				a.metrics.Upstream(e.Rule, e.UpstreamStatus, e.Upstream)
-			}
+			a.metrics.Request(telemetry.Request{
+				Listener: e.Listener, Rule: e.Rule, Outcome: e.Outcome, Reason: e.Reason, Decided: e.Decided,
+				Forwarded: e.Forwarded, UpstreamStatus: e.UpstreamStatus, Upstream: e.Upstream,
+			})
 		},
 	}, nil
 }

@@ -155,6 +155,9 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	}
 	a.draining.Store(true)
+	if a.extAuthz != nil {
+		a.extAuthz.Drain()
+	}
 	a.log.Info("draining", "timeout", a.cfg.Serve.Shutdown.String())
 	if err == nil {
 		time.Sleep(a.cfg.Serve.DrainDelay) // load balancers notice before the listeners close

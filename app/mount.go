@@ -33,6 +33,7 @@ func (a *App) listen(context.Context) error {
 		{a.parts&Public != 0, "public", "serve.public", s.Public.Listener},
 		{a.parts&Management != 0, "management", "serve.api", s.API.Listener},
 		{a.parts&Management != 0 && s.Admin.Port >= 0, "admin", "serve.admin", s.Admin.Listener},
+		{a.parts&Management != 0 && s.ExtAuthz.Port >= 0, "ext_authz", "serve.ext_authz", s.ExtAuthz.Listener},
 		{s.Prometheus.Port >= 0, "metrics", "serve.prometheus", config.Listener{Host: s.Prometheus.Host, Port: s.Prometheus.Port}},
 	} {
 		if !l.on {
@@ -73,6 +74,8 @@ func (a *App) mount(context.Context) error {
 		case "management", "admin":
 			o.ReadHeaderTimeout, o.IdleTimeout = s.API.Timeout.Read, s.API.Timeout.Idle
 			o.Handler, err = a.managementEdge(l.name)
+		case "ext_authz":
+			o.Handler, err = a.extAuthzEdge()
 		case "metrics":
 			mux := http.NewServeMux()
 			mux.Handle("GET "+s.Prometheus.MetricsPath, a.metrics.Handler())
@@ -181,7 +184,20 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	decisions, err := decision.New(o)
+	points := decision.Options{Edge: o}
+	if points.Nginx, err = trusted(a.cfg.Serve.API.Nginx.TrustedProxies); err != nil {
+		return nil, err
+	}
+	if points.Envoy, err = trusted(a.cfg.Serve.API.Envoy.TrustedProxies); err != nil {
+		return nil, err
+	}
+	decisions, err := decision.New(points)
+	if err != nil {
+		return nil, err
+	}
+	routes := o
+	routes.Trusted = edge.Trusted{}
+	byRules, err := decision.NewRoutes(routes)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +210,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	}
 	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
-	d.Warden = a.policies
+	d.Warden, d.ByRules = a.policies, byRules
 	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
@@ -225,6 +241,20 @@ func (a *App) crossOrigin(listener string) func(origin string) bool {
 		p := policy()
 		return p.Names(origin) || len(a.cfg.Management.Tokens) > 0 && p.Allows(origin)
 	}
+}
+
+// extAuthzEdge answers Envoy over gRPC.
+func (a *App) extAuthzEdge() (http.Handler, error) {
+	peers, err := trusted(a.cfg.Serve.ExtAuthz.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	o, err := a.edgeOptions("ext_authz", config.Trust{}, edge.Settings{Trusted: peers})
+	if err != nil {
+		return nil, err
+	}
+	a.extAuthz, err = decision.NewExtAuthz(o)
+	return a.extAuthz, err
 }
 
 // ruleChecker compiles a rule as it would be compiled if it were stored.

@@ -27,13 +27,21 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, r *access.Request) (access.Subject, error)
 }
 
-// CredentialReader is implemented by authenticators that read credentials from a
-// place that the operator chose. What mutators write is removed from inbound
+// CredentialReader is implemented by authenticators that read credentials from
+// places that the operator chose. What mutators write is removed from inbound
 // requests, so that a place of theirs would always be empty.
 type CredentialReader interface {
-	// CredentialPlace returns the name of a header field or of a cookie, both empty
-	// for any other place.
-	CredentialPlace() (header, cookie string)
+	// CredentialPlaces returns the names of header fields and of cookies; none for any
+	// other place.
+	CredentialPlaces() (headers, cookies []string)
+}
+
+// Withholder is implemented by authenticators whose credentials are for the gateway
+// alone. A rule that uses one sends none of its fields upstream, but for an
+// Authorization field that another of the rule's authenticators accepted.
+type Withholder interface {
+	// WithheldHeaders returns the names of header fields.
+	WithheldHeaders() []string
 }
 
 // Challenger is implemented by authenticators that say how to get credentials. When
@@ -59,8 +67,8 @@ type EndpointOwner interface {
 	// without query. Two handlers may share a path when it is for the same.
 	Endpoints() map[string]string
 	// Serve answers a request for one of them: a *access.Reply, or a fault that the
-	// rule's error handlers answer. It is never nil. A fault.NotFound leaves the
-	// request to the next handler that has the same path on the same host.
+	// rule's error handlers answer. It is never nil. One that is ErrNoCredentials leaves
+	// the request to the next handler that has the same path on the same host.
 	Serve(ctx context.Context, r *access.Request) error
 }
 

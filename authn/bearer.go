@@ -29,6 +29,7 @@ type TokenFrom struct {
 type tokenReader struct {
 	from   TokenFrom
 	bearer bool
+	dpop   bool // the scheme DPoP is accepted too (RFC 9449 section 7.1)
 	prefix string
 }
 
@@ -51,13 +52,17 @@ func newTokenReader(from *TokenFrom, prefix string) (tokenReader, error) {
 	return r, nil
 }
 
-// place is the CredentialPlace of CredentialReader. Authorization is the client's own,
-// whatever mutators write to it.
-func (t *tokenReader) place() (header, cookie string) {
-	if t.bearer {
-		return "", ""
+// places are the CredentialPlaces of CredentialReader. Authorization is the client's
+// own, whatever mutators write to it.
+func (t *tokenReader) places() (headers, cookies []string) {
+	switch {
+	case t.bearer:
+	case t.from.Header != "":
+		headers = []string{t.from.Header}
+	case t.from.Cookie != "":
+		cookies = []string{t.from.Cookie}
 	}
-	return t.from.Header, t.from.Cookie
+	return headers, cookies
 }
 
 // read returns the token of a request. It returns ErrNoCredentials when there is
@@ -68,7 +73,7 @@ func (t *tokenReader) read(r *access.Request) (string, error) {
 	var found int
 	switch {
 	case t.bearer:
-		token, found = bearer(r.Header["Authorization"])
+		token, found = t.authorization(r.Header["Authorization"])
 		if found == 1 && hasParameter(r.URL, "access_token") {
 			found++ // RFC 6750 section 2: never by more than one method
 		}
@@ -93,12 +98,19 @@ func (t *tokenReader) read(r *access.Request) (string, error) {
 	return token, nil
 }
 
-// bearer reads Authorization fields. Any number but one of fields is ambiguous as
-// soon as one of them has the Bearer scheme.
-func bearer(fields []string) (token string, found int) {
+// authorization reads Authorization fields. Any number but one of fields is ambiguous
+// as soon as one of them has the scheme Bearer, or DPoP.
+func (t *tokenReader) authorization(fields []string) (token string, found int) {
+	if token, found = withScheme(fields, "Bearer"); found == 0 && t.dpop {
+		return withScheme(fields, "DPoP")
+	}
+	return token, found
+}
+
+func withScheme(fields []string, wanted string) (token string, found int) {
 	for _, field := range fields {
 		scheme, rest, _ := strings.Cut(field, " ")
-		if len(scheme) == len("Bearer") && strings.EqualFold(scheme, "Bearer") {
+		if len(scheme) == len(wanted) && strings.EqualFold(scheme, wanted) {
 			token, found = strings.TrimLeft(rest, " "), len(fields)
 		}
 	}

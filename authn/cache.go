@@ -89,6 +89,9 @@ func (c *factsCache) put(k cacheKey, f facts, generation uint64, until time.Time
 // time that ask returns, and not at all when that is zero. Asking takes at most limit;
 // it outlives the request that was first, because others wait for it.
 func (c *factsCache) load(ctx context.Context, k cacheKey, limit time.Duration, ask func(context.Context) (f *facts, until time.Time, size int, err error)) (*facts, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // or chance would decide between this and a quick answer
+	}
 	answer := c.flights.DoChan(string(k[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/internal/testca"
 )
 
 // contract is how one authenticator must behave; every handler of the catalog has
@@ -35,12 +36,24 @@ func contracts(t *testing.T) (Deps, []contract) {
 		w.Write([]byte(`{"active":false}`))
 	}))
 	t.Cleanup(endpoint.Close)
+	others := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, secret, _ := r.BasicAuth()
+		if secret == "good" || r.Header.Get("Cookie") == "sid=good" || r.Header.Get("Authorization") == "Bearer good" {
+			w.Write([]byte(`{"sub":"alice","subject":"alice","access_token":"x"}`))
+			return
+		}
+		w.WriteHeader(401)
+	}))
+	t.Cleanup(others.Close)
+	check := `"check_session_url":"` + others.URL + `","retry":{"give_up_after":"0s"}`
 	own := newIssuer(t)
 	token := own.sign(t, "", nil, claims(nil))
 	d := Deps{
 		Introspector: server{"good": {Active: true, Subject: "alice"}},
 		OwnKeys:      own,
 		Now:          newClock().Now,
+		Provider:     loginProvider(own),
+		Secrets:      [][]byte{[]byte("a secret of the tests")},
 	}
 	url := `"introspection_url":"` + endpoint.URL + `"`
 	return d, []contract{
@@ -48,6 +61,10 @@ func contracts(t *testing.T) (Deps, []contract) {
 		{handler: "unauthorized", config: `{}`, wrongType: `[]`, none: "unauthenticated", garbage: "unauthenticated", offline: true},
 		{handler: "anonymous", config: `{}`, wrongType: `{"subject":1}`, good: request("https://api.example/"), subject: "anonymous",
 			none: "subject anonymous", garbage: "no credentials", offline: true},
+		{handler: "oidc_session", config: `{"client_id":"web"}`, wrongType: `{"scope":"openid"}`,
+			good: login(t, d, `{"client_id":"web"}`), subject: "alice", none: "no credentials", garbage: "no credentials", offline: true},
+		{handler: "client_certificate", config: `{}`, wrongType: `{"ca":"file:///a"}`, good: shown(testca.New(t, "root", start).Issue(t, nil), true),
+			subject: "CN=client", none: "no credentials", garbage: "no credentials", offline: true},
 		{handler: "jwt", config: `{"jwks_urls":["` + own.location(t) + `"],"allowed_algorithms":["EdDSA"]}`, wrongType: `{"jwks_ttl":30}`,
 			good: bearerRequest(token), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true},
 		{handler: "jwt", config: `{}`, wrongType: `{"jwks_urls":"https://a"}`,
@@ -58,6 +75,24 @@ func contracts(t *testing.T) (Deps, []contract) {
 			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
 		{handler: "oauth2_introspection", config: `{` + url + `,"cache":{"enabled":true}}`, wrongType: `{"retry":"often"}`,
 			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+		{handler: "cookie_session", config: `{` + check + `}`, wrongType: `{"only":"sid"}`,
+			good: request("https://api.example/", "Cookie", "sid=good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+		{handler: "cookie_session", config: `{` + check + `,"cache":{"enabled":true}}`, wrongType: `{"cache":true}`,
+			good: request("https://api.example/", "Cookie", "sid=good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+		{handler: "bearer_token", config: `{` + check + `}`, wrongType: `{"prefix":1}`,
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+		{handler: "bearer_token", config: `{` + check + `,"cache":{"enabled":true}}`, wrongType: `{"token_from":"header"}`,
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+		{handler: "basic_auth", config: `{"users":[{"username":"alice","hash":"` + bcrypted("good") + `"}]}`, wrongType: `{"users":{"alice":"x"}}`,
+			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+		{handler: "api_key", config: keyConfig(), wrongType: `{"keys":[{"scope":"read"}]}`,
+			good: request("https://api.example/", "X-Api-Key", keyA), subject: "alice", none: "no credentials", garbage: "no credentials", offline: true},
+		{handler: "api_key", config: keyConfig(`"scheme":"Bearer"`), wrongType: `{"forward":"yes"}`,
+			good: bearerRequest(keyA), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true},
+		{handler: "oauth2_client_credentials", config: `{"token_url":"` + others.URL + `"}`, wrongType: `{"required_scope":"a"}`,
+			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+		{handler: "oauth2_client_credentials", config: `{"token_url":"` + others.URL + `","cache":{"enabled":true}}`, wrongType: `{"cache":{"max_tokens":"1"}}`,
+			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
 	}
 }
 

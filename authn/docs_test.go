@@ -22,7 +22,7 @@ func page(t *testing.T, name string) string {
 }
 
 func TestTheExamplesOfEveryPageAreAccepted(t *testing.T) {
-	catalog := Catalog(Deps{Introspector: server{}, OwnKeys: newIssuer(t)})
+	catalog := Catalog(Deps{Introspector: server{}, OwnKeys: newIssuer(t), Provider: loginProvider(newIssuer(t))})
 	for _, name := range catalog.Names() {
 		blocks := yamlBlock.FindAllStringSubmatch(page(t, name), -1)
 		if len(blocks) == 0 {
@@ -84,6 +84,10 @@ func TestEveryConfigKeyIsOnItsPageAndNoOther(t *testing.T) {
 func fields(t reflect.Type, prefix string, into map[string]bool) {
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous {
+			fields(f.Type, prefix, into)
+			continue
+		}
 		if f.Type.Kind() == reflect.Struct {
 			fields(f.Type, prefix+name+".", into)
 			continue

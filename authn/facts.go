@@ -17,6 +17,7 @@ type facts struct {
 	issuer    string
 	audience  []string
 	scope     []string
+	bound     access.Confirmation
 	notBefore time.Time // zero: any time
 	expires   time.Time // zero: unknown
 }

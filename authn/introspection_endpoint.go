@@ -142,7 +142,7 @@ func decodeIntrospection(raw []byte) (access.Token, error) {
 		Scope     any            `json:"scope"`
 		Audience  any            `json:"aud"`
 		Extra     map[string]any `json:"ext"`
-		Bound     map[string]any `json:"cnf"`
+		Bound     any            `json:"cnf"`
 		IssuedAt  any            `json:"iat"`
 		NotBefore any            `json:"nbf"`
 		ExpiresAt any            `json:"exp"`
@@ -158,10 +158,12 @@ func decodeIntrospection(raw []byte) (access.Token, error) {
 	}
 	t := access.Token{Active: true, ID: r.ID, Subject: r.Subject, ClientID: r.ClientID, Username: r.Username, Issuer: r.Issuer,
 		TokenType: r.TokenType, TokenUse: r.TokenUse, Extra: r.Extra}
-	if r.Bound != nil {
-		t.Claims = map[string]any{"cnf": r.Bound}
-	}
 	var err error
+	if r.Bound != nil {
+		if t.Bound, err = confirmation(r.Bound); err != nil {
+			return refuse(err)
+		}
+	}
 	if t.Audience, err = stringOrList(r.Audience); err != nil {
 		return refuse(fmt.Errorf("aud %w", err))
 	}

@@ -29,6 +29,12 @@ type jwtConfig struct {
 	TargetAudience []string `json:"target_audience"`
 	// TrustedIssuers lists the accepted values of iss; empty: any.
 	TrustedIssuers []string `json:"trusted_issuers"`
+	// Issuers are several issuers with keys of their own; in place of JWKSURLs and
+	// TrustedIssuers.
+	Issuers []jwtIssuer `json:"issuers"`
+	// ForeignIssuer is refuse, or next: a token that claims an issuer which is not
+	// trusted is left to the next authenticator.
+	ForeignIssuer string `json:"foreign_issuer"`
 	// AllowedAlgorithms of signatures, from the RS, PS and ES families and EdDSA, or
 	// from the HS family alone with keys of local sets. Default: RS256; with the
 	// embedded server RS256, ES256 and EdDSA.
@@ -44,10 +50,16 @@ type jwtConfig struct {
 	// AllowIDTokens also accepts OpenID Connect ID tokens, which are meant for
 	// clients and not for APIs.
 	AllowIDTokens bool `json:"allow_id_tokens"`
+	// RequireBinding is none, or refuses tokens that are not bound to their sender: any,
+	// dpop (RFC 9449) or mtls (RFC 8705). Tokens that are bound are checked in any case.
+	RequireBinding string `json:"require_binding"`
+	// DPoP says which proofs are good.
+	DPoP dpopConfig `json:"dpop"`
 }
 
 func jwtDefaults() jwtConfig {
-	return jwtConfig{ScopeStrategy: "none", JWKSMaxWait: Duration(time.Second), JWKSTTL: Duration(30 * time.Second), Leeway: Duration(5 * time.Second)}
+	return jwtConfig{ScopeStrategy: "none", ForeignIssuer: "refuse", JWKSMaxWait: Duration(time.Second), JWKSTTL: Duration(30 * time.Second), Leeway: Duration(5 * time.Second),
+		RequireBinding: "none", DPoP: dpopDefaults()}
 }
 
 // jwt verifies signed JSON Web Tokens (RFC 7519, RFC 8725, RFC 9068).
@@ -58,6 +70,7 @@ type jwt struct {
 	types      []string // allowed typ
 	idTokens   bool
 	demands    demands
+	binding    binding
 	identity   identity
 	cache      *factsCache
 	d          Deps
@@ -68,10 +81,10 @@ var (
 	_ access.Lease     = (*jwt)(nil)
 )
 
-// CredentialPlace implements CredentialReader.
-func (a *jwt) CredentialPlace() (header, cookie string) { return a.token.place() }
+// CredentialPlaces implements CredentialReader.
+func (a *jwt) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
 
-func newJWT(c jwtConfig, d Deps, cache *factsCache) (Authenticator, error) {
+func newJWT(c jwtConfig, d Deps, cache *factsCache) (*jwt, error) {
 	strategy, err := newScopeStrategy(c.ScopeStrategy)
 	if err != nil {
 		return nil, err
@@ -88,6 +101,9 @@ func newJWT(c jwtConfig, d Deps, cache *factsCache) (Authenticator, error) {
 			leeway: time.Duration(c.Leeway), mismatch: func(message string) error { return invalidToken(message, nil) }},
 	}
 	if a.token, err = newTokenReader(c.TokenFrom, ""); err != nil {
+		return nil, err
+	}
+	if a.binding, err = newBinding(c.RequireBinding, c.DPoP, &a.token, d); err != nil {
 		return nil, err
 	}
 	if a.algorithms, err = algorithms(c); err != nil {
@@ -146,17 +162,17 @@ func algorithms(c jwtConfig) ([]jose.SignatureAlgorithm, error) {
 // Authenticate returns ErrNoCredentials for a token that is not three parts
 // separated by dots. Facts about verified tokens are cached until the keys change.
 func (a *jwt) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
-	known, err := a.accept(ctx, r)
+	token, known, err := a.accept(ctx, r)
 	if err != nil {
-		return access.Subject{}, err
+		return access.Subject{}, a.binding.refused(r, err)
 	}
-	return known.subject, nil
+	return a.binding.prove(ctx, r, token, known)
 }
 
 // Renew implements access.Lease: a token ends when it expires, without leeway, or when
 // its key is withdrawn.
 func (a *jwt) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
-	known, err := a.accept(ctx, r)
+	_, known, err := a.accept(ctx, r)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -164,21 +180,21 @@ func (a *jwt) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
 }
 
 // accept has no effect beside the cache.
-func (a *jwt) accept(ctx context.Context, r *access.Request) (*facts, error) {
-	token, err := a.token.read(r)
+func (a *jwt) accept(ctx context.Context, r *access.Request) (token string, known *facts, err error) {
+	token, err = a.token.read(r)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if strings.Count(token, ".") != 2 {
-		return nil, ErrNoCredentials
+		return "", nil, ErrNoCredentials
 	}
 	now, generation, key := a.d.Now(), a.keys.Generation(), a.identity.key(token)
-	known := a.cache.get(key, generation, now)
+	known = a.cache.get(key, generation, now)
 	a.d.Cache("jwt", known != nil)
 	if known == nil {
 		f, err := a.verify(ctx, token)
 		if err != nil {
-			return nil, err
+			return "", nil, err
 		}
 		known = &f
 		// Kept under the generation from before the look-up, so that a key which was
@@ -188,9 +204,9 @@ func (a *jwt) accept(ctx context.Context, r *access.Request) (*facts, error) {
 		}
 	}
 	if err := a.demands.check(known, now); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return known, nil
+	return token, known, nil
 }
 
 func (a *jwt) verify(ctx context.Context, token string) (facts, error) {
@@ -259,14 +275,18 @@ func (a *jwt) claims(payload []byte) (facts, error) {
 	if issued.After(f.notBefore) { // a token from the future is not valid yet
 		f.notBefore = issued
 	}
+	if v, ok := claims["cnf"]; ok {
+		if f.bound, err = confirmation(v); err != nil {
+			return refuse("%w", err)
+		}
+	}
 	if f.scope, err = takeScopes(claims); err != nil {
 		return refuse("%w", err)
 	}
 	return f, nil
 }
 
-// isAccessToken refuses tokens that their issuer made for another purpose, and
-// tokens that are bound to a key which a bearer does not prove to have.
+// isAccessToken refuses tokens that their issuer made for another purpose.
 func (a *jwt) isAccessToken(claims map[string]any) error {
 	for _, name := range []string{"at_hash", "c_hash", "s_hash"} {
 		if _, ok := claims[name]; ok && !a.idTokens {
@@ -275,9 +295,6 @@ func (a *jwt) isAccessToken(claims map[string]any) error {
 	}
 	if _, ok := claims["events"]; ok {
 		return errors.New("events marks a logout token or security event")
-	}
-	if _, ok := claims["cnf"]; ok {
-		return errors.New("cnf binds the token to a key (RFC 7800), it is no bearer token")
 	}
 	switch use, _ := claims["typ"].(string); strings.ToLower(use) { // Keycloak
 	case "refresh", "offline", "logout":

@@ -96,7 +96,7 @@ func TestWhatAJWTMustSayToBeAccepted(t *testing.T) {
 		"an ID token of Keycloak":      {"", nil, map[string]any{"typ": "ID"}, "unauthenticated"},
 		"a refresh token of Keycloak":  {`"allow_id_tokens":true`, nil, map[string]any{"typ": "Refresh"}, "unauthenticated"},
 		"an access token of Keycloak":  {"", nil, map[string]any{"typ": "Bearer"}, "subject alice"},
-		"bound to a key (DPoP, mTLS)":  {"", nil, map[string]any{"cnf": map[string]any{"jkt": "x"}}, "unauthenticated"},
+		"bound to a key, no proof":     {"", nil, map[string]any{"cnf": map[string]any{"jkt": "x"}}, "unauthenticated"},
 		"critical header":              {"", map[string]any{"typ": "JWT", "crit2": "x", "zip": "DEF"}, nil, "unauthenticated"},
 		"nested":                       {"", map[string]any{"cty": "JWT"}, nil, "unauthenticated"},
 		"a key set of its own is used": {"", map[string]any{"jku": "https://attacker.example/"}, nil, "subject alice"},

@@ -25,6 +25,9 @@ type introspectionConfig struct {
 	TargetAudience []string `json:"target_audience"`
 	// TrustedIssuers lists the accepted values of iss; empty: any.
 	TrustedIssuers []string `json:"trusted_issuers"`
+	// ForeignIssuer is refuse, or next: a JSON Web Token that claims an issuer which is
+	// not trusted is left to the next authenticator and not sent to the endpoint.
+	ForeignIssuer string `json:"foreign_issuer"`
 	// Prefix is what a token must start with to be looked at; it is sent too.
 	Prefix string `json:"prefix"`
 	// TokenFrom says where the token is.
@@ -41,6 +44,11 @@ type introspectionConfig struct {
 	Timeout Duration `json:"timeout"`
 	// Cache keeps answers about active tokens.
 	Cache cacheConfig `json:"cache"`
+	// RequireBinding is none, or refuses tokens that are not bound to their sender: any,
+	// dpop (RFC 9449) or mtls (RFC 8705). Tokens that are bound are checked in any case.
+	RequireBinding string `json:"require_binding"`
+	// DPoP says which proofs are good.
+	DPoP dpopConfig `json:"dpop"`
 }
 
 type cacheConfig struct {
@@ -55,9 +63,12 @@ type cacheConfig struct {
 
 func introspectionDefaults() introspectionConfig {
 	return introspectionConfig{
-		Retry:   retryDefaults(),
-		Timeout: Duration(5 * time.Second),
-		Cache:   cacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
+		ForeignIssuer: "refuse",
+		Retry:         retryDefaults(),
+		Timeout:       Duration(5 * time.Second),
+		Cache:         cacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
+
+		RequireBinding: "none", DPoP: dpopDefaults(),
 	}
 }
 
@@ -65,6 +76,7 @@ func introspectionDefaults() introspectionConfig {
 type introspection struct {
 	token        tokenReader
 	demands      demands
+	binding      binding
 	embedded     Introspector // nil: remote is asked
 	remote       *introspectionEndpoint
 	preserveHost bool
@@ -79,10 +91,23 @@ var (
 	_ access.Lease     = (*introspection)(nil)
 )
 
-// CredentialPlace implements CredentialReader.
-func (a *introspection) CredentialPlace() (header, cookie string) { return a.token.place() }
+// CredentialPlaces implements CredentialReader.
+func (a *introspection) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
 
-func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {
+// newIntrospections returns the handler for a configuration.
+func newIntrospections(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {
+	next, err := foreignIssuer(c.ForeignIssuer, len(c.TrustedIssuers) > 0)
+	if err != nil {
+		return nil, err
+	}
+	a, err := newIntrospection(c, d, cache)
+	if err != nil || !next {
+		return a, err
+	}
+	return trusting(c.TrustedIssuers, a.token, a, a), nil
+}
+
+func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (*introspection, error) {
 	if err := checkScopes("required_scope", c.RequiredScope); err != nil {
 		return nil, err
 	}
@@ -95,6 +120,9 @@ func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authent
 	}
 	a := &introspection{d: d, demands: demands{issuers: c.TrustedIssuers, audience: c.TargetAudience, required: c.RequiredScope, strategy: strategy, mismatch: forbidden}}
 	if a.token, err = newTokenReader(c.TokenFrom, c.Prefix); err != nil {
+		return nil, err
+	}
+	if a.binding, err = newBinding(c.RequireBinding, c.DPoP, &a.token, d); err != nil {
 		return nil, err
 	}
 	if c.IntrospectionURL == "" {
@@ -129,16 +157,16 @@ func newIntrospection(c introspectionConfig, d Deps, cache *factsCache) (Authent
 
 // Authenticate asks about the request's token and checks the answer.
 func (a *introspection) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
-	known, err := a.accept(ctx, r)
+	token, known, err := a.accept(ctx, r)
 	if err != nil {
-		return access.Subject{}, err
+		return access.Subject{}, a.binding.refused(r, err)
 	}
-	return known.subject, nil
+	return a.binding.prove(ctx, r, token, known)
 }
 
 // Renew implements access.Lease. A cached answer holds until its time to live is over.
 func (a *introspection) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
-	known, err := a.accept(ctx, r)
+	_, known, err := a.accept(ctx, r)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -146,19 +174,19 @@ func (a *introspection) Renew(ctx context.Context, r *access.Request) (time.Time
 }
 
 // accept has no effect beside the cache.
-func (a *introspection) accept(ctx context.Context, r *access.Request) (*facts, error) {
-	token, err := a.token.read(r)
+func (a *introspection) accept(ctx context.Context, r *access.Request) (token string, known *facts, err error) {
+	token, err = a.token.read(r)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	known, err := a.facts(ctx, r, token)
+	known, err = a.facts(ctx, r, token)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if err := a.demands.check(known, a.d.Now()); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return known, nil
+	return token, known, nil
 }
 
 func (a *introspection) facts(ctx context.Context, r *access.Request, token string) (*facts, error) {
@@ -223,8 +251,8 @@ func introspected(t access.Token) (*facts, error) {
 		return nil, invalidToken("the token is not active", nil)
 	case t.TokenUse != "" && t.TokenUse != "access_token", t.TokenType == "refresh_token":
 		return nil, forbidden("the token is not an access token")
-	case strings.EqualFold(t.TokenType, "DPoP"), t.Claims["cnf"] != nil:
-		return nil, invalidToken("the token is bound to a key, it is no bearer token", nil)
+	case strings.EqualFold(t.TokenType, "DPoP") && t.Bound.JKT == "":
+		return nil, invalidToken("the token is bound to a key that nobody names", nil)
 	}
 	extra := make(map[string]any, len(t.Extra)+4)
 	for name, v := range t.Extra {
@@ -237,6 +265,6 @@ func introspected(t access.Token) (*facts, error) {
 	}
 	return &facts{
 		subject: access.Subject{ID: t.Subject, Via: "oauth2_introspection", Extra: extra},
-		issuer:  t.Issuer, audience: t.Audience, scope: t.Scope, notBefore: t.NotBefore, expires: t.ExpiresAt,
+		issuer:  t.Issuer, audience: t.Audience, scope: t.Scope, bound: t.Bound, notBefore: t.NotBefore, expires: t.ExpiresAt,
 	}, nil
 }

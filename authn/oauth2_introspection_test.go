@@ -94,7 +94,7 @@ func TestTheEmbeddedServerAndAnEndpointAreJudgedAlike(t *testing.T) {
 		"refresh by type": {`{"active":true,"token_type":"refresh_token"}`, "", "forbidden", access.Token{Active: true, TokenType: "refresh_token"}},
 		"bound to a key":  {`{"active":true,"token_type":"DPoP"}`, "", "unauthenticated", access.Token{Active: true, TokenType: "DPoP"}},
 		"bound by cnf": {`{"active":true,"cnf":{"jkt":"x"}}`, "", "unauthenticated",
-			access.Token{Active: true, Claims: map[string]any{"cnf": map[string]any{"jkt": "x"}}}},
+			access.Token{Active: true, Bound: access.Confirmation{JKT: "x"}}},
 		"expired":            {fmt.Sprintf(`{"active":true,"exp":%d}`, start.Unix()), "", "unauthenticated", access.Token{Active: true, ExpiresAt: start}},
 		"not yet valid":      {fmt.Sprintf(`{"active":true,"nbf":%d}`, start.Unix()+1), "", "unauthenticated", access.Token{Active: true, NotBefore: start.Add(time.Second)}},
 		"issuer trusted":     {`{"active":true,"iss":"a"}`, `"trusted_issuers":["a","b"]`, "subject ", access.Token{Active: true, Issuer: "a"}},

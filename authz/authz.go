@@ -8,7 +8,8 @@ import (
 )
 
 // Authorizer decides one request. An error means that it could not decide, which
-// refuses the request: fault.Unavailable, fault.Timeout, fault.RateLimited.
+// refuses the request: fault.Unavailable, fault.Timeout, fault.RateLimited; or
+// fault.Forbidden, a denial whose cause the log should have.
 type Authorizer interface {
 	Authorize(ctx context.Context, in access.Input) (access.Verdict, error)
 }

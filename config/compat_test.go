@@ -13,6 +13,7 @@ import (
 var knownHandlers = map[string]map[string]any{
 	"authenticators": {"noop": struct{}{}, "oauth2_introspection": struct{}{}},
 	"authorizers":    {"allow": struct{}{}},
+	"mutators":       {},
 }
 
 func TestTheQuickstartFileOfHydraLoads(t *testing.T) {
@@ -83,9 +84,7 @@ func TestHandlersThatDoNotExistAreReported(t *testing.T) {
     enabled: true
   oauth2_introspektion:
     enabled: true
-  cookie_session:
-    enabled: true
-  bearer_token:
+  oauth2_introspecttion:
     enabled: false
 authorizers:
   allow:
@@ -95,13 +94,12 @@ authorizers:
 		return errors.New("config: unknown field " + string(config))
 	}
 	_, warnings, err := Load(Sources{Files: []string{file}, Handlers: knownHandlers, Check: check})
-	wantErr := file + ":11: authorizers.allow: config: unknown field {\"x\":1}\n" +
-		file + ":4: unknown handler authenticators.oauth2_introspektion, known are noop, oauth2_introspection"
+	wantErr := file + ":4: unknown handler authenticators.oauth2_introspektion, known are noop, oauth2_introspection\n" +
+		file + ":9: authorizers.allow: config: unknown field {\"x\":1}"
 	if diff := cmp.Diff(wantErr, err.Error()); diff != "" {
 		t.Errorf("faults (-want +got)\n%s", diff)
 	}
-	want := []string{file + ":6: authenticators.cookie_session has no effect: there is no such handler yet, and a rule that names it is refused"}
-	if diff := cmp.Diff(want, warnings); diff != "" {
-		t.Errorf("warnings (-want +got)\n%s", diff)
+	if len(warnings) > 0 {
+		t.Errorf("warnings %q", warnings)
 	}
 }

@@ -62,6 +62,7 @@ type Serve struct {
 	API        API        `key:"api"`
 	Admin      Admin      `key:"admin"` // Hydra's admin port, off while the port is negative
 	Public     Public     `key:"public"`
+	ExtAuthz   ExtAuthz   `key:"ext_authz"` // Envoy's ext_authz over gRPC, off while the port is negative
 	Prometheus Prometheus `key:"prometheus"`
 	Cookies    Cookies    `key:"cookies"`
 	// Shutdown bounds the wait for running requests after SIGTERM.
@@ -187,6 +188,22 @@ type API struct {
 	Trust    `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	CORS     CORS     `key:"cors"`
+	// Nginx and Envoy may ask at /decisions/nginx and /decisions/envoy.
+	Nginx Peers `key:"nginx"`
+	Envoy Peers `key:"envoy"`
+}
+
+// Peers may speak one of the adapters of /decisions; nobody by default, which switches
+// the adapter off.
+type Peers struct {
+	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
+}
+
+// ExtAuthz is the listener of Envoy's ext_authz over gRPC.
+type ExtAuthz struct {
+	Listener `key:",inline"`
+	// Peers must be set when the listener is on.
+	Peers `key:",inline"`
 }
 
 // Admin is the management listener at Hydra's port.
@@ -345,6 +362,7 @@ func Default() Config {
 			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts, CORS: policy},
 			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}, CORS: policy},
 			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts, CORS: policy},
+			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,

@@ -103,13 +103,6 @@ func merge(into, from map[string]any) {
 	}
 }
 
-// later are handlers of Oathkeeper's that this version does not have. A file may
-// configure them; a rule that names one is refused.
-var later = []string{
-	"authenticators.bearer_token", "authenticators.cookie_session", "authenticators.oauth2_client_credentials",
-	"authorizers.keto_engine_acp_ory", "authorizers.remote", "authorizers.remote_json", "mutators.hydrator",
-}
-
 // names reports sections of handlers that do not exist; known maps part and name to
 // the handler's configuration, and without it nothing is reported.
 func (l *loader) names(known map[string]map[string]any) {
@@ -122,8 +115,6 @@ func (l *loader) names(known map[string]map[string]any) {
 			key, place := part+"."+name, l.origins[part+"."+name]
 			switch {
 			case on != nil && !*on:
-			case slices.Contains(later, key):
-				l.warnings = append(l.warnings, fmt.Sprintf("%s: %s has no effect: there is no such handler yet, and a rule that names it is refused", place, key))
 			default:
 				l.fault(place, "unknown handler %s, known are %s", key, strings.Join(slices.Sorted(maps.Keys(handlers)), ", "))
 			}

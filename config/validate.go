@@ -44,6 +44,7 @@ func (c *Config) validate(place func(key string) string) []error {
 		{"serve.public.port", c.Serve.Public.Port, false},
 		{"serve.admin.port", c.Serve.Admin.Port, true},
 		{"serve.prometheus.port", c.Serve.Prometheus.Port, true},
+		{"serve.ext_authz.port", c.Serve.ExtAuthz.Port, true},
 	} {
 		if p.port > 65535 || (p.port < 0 && !p.off) {
 			fault(p.key, "must be between 0 and 65535")
@@ -55,6 +56,7 @@ func (c *Config) validate(place func(key string) string) []error {
 	}{
 		{"serve.proxy.tls", c.Serve.Proxy.TLS}, {"serve.api.tls", c.Serve.API.TLS},
 		{"serve.public.tls", c.Serve.Public.TLS}, {"serve.admin.tls", c.Serve.Admin.TLS},
+		{"serve.ext_authz.tls", c.Serve.ExtAuthz.TLS},
 	} {
 		if t.tls.Key.Set() != t.tls.Cert.Set() {
 			fault(t.key, "needs both key and cert")
@@ -147,6 +149,8 @@ func (c *Config) validate(place func(key string) string) []error {
 	}
 	for key, list := range map[string][]netip.Prefix{
 		"serve.proxy.trusted_proxies": c.Serve.Proxy.TrustedProxies, "serve.api.trusted_proxies": c.Serve.API.TrustedProxies,
+		"serve.api.nginx.trusted_proxies": c.Serve.API.Nginx.TrustedProxies, "serve.api.envoy.trusted_proxies": c.Serve.API.Envoy.TrustedProxies,
+		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies,
 	} {
 		for _, p := range list {
 			if p.Bits() == 0 {
@@ -159,6 +163,9 @@ func (c *Config) validate(place func(key string) string) []error {
 	}
 	if c.Serve.Proxy.Streams.Recheck < time.Second {
 		fault("serve.proxy.streams.recheck", "must be at least 1s")
+	}
+	if c.Serve.ExtAuthz.Port >= 0 && len(c.Serve.ExtAuthz.TrustedProxies) == 0 {
+		fault("serve.ext_authz.trusted_proxies", "must name the addresses of Envoy: nobody else is answered")
 	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")

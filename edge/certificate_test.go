@@ -257,3 +257,16 @@ func FuzzClientCert(f *testing.F) {
 		}
 	})
 }
+
+// The example of RFC 9440 section 2.2: what its certificate says is in appendix A.
+func TestTheExampleOfRFC9440IsRead(t *testing.T) {
+	const field = ":MIIBqDCCAU6gAwIBAgIBBzAKBggqhkjOPQQDAjA6MRswGQYDVQQKDBJMZXQncyBBdXRoZW50aWNhdGUxGzAZBgNVBAMMEkxBIEludGVybWVkaWF0ZSBDQTAeFw0yMDAxMTQyMjU1MzNaFw0yMTAxMjMyMjU1MzNaMA0xCzAJBgNVBAMMAkJDMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE8YnXXfaUgmnMtOXU/IncWalRhebrXmckC8vdgJ1p5Be5F/3YC8OthxM4+k1M6aEAEFcGzkJiNy6J84y7uzo9M6NyMHAwCQYDVR0TBAIwADAfBgNVHSMEGDAWgBRm3WjLa38lbEYCuiCPct0ZaSED2DAOBgNVHQ8BAf8EBAMCBsAwEwYDVR0lBAwwCgYIKwYBBQUHAwIwHQYDVR0RAQH/BBMwEYEPYmRjQGV4YW1wbGUuY29tMAoGCCqGSM49BAMCA0gAMEUCIBHda/r1vaL6G3VliL4/Di6YK0Q6bMjeSkC3dFCOOB8TAiEAx/kHSB4urmiZ0NX5r5XarmPk0wmuydBVoU4hBVZ1yhk=:"
+	g, seen := certificateGate(t, Certificates{Field: ClientCert}, nil)
+	if got := learned(t, g, seen, from("10.0.0.1", "Client-Cert", field)); got != "BC with 0 more, forwarded" {
+		t.Fatalf("got %s", got)
+	}
+	leaf := (*seen).Certificate.Leaf
+	if leaf.Issuer.CommonName != "LA Intermediate CA" || len(leaf.EmailAddresses) != 1 || leaf.EmailAddresses[0] != "bdc@example.com" {
+		t.Errorf("got %v issued by %v", leaf.EmailAddresses, leaf.Issuer)
+	}
+}

@@ -91,10 +91,22 @@ type Options struct {
 	// Certificates says whose certificates of clients are believed.
 	Certificates Certificates
 	// Target, when set, says which request is judged in place of the received one.
-	// It gets the received one after forwarding fields were resolved, without URI,
-	// and what the forwarding fields said.
+	// It gets the received one with its header fields as they were sent, after
+	// forwarding fields were resolved, without URI, and what the forwarding fields
+	// said. It changes nothing of r.
 	// Errors of kind Invalid and Forbidden are answered 400 and 403.
 	Target func(r *http.Request, t Target, f Forwarded) (Target, error)
+	// OnlyAdds is for edges that tell another proxy which fields to set, but cannot make
+	// it remove fields that it may not even recognise: a request that has a field of the
+	// rules in another spelling is refused with 400.
+	OnlyAdds bool
+	// KeepsPath is for edges where another proxy forwards the path as it was sent: one
+	// whose canonical form has other segments is refused with 400, because the upstream
+	// might see the path that was sent.
+	KeepsPath bool
+	// Refusal, when set, translates refusals for who asks; it must not change the
+	// response that it gets, which may be shared.
+	Refusal func(x *Exchange, a access.Response) access.Response
 	// ReadIdle bounds the wait for the next bytes of a request body, WriteIdle the
 	// wait for a client to take the next bytes of a response; 0: 60 s, negative: no
 	// bound. Neither bounds the whole nor the silence of an upstream, so that long
@@ -173,6 +185,8 @@ type Exchange struct {
 	Request access.Request
 	// Decision allows, whenever an edge sees the Exchange.
 	Decision access.Decision
+	// Removed are the fields of the rules that the client had sent, in its spelling.
+	Removed []string
 	// CookiesRemoved says that the request had cookies that belong to the gateway.
 	CookiesRemoved bool
 	// Event is logged when the edge returns.
@@ -223,11 +237,13 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 	if now := g.owned.current(); now != x.stripped {
 		// The rules changed between cleaning and deciding: the decision may be the
 		// newer rules', so their fields must be clean too.
-		now.strip(r.Header)
-		_, found := now.stripCookies(r.Header)
-		x.CookiesRemoved = found || x.CookiesRemoved
-		now.cleanTrailers(r.Trailer)
+		x.strip(now)
 		x.forwarded.write(r.Header, x.url.Host, x.url.Scheme)
+		if err := x.spelling(); err != nil {
+			x.Decision = access.Decision{RuleID: x.Decision.RuleID, Reason: fault.ReasonOf(err), Err: err, Refusal: Refusal(x.Request.ID, err)}
+			x.refuse()
+			return
+		}
 	}
 	pass(x)
 }
@@ -240,24 +256,25 @@ func (x *Exchange) admit() error {
 	x.Request.ID = newID(r, f.Trusted)
 	x.Request.Client = f.Client
 	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
-	x.stripped = g.owned.current()
 	err := checkHost(r)
 	if err == nil {
 		x.Request.Certificate, err = g.certificates.of(r, f)
 	}
-	x.stripped.strip(r.Header)
-	x.Request.Cookies, x.CookiesRemoved = x.stripped.stripCookies(r.Header)
-	x.stripped.cleanTrailers(r.Trailer)
-	cleanHopByHop(r, g.o.Upgrades)
+	t := Target{Method: r.Method, Scheme: f.Scheme, Host: f.Host}
+	if err == nil && g.o.Target != nil {
+		t, err = g.o.Target(r, t, *f)
+	}
+	if connection := x.strip(g.owned.current()); connection {
+		cleanHopByHop(r, g.o.Upgrades)
+	}
 	if err != nil {
 		return err
 	}
-	t := Target{Method: r.Method, Scheme: f.Scheme, Host: f.Host}
+	if err := x.spelling(); err != nil {
+		return err
+	}
 	u := r.URL
 	if g.o.Target != nil {
-		if t, err = g.o.Target(r, t, *f); err != nil {
-			return err
-		}
 		if u, err = parseTarget(t.URI); err != nil {
 			return err
 		}
@@ -269,6 +286,9 @@ func (x *Exchange) admit() error {
 	if err := canonicalURL(&x.url, u, t.Scheme, t.Host); err != nil {
 		return err
 	}
+	if g.o.KeepsPath && u.Path != x.url.Path {
+		return invalid("path_not_canonical", "the path has empty or dot segments, which the upstream may read in another way")
+	}
 	if r.Method != t.Method {
 		// A copy: net/http frames its answer by the method of its own request, and
 		// the method that is judged or forwarded may be another one.
@@ -279,6 +299,32 @@ func (x *Exchange) admit() error {
 	r.Header[RequestID] = []string{x.Request.ID}
 	x.Request.Method, x.Request.URL, x.Request.Header = t.Method, &x.url, r.Header
 	return x.admitBody()
+}
+
+// strip takes from the request what belongs to the gateway. It reports whether there
+// are fields of the connection.
+func (x *Exchange) strip(s *headerSet) (connection bool) {
+	removed, connection := s.strip(x.R.Header)
+	x.Removed = append(x.Removed, removed...)
+	sessions, found := s.stripCookies(x.R.Header)
+	if x.stripped == nil { // what was decided on does not change any more
+		x.Request.Cookies = sessions
+	}
+	x.stripped, x.CookiesRemoved = s, found || x.CookiesRemoved
+	s.cleanTrailers(x.R.Trailer)
+	return connection
+}
+
+// spelling refuses what an edge that only adds fields cannot remove.
+func (x *Exchange) spelling() error {
+	if x.gate.o.OnlyAdds {
+		for _, name := range x.Removed {
+			if !isPlainName(name) {
+				return invalid("header_alias", "the request has another spelling of a header field that belongs to the gateway")
+			}
+		}
+	}
+	return nil
 }
 
 func (x *Exchange) admitBody() error {
@@ -322,6 +368,9 @@ func (x *Exchange) refuse() {
 	refusal := x.Decision.Refusal
 	if refusal.Status < 200 || refusal.Status > 599 {
 		refusal = Refusal(x.Request.ID, nil)
+	}
+	if x.gate.o.Refusal != nil {
+		refusal = x.gate.o.Refusal(x, refusal)
 	}
 	x.write(refusal)
 }

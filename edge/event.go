@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -69,6 +70,15 @@ func (e *Event) log(ctx context.Context, l *slog.Logger) {
 	if !h.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
+	// Without the place in the source, which is always this one and dear to find.
+	r := slog.NewRecord(e.Start.Add(e.Took), slog.LevelInfo, "request", 0)
+	r.AddAttrs(slog.Any("", e))
+	_ = h.Handle(ctx, r) // as slog.Logger does: there is nowhere to tell
+}
+
+// LogValue implements slog.LogValuer: a handler that does not know AppendJSON writes
+// these attributes.
+func (e *Event) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 20)
 	attrs = append(attrs,
 		slog.String("listener", e.Listener),
@@ -96,13 +106,78 @@ func (e *Event) log(ctx context.Context, l *slog.Logger) {
 	if e.Aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))
 	}
-	// Without the place in the source, which is always this one and dear to find.
-	r := slog.NewRecord(e.Start.Add(e.Took), slog.LevelInfo, "request", 0)
-	r.AddAttrs(attrs...)
-	_ = h.Handle(ctx, r) // as slog.Logger does: there is nowhere to tell
+	return slog.GroupValue(attrs...)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// AppendJSON appends what slog.JSONHandler writes for LogValue, a comma before each
+// member. It reports false, and what it appended is void, when a text has to be
+// escaped: the handler's own code does that.
+func (e *Event) AppendJSON(b []byte) (_ []byte, ok bool) {
+	if e.Err != nil || e.Took < 0 || e.Decided < 0 || e.Upstream < 0 {
+		return b, false
+	}
+	for _, s := range [...]string{e.Listener, e.ID, e.Outcome, e.Reason, e.Rule, e.Subject, e.Client.Zone(), e.Method, e.Scheme, e.Host, e.Path} {
+		if !isPlainText(s) {
+			return b, false
+		}
+	}
+	b = append(append(b, `,"listener":"`...), e.Listener...)
+	b = append(append(b, `","decision_id":"`...), e.ID...)
+	b = append(append(b, `","outcome":"`...), e.Outcome...)
+	b = append(append(b, `","reason":"`...), e.Reason...)
+	b = append(append(b, `","rule":"`...), e.Rule...)
+	b = append(append(b, `","subject":"`...), e.Subject...)
+	b = append(b, `","client":"`...)
+	if e.Client.IsValid() {
+		b = e.Client.AppendTo(b)
+	} else {
+		b = append(b, e.Client.String()...)
+	}
+	b = append(append(b, `","method":"`...), e.Method...)
+	b = append(append(b, `","scheme":"`...), e.Scheme...)
+	b = append(append(b, `","host":"`...), e.Host...)
+	b = append(append(b, `","path":"`...), e.Path...)
+	b = strconv.AppendInt(append(b, `","status":`...), int64(e.Status), 10)
+	b = strconv.AppendInt(append(b, `,"bytes":`...), e.Bytes, 10)
+	b = appendMilliseconds(append(b, `,"duration_ms":`...), e.Took)
+	b = appendMilliseconds(append(b, `,"decision_ms":`...), e.Decided)
+	if e.Forwarded {
+		b = strconv.AppendInt(append(b, `,"upstream_status":`...), int64(e.UpstreamStatus), 10)
+		b = appendMilliseconds(append(b, `,"upstream_ms":`...), e.Upstream)
+	}
+	if e.Aborted {
+		b = append(b, `,"aborted":true`...)
+	}
+	return b, true
+}
+
+// appendMilliseconds appends milliseconds(d) as the shortest text of that number; d is
+// not negative.
+func appendMilliseconds(b []byte, d time.Duration) []byte {
+	micros := d.Microseconds()
+	b = strconv.AppendInt(b, micros/1000, 10)
+	if rest := micros % 1000; rest > 0 {
+		digits := [4]byte{'.', byte('0' + rest/100), byte('0' + rest/10%10), byte('0' + rest%10)}
+		n := len(digits)
+		for digits[n-1] == '0' {
+			n--
+		}
+		b = append(b, digits[:n]...)
+	}
+	return b
+}
+
+// isPlainText reports whether s is the same text in JSON.
+func isPlainText(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
 
 // clip bounds text that was not parsed.
 func clip(s string) string {

@@ -51,13 +51,21 @@ func newHeaderSet(headers, cookies, sessions []string) *headerSet {
 	return s
 }
 
-// strip removes the set's fields and the gateway's own from h.
-func (s *headerSet) strip(h http.Header) {
+// strip removes the set's fields and the gateway's own from h and returns the names of
+// the set's. It reports whether h has fields of the connection, which are for
+// cleanHopByHop.
+func (s *headerSet) strip(h http.Header) (removed []string, connection bool) {
 	for name := range h {
 		if s.forbids(name) {
+			if len(s.owned) > 0 && (s.owned[name] || !isPlainName(name) && s.owned[fold(name)]) {
+				removed = append(removed, name)
+			}
 			delete(h, name)
+		} else if hopByHop(name) {
+			connection = true
 		}
 	}
+	return removed, connection
 }
 
 // forbids reports whether a client may not send the field name.
@@ -73,12 +81,19 @@ func (s *headerSet) forbids(name string) bool {
 // so that it is the one spelling that nothing folds.
 func isPlainName(name string) bool {
 	for i := 0; i < len(name); i++ {
-		if c := name[i]; !isAlnum(c) && c != '-' {
+		if !plainNameBytes[name[i]] {
 			return false
 		}
 	}
 	return name != ""
 }
+
+var plainNameBytes = func() (plain [256]bool) {
+	for c := range plain {
+		plain[c] = isAlnum(byte(c)) || c == '-'
+	}
+	return plain
+}()
 
 // fold returns the canonical spelling of the field that name may be read as: every
 // mark becomes '-'.
@@ -191,8 +206,11 @@ func (s *headerSet) cleanTrailers(trailer http.Header) {
 // section 3.2.2), and several Host fields never get here.
 func checkHost(r *http.Request) error {
 	v, ok := r.Header["Host"]
+	if !ok {
+		return nil
+	}
 	delete(r.Header, "Host")
-	if ok && (len(v) != 1 || !strings.EqualFold(v[0], r.Host)) {
+	if len(v) != 1 || !strings.EqualFold(v[0], r.Host) {
 		return errHost
 	}
 	return nil

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gatewarden/gatewarden/access"
@@ -70,17 +71,78 @@ func MergeCookies(h http.Header, cookies []*http.Cookie) {
 	h["Cookie"] = []string{strings.Join(parts, "; ")}
 }
 
-// WritePass writes what p sets to the header of a 200 answer of a decision
-// endpoint, from which the caller copies it to the request.
-func WritePass(h http.Header, r *access.Request, p *access.Pass) {
+// WritePass writes what the decision's Pass sets to the header of an answer from which
+// another proxy copies it to the request. A proxy that copies a field must do right
+// whatever the rule: Cookie and Authorization, where rules write them, are answered as
+// they go upstream, changed or not.
+func (x *Exchange) WritePass(h http.Header) {
+	p := &x.Decision.Pass
 	for name, values := range p.Set {
 		if !hopByHop(name) {
 			h[name] = append([]string(nil), values...)
 		}
 	}
-	if len(p.Cookies) > 0 {
-		line := http.Header{"Cookie": r.Header["Cookie"]}
-		MergeCookies(line, p.Cookies)
-		h["Cookie"] = line["Cookie"]
+	const credential = "Authorization"
+	if sent := x.R.Header[credential]; h[credential] == nil && x.stripped.owned[credential] && len(sent) > 0 && !removes(p, credential) {
+		h[credential] = append([]string(nil), sent...)
 	}
+	if len(p.Cookies) > 0 || len(x.stripped.cookies) > 0 || len(x.stripped.sessions) > 0 {
+		line := http.Header{"Cookie": x.R.Header["Cookie"]}
+		MergeCookies(line, p.Cookies)
+		if cookies := line["Cookie"]; len(cookies) > 0 || x.CookiesRemoved {
+			h["Cookie"] = []string{strings.Join(cookies, "; ")}
+		}
+	}
+}
+
+// WriteUnset answers fields that must not go upstream as empty, so that a proxy that
+// copies only what is there overwrites the client's.
+func (x *Exchange) WriteUnset(h http.Header) {
+	for name := range x.stripped.owned {
+		if h[name] == nil && !isCredential(name) {
+			h[name] = []string{""}
+		}
+	}
+	for _, name := range x.Decision.Pass.Remove {
+		if name = fold(name); h[name] == nil {
+			h[name] = []string{""}
+		}
+	}
+}
+
+// Unset lists the fields that must not go upstream from who asks: those of the rules
+// that the Pass does not set, those that it removes, and the spellings of them that
+// the client used. Names with '-' are there with '_', too.
+func (x *Exchange) Unset() []string {
+	p := &x.Decision.Pass
+	var names []string
+	add := func(name string) {
+		names = append(names, name)
+		if folded := strings.ReplaceAll(name, "-", "_"); folded != name {
+			names = append(names, folded)
+		}
+	}
+	for name := range x.stripped.owned {
+		if p.Set[name] == nil && !isCredential(name) {
+			add(name)
+		} else if folded := strings.ReplaceAll(name, "-", "_"); folded != name {
+			names = append(names, folded)
+		}
+	}
+	for _, name := range p.Remove {
+		if p.Set[name] == nil {
+			add(fold(name))
+		}
+	}
+	for _, name := range x.Removed {
+		if p.Set[name] == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func removes(p *access.Pass, name string) bool {
+	return slices.ContainsFunc(p.Remove, func(s string) bool { return fold(s) == name })
 }

@@ -32,6 +32,9 @@ func ParseTrusted(cidrs []string, everybody bool) (Trusted, error) {
 	return t, nil
 }
 
+// Nobody reports whether t trusts nobody.
+func (t Trusted) Nobody() bool { return len(t.prefixes) == 0 }
+
 // Contains reports whether a is trusted.
 func (t Trusted) Contains(a netip.Addr) bool {
 	for _, p := range t.prefixes {

@@ -25,7 +25,7 @@ func invalid(reason, message string) error { return fault.New(fault.Invalid, rea
 // '#', a second layer of percent-encoding over these, and path parameters (';')
 // on or beside dot segments.
 func canonicalURL(dst, u *url.URL, scheme, host string) error {
-	if u.Opaque != "" || u.User != nil || u.Scheme != "" && u.Scheme != scheme {
+	if u.Opaque != "" || u.User != nil || u.Scheme != "" && (u.Scheme != scheme || u.Host == "") {
 		return invalid("invalid_target", "the request target is not a path or a URL of this server")
 	}
 	h, err := canonicalHost(host, scheme)
@@ -45,16 +45,53 @@ func canonicalURL(dst, u *url.URL, scheme, host string) error {
 	return nil
 }
 
+// CanonicalURL returns the canonical form of an absolute http or https URL: the one
+// that a request for it has when it is judged. Errors are fault.Invalid.
+func CanonicalURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, invalid("invalid_target", "the text is not an http or https URL")
+	}
+	canonical := new(url.URL)
+	return canonical, canonicalURL(canonical, u, u.Scheme, u.Host)
+}
+
 // parseTarget parses a request target in origin form (RFC 9112 section 3.2.1).
 func parseTarget(target string) (*url.URL, error) {
 	if !strings.HasPrefix(target, "/") {
 		return nil, invalid("invalid_target", "the request target is not an absolute path")
+	}
+	if path, query, found := strings.Cut(target, "?"); isSimple(path) && !(found && query == "") {
+		return &url.URL{Path: path, RawQuery: query}, nil // as ParseRequestURI does; canonicalURL checks the query
 	}
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, invalid("invalid_path", "the request target cannot be parsed")
 	}
 	return u, nil
+}
+
+// SentPath is the path of a received request as it came over the wire, for edges that
+// find the target in it. URL.EscapedPath alone would repair what is to be refused.
+func SentPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	if isSimple(u.Path) {
+		return u.Path
+	}
+	return u.EscapedPath()
+}
+
+// isSimple reports whether s has only characters that are the same encoded or not, and
+// slashes.
+func isSimple(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !isUnreserved(s[i]) && s[i] != '/' {
+			return false
+		}
+	}
+	return true
 }
 
 func canonicalPath(u *url.URL) (path, raw string, err error) {

@@ -26,8 +26,9 @@ func Asymmetric() []jose.SignatureAlgorithm {
 // form and header were checked. Nothing in it may be believed before Verify.
 type JWS struct {
 	Algorithm jose.SignatureAlgorithm
-	KeyID     string // kid; empty when absent
-	Type      string // typ in lower case without "application/"; empty when absent
+	KeyID     string          // kid; empty when absent
+	Type      string          // typ in lower case without "application/"; empty when absent
+	key       json.RawMessage // jwk; nil when absent
 	parsed    *jose.JSONWebSignature
 }
 
@@ -39,13 +40,14 @@ type jwsHeader struct {
 	Critical    json.RawMessage `json:"crit"`
 	Base64      json.RawMessage `json:"b64"`
 	Zip         json.RawMessage `json:"zip"`
+	Key         json.RawMessage `json:"jwk"`
 }
 
 // ParseJWS parses a compact JWS strictly: at most MaxJWS bytes, three parts,
 // base64url without padding, line breaks or unused bits, a header without
 // duplicate members, an algorithm of the list, and no crit (RFC 7515 section
 // 4.1.11), b64 (RFC 7797), zip or nested token (RFC 7519 section 5.2). Keys that
-// the header names or carries (jku, jwk, x5u, x5c) are never used.
+// the header names or carries (jku, jwk, x5u, x5c) are not used; but see Embedded.
 func ParseJWS(compact string, algorithms []jose.SignatureAlgorithm) (*JWS, error) {
 	if len(compact) > MaxJWS {
 		return nil, fmt.Errorf("token is longer than %d bytes", MaxJWS)
@@ -81,7 +83,7 @@ func ParseJWS(compact string, algorithms []jose.SignatureAlgorithm) (*JWS, error
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	return &JWS{Algorithm: jose.SignatureAlgorithm(*h.Algorithm), KeyID: h.KeyID, Type: MediaType(h.Type), parsed: parsed}, nil
+	return &JWS{Algorithm: jose.SignatureAlgorithm(*h.Algorithm), KeyID: h.KeyID, Type: MediaType(h.Type), key: h.Key, parsed: parsed}, nil
 }
 
 // MediaType normalises a typ or cty value (RFC 7515 section 4.1.9): lower case,

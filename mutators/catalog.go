@@ -1,6 +1,7 @@
 package mutators
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/gatewarden/gatewarden/handler"
@@ -19,16 +20,26 @@ type Deps struct {
 	Tokens *TokenCache
 	// Observe is told of every look-up in Tokens; may be nil.
 	Observe func(cache string, hit bool)
+	// HTTP makes the requests to other services; nil: a client without guard.
+	HTTP *http.Client
+	// OwnServer reaches the embedded authorization server, whatever the host; nil: a
+	// token_url is required.
+	OwnServer *http.Client
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Catalog returns the mutators by name.
+// Catalog returns the mutators by name. Hydrators of one catalog share a cache.
 func Catalog(d Deps) handler.Catalog[Mutator] {
+	hydrated := newHydrations(hydrationBytes)
 	return handler.Catalog[Mutator]{
-		"noop":     handler.Of(func() NoopConfig { return NoopConfig{} }, newNoop),
-		"header":   handler.Of(func() HeaderConfig { return HeaderConfig{} }, newHeader),
-		"cookie":   handler.Of(func() CookieConfig { return CookieConfig{} }, newCookie),
-		"id_token": handler.Of(defaultIDToken, func(c IDTokenConfig) (Mutator, error) { return newIDToken(d, c) }),
+		"noop":                      handler.Of(func() NoopConfig { return NoopConfig{} }, newNoop),
+		"header":                    handler.Of(func() HeaderConfig { return HeaderConfig{} }, newHeader),
+		"cookie":                    handler.Of(func() CookieConfig { return CookieConfig{} }, newCookie),
+		"id_token":                  handler.Of(defaultIDToken, func(c IDTokenConfig) (Mutator, error) { return newIDToken(d, c) }),
+		"hydrator":                  handler.Of(defaultHydrator, func(c HydratorConfig) (Mutator, error) { return newHydrator(d, hydrated, c) }),
+		"token_exchange":            handler.Of(defaultTokenExchange, func(c TokenExchangeConfig) (Mutator, error) { return newTokenExchange(d, c) }),
+		"oauth2_client_credentials": handler.Of(defaultClientCredentials, func(c ClientCredentialsConfig) (Mutator, error) { return newClientCredentials(d, c) }),
+		"client_certificate":        handler.Of(func() ClientCertificateConfig { return ClientCertificateConfig{} }, newClientCertificate),
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/handler/handlertest"
+	"github.com/gatewarden/gatewarden/templates"
 )
 
 func input() access.Input {
@@ -41,6 +42,7 @@ var contract = map[string]struct {
 	want    access.Pass // without id_token's Authorization, which differs each time
 	hostile fault.Kind  // what a hostile subject is refused as
 	accepts bool        // a hostile subject is encoded
+	needs   bool        // a request that nobody vouched for is refused
 }{
 	"noop": {accepts: true},
 	"header": {
@@ -59,6 +61,12 @@ var contract = map[string]struct {
 		want:    access.Pass{Cookies: []*http.Cookie{{Name: "mail", Value: "a@example.com"}, {Name: "user", Value: "alice"}}},
 		accepts: true,
 	},
+	"client_certificate": {
+		config:  `{"chain":true}`,
+		bad:     []string{`{"chain":"yes"}`, `{"unverified":1}`},
+		owned:   []string{"Client-Cert", "Client-Cert-Chain"},
+		accepts: true,
+	},
 	"id_token": {
 		config: `{"issuer_url":"https://gw.example.com/","claims":"{\"aud\":[\"api\"],\"user\":\"{{ .Subject }}\"}"}`,
 		bad: []string{`{}`, `{"issuer_url":"gw"}`, `{"issuer_url":"https://gw","ttl":"x"}`, `{"issuer_url":"https://gw","ttl":"1s"}`, `{"issuer_url":"https://gw","ttl":"25h"}`,
@@ -66,6 +74,30 @@ var contract = map[string]struct {
 			`{"issuer_url":"https://gw","claims":"{{"}`, `{"issuer_url":"https://gw","claims":"{{ .Nope }}"}`, `{"issuer_url":"https://gw","claims":{}}`,
 			`{"issuer_url":"https://gw","jwks_url":"file:///missing.json"}`, `{"issuer_url":"https://gw","jwks_url":"file:///keys.json","alg":"ES384"}`,
 			`{"issuer_url":"https://gw","jwks_url":"file:///keys.json","alg":"HS256"}`, `{"issuer_url":"https://gw","jwks_url":"file:///keys.json","alg":"none"}`},
+		accepts: true,
+	},
+	"hydrator": {
+		config: `{"api":{"url":"http://hydrator.example/session/{{ print .MatchContext.Method }}"},"set_headers":["x-role","Authorization"],"cache":{"enabled":true,"key":"-"}}`,
+		bad: []string{`{}`, `{"api":{}}`, `{"api":{"url":"hydrator"}}`, `{"api":{"url":"http://{{ .Subject }}/"}}`, `{"api":{"url":"http://h/","timeout":"0s"}}`, `{"api":{"url":"http://h/","retry":{"max":"1s"}}}`,
+			`{"api":{"url":"http://h/","auth":{"basic":{"user":"a"}}}}`, `{"api":{"url":"http://h/","auth":{"basic":{"username":"a"},"bearer":{"token":"b"}}}}`, `{"api":{"url":"http://h/","forward_http_headers":["a b"]}}`,
+			`{"api":{"url":"http://h/"},"set_headers":["Host"]}`, `{"api":{"url":"http://h/"},"cache":{"enabled":true,"ttl":"0s"}}`, `{"api":{"url":"http://h/"},"cache":{"enabled":true,"ttl":"2h"}}`,
+			`{"api":{"url":"http://h/"},"cache":{"key":"{{ .Nope }}"}}`, `{"api":"http://h/"}`},
+		owned:   []string{"X-Role"},
+		want:    access.Pass{Subject: access.Subject{ID: "alice", Extra: map[string]any{"email": "a@example.com", "groups": []any{"dev", "ops"}, "plan": "gold"}}, Set: http.Header{"X-Role": {"editor"}}},
+		accepts: true,
+	},
+	"token_exchange": {
+		config: `{"token_url":"http://sts.example/token","client_id":"gate","client_secret":"s","subject_token":"{{ print .Subject }}","audience":["orders"],"header":"X-Upstream-Token"}`,
+		bad: append(badRequests, `{"token_url":"http://sts/","client_id":"a","subject_token":"{{ .Nope }}"}`, `{"token_url":"http://sts/","client_id":"a","actor_token":"{{"}`,
+			`{"token_url":"http://sts/","client_id":"a","subject_token_type":""}`),
+		owned:   []string{"X-Upstream-Token"},
+		want:    access.Pass{Set: http.Header{"X-Upstream-Token": {"token-1"}}},
+		accepts: true, needs: true,
+	},
+	"oauth2_client_credentials": {
+		config:  `{"token_url":"http://sts.example/token","client_id":"gate","client_secret":"s","scope":["orders"]}`,
+		bad:     append(badRequests, `{"token_url":"http://sts/","client_id":"a"}`),
+		want:    access.Pass{Set: http.Header{"Authorization": {"Bearer token-1"}}},
 		accepts: true,
 	},
 }
@@ -116,7 +148,11 @@ func TestEveryMutatorKeepsTheContract(t *testing.T) {
 			check(input())
 			nobody := input()
 			nobody.Subject = access.Subject{}
-			check(nobody)
+			if !c.needs {
+				check(nobody)
+			} else if err := m.Mutate(t.Context(), nobody, &access.Pass{}); !fault.Is(err, fault.Unauthenticated) {
+				t.Errorf("nobody: got %v, want fault.Unauthenticated", err)
+			}
 
 			bad := input()
 			bad.Subject.ID = hostile
@@ -133,8 +169,8 @@ func TestEveryMutatorKeepsTheContract(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if err := m.Mutate(ctx, input(), &access.Pass{}); name == "id_token" && err == nil {
-				t.Error("a token was minted for a cancelled request")
+			if err := m.Mutate(ctx, input(), &access.Pass{}); (name == "id_token" || slices.Contains(asking, name)) && err == nil {
+				t.Error("something was minted or asked for a cancelled request")
 			}
 			var wait sync.WaitGroup
 			for range 8 {
@@ -224,6 +260,11 @@ func TestEveryMutatorHasAPageWhoseExampleLoads(t *testing.T) {
 	handlertest.Pages(t, Catalog(deps(t)), "../docs/handlers", "mutator")
 }
 
+func nameOf(field string) error {
+	_, err := templates.FieldName(field)
+	return err
+}
+
 func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
 	catalog := Catalog(deps(f))
 	for name, c := range contract {
@@ -242,7 +283,7 @@ func FuzzAnyConfigurationLoadsOrIsRefused(f *testing.F) {
 			return
 		}
 		for field, values := range p.Set {
-			if !isToken(field) || !validValue(values[0]) || slices.Contains(forbidden, field) {
+			if nameOf(field) != nil || !templates.ValidFieldValue(values[0]) {
 				t.Errorf("%s %s sets %q: %q", name, config, field, values)
 			}
 		}

@@ -35,7 +35,7 @@ func newCookie(c CookieConfig) (Mutator, error) {
 	k := &cookie{}
 	for _, name := range slices.Sorted(maps.Keys(c.Cookies)) {
 		field := "cookies." + name
-		if !isToken(name) {
+		if !templates.IsToken(name) {
 			errs = append(errs, fmt.Errorf("%s: not a cookie name", field))
 			continue
 		}

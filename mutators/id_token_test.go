@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,6 +103,7 @@ func deps(t testing.TB) Deps {
 			return newRing(), nil
 		},
 		Tokens: tokens,
+		HTTP:   &http.Client{Transport: transport(services)},
 		Now:    newClock().Now,
 	}
 }

@@ -1,18 +1,21 @@
 package mutators
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"time"
 
 	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
 )
 
 // TokenCache keeps minted tokens, bounded by size; it is safe for concurrent use.
 // A key stands for everything that goes into a token, so a token can only be
 // found by a request that would mint the same one.
 type TokenCache struct {
-	tokens *otter.Cache[tokenKey, minted]
+	tokens  *otter.Cache[tokenKey, minted]
+	flights singleflight.Group
 }
 
 type tokenKey [sha256.Size]byte
@@ -48,6 +51,33 @@ func (c *TokenCache) Close() { c.tokens.StopAllGoroutines() }
 func (c *TokenCache) get(k tokenKey, now time.Time) (minted, bool) {
 	m, ok := c.tokens.GetIfPresent(k)
 	return m, ok && now.Before(m.freshUntil)
+}
+
+// load returns a token that is fresh at now: one that is kept, or one that get gets,
+// once for all who wait for the same. Getting takes at most limit; it outlives the
+// request that was first, because others wait for it.
+func (c *TokenCache) load(ctx context.Context, k tokenKey, now time.Time, limit time.Duration, get func(context.Context) (minted, error)) (header string, hit bool, err error) {
+	if m, ok := c.get(k, now); ok {
+		return m.header, true, nil
+	}
+	answer := c.flights.DoChan(string(k[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer cancel()
+		m, err := get(ctx)
+		if err == nil && m.freshFor > 0 {
+			c.put(k, m)
+		}
+		return m, err
+	})
+	select {
+	case result := <-answer:
+		if result.Err != nil {
+			return "", false, result.Err
+		}
+		return result.Val.(minted).header, false, nil
+	case <-ctx.Done():
+		return "", false, ctx.Err()
+	}
 }
 
 func (c *TokenCache) put(k tokenKey, m minted) { c.tokens.Set(k, m) }

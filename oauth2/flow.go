@@ -3,6 +3,8 @@ package oauth2
 import (
 	"context"
 	"time"
+
+	"github.com/gatewarden/gatewarden/access"
 )
 
 // OIDCContext is what an authorization request asked of OpenID Connect.
@@ -119,6 +121,11 @@ type Introspection struct {
 	TokenType string         `json:"token_type,omitempty"`
 	TokenUse  string         `json:"token_use,omitempty"`
 	Extra     map[string]any `json:"ext,omitempty"`
+	// Bound is what the sender of the token must prove to hold (RFC 8705 section 3.2,
+	// RFC 9449 section 6.2).
+	Bound *access.Confirmation `json:"cnf,omitempty"`
+	// Act is who acts for the subject (RFC 8693 section 4.1): sub, and act in it.
+	Act any `json:"act,omitempty"`
 }
 
 // Handled is the error of an answer to a request that was answered before: HTTP

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -25,10 +26,11 @@ func isPlain(x *edge.Exchange) bool {
 // servePlain forwards x over the synchronous client.
 func (f *forwarder) servePlain(x *edge.Exchange) {
 	r := x.R
-	buf := f.buffers.pool.Get().(*[]byte)
-	defer f.buffers.pool.Put(buf)
-	body := (*buf)[:r.ContentLength]
-	if len(body) > 0 {
+	var body []byte
+	if r.ContentLength > 0 {
+		buf := f.buffers.pool.Get().(*[]byte)
+		defer f.buffers.pool.Put(buf)
+		body = (*buf)[:r.ContentLength]
 		if _, err := io.ReadFull(r.Body, body); err != nil {
 			fail(x, err)
 			return
@@ -48,7 +50,9 @@ func (f *forwarder) servePlain(x *edge.Exchange) {
 	x.Event.Upstream, x.Event.UpstreamStatus = time.Since(began), res.StatusCode
 	h := x.W.Header()
 	keepUntyped(h, res.Header)
-	removeHopByHop(res.Header)
+	if !res.Plain {
+		removeHopByHop(res.Header)
+	}
 	x.CleanAnswer(res.Header)
 	for name, values := range res.Header {
 		h[name] = values
@@ -61,7 +65,7 @@ func (f *forwarder) servePlain(x *edge.Exchange) {
 	if x.Decision.Lease != nil && lasts(res) {
 		defer f.leased(x, received, res).report()
 	}
-	if err := stream(x.W, res, *buf); err != nil {
+	if err := f.copy(x.W, res); err != nil {
 		x.Event.Err = err
 		panic(http.ErrAbortHandler) // what was sent must not pass for the whole
 	}
@@ -74,7 +78,7 @@ func (f *forwarder) plainRequest(x *edge.Exchange, body []byte) *wire.Request {
 	up, in := x.Decision.Upstream, x.Request.URL
 	t := target(up, in)
 	out := &wire.Request{
-		Method: x.R.Method, Target: t.RequestURI(), Host: up.URL.Host, Address: up.URL.Host,
+		Method: x.R.Method, Target: requestURI(&t), Host: up.URL.Host, Address: up.URL.Host,
 		Header: x.R.Header, Body: body, Timeout: or(up.Timeout, f.timeout),
 	}
 	if strings.LastIndexByte(out.Address, ':') <= strings.LastIndexByte(out.Address, ']') {
@@ -98,6 +102,32 @@ func (f *forwarder) plainRequest(x *edge.Exchange, body []byte) *wire.Request {
 		clear(h)
 	}
 	return out
+}
+
+// requestURI is u.RequestURI, at less cost where nothing needs encoding.
+func requestURI(u *url.URL) string {
+	if u.RawPath != "" || u.ForceQuery || u.Path == "" {
+		return u.RequestURI()
+	}
+	path := edge.SentPath(u)
+	if u.RawQuery == "" {
+		return path
+	}
+	return path + "?" + u.RawQuery
+}
+
+// copy copies the body.
+func (f *forwarder) copy(w http.ResponseWriter, res *wire.Response) error {
+	if body, ok := res.Whole(); ok {
+		if len(body) == 0 {
+			return nil
+		}
+		_, err := w.Write(body)
+		return err
+	}
+	buf := f.buffers.pool.Get().(*[]byte)
+	defer f.buffers.pool.Put(buf)
+	return stream(w, res, *buf)
 }
 
 // stream copies the body and, when its length is unknown or it is an event stream,

@@ -182,7 +182,15 @@ type placed struct {
 	header, cookie string
 }
 
-func (p placed) CredentialPlace() (header, cookie string) { return p.header, p.cookie }
+func (p placed) CredentialPlaces() (headers, cookies []string) {
+	if p.header != "" {
+		headers = []string{p.header}
+	}
+	if p.cookie != "" {
+		cookies = []string{"other", p.cookie}
+	}
+	return headers, cookies
+}
 
 // baker is a mutator that writes a cookie.
 type baker struct{ fakeMutator }
@@ -194,8 +202,8 @@ func TestACredentialThatAMutatorWritesIsAFaultOfTheRuleThatReadsIt(t *testing.T)
 		reader placed
 		want   string
 	}{
-		{placed{header: "X_user"}, "reads its token from the header X_user, which a mutator writes and which is removed from every request"},
-		{placed{cookie: "User.ID"}, "reads its token from the cookie User.ID, which a mutator writes and which is removed from every request"},
+		{placed{header: "X_user"}, "reads its credentials from the header X_user, which a mutator writes and which is removed from every request"},
+		{placed{cookie: "User.ID"}, "reads its credentials from the cookie User.ID, which a mutator writes and which is removed from every request"},
 		{placed{header: "X-Token", cookie: ""}, ""},
 		{placed{cookie: "X-User"}, ""},
 		{placed{}, ""},

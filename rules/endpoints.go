@@ -2,11 +2,11 @@ package rules
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/authn"
-	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/rules/match"
 )
 
@@ -111,7 +111,7 @@ func (s *run) serve(ctx context.Context, r *access.Request) (bool, error) {
 		s.rule, s.d.RuleID, s.d.Served = &s.set.rules[rule], s.set.rules[rule].id, true
 		start := s.trace.start()
 		answer = e.handler.Serve(ctx, r)
-		if !fault.Is(answer, fault.NotFound) {
+		if !errors.Is(answer, authn.ErrNoCredentials) {
 			s.trace.step(start, "endpoint", e.name, "ok", "")
 			break
 		}

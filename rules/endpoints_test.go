@@ -139,7 +139,7 @@ func TestPathsOfAHandlerAreItsOwnOnTheHostsOfItsRulesOnly(t *testing.T) {
 			case "bad":
 				return fault.New(fault.Invalid, "bad_callback", "this is no callback")
 			}
-			return fault.New(fault.NotFound, "unknown_login", "this login was not begun here")
+			return fault.Wrap(fault.NotFound, "unknown_login", "this login was not begun here", authn.ErrNoCredentials)
 		}}
 	}
 	e := &Engine{}

@@ -81,7 +81,9 @@ type run struct {
 	trace *trace
 	// stage and handler say what is running, for the report of a panic.
 	stage, handler string
-	d              access.Decision
+	// withheld are fields with credentials that do not go upstream.
+	withheld []string
+	d        access.Decision
 }
 
 func (e *Engine) decide(ctx context.Context, r *access.Request, t *trace) access.Decision {
@@ -193,6 +195,9 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			s.d.ResponseHeader, subject.ResponseHeader = subject.ResponseHeader, nil
 			in.Subject, s.d.Subject = subject, subject
 			s.d.Lease, _ = h.handler.(access.Lease)
+			if s.rule.withheld != nil {
+				s.withheld = s.rule.withheld[i]
+			}
 			s.trace.step(start, "authn", h.name, "ok", subject.ID)
 			return nil
 		case errors.Is(err, authn.ErrNoCredentials):
@@ -230,7 +235,11 @@ func (s *run) authorize(ctx context.Context, in access.Input) (header http.Heade
 				reason = ReasonDenied
 			}
 			s.trace.step(start, "authz", h.name, "denied", reason)
-			return nil, fault.New(fault.Forbidden, reason, "the request is not allowed")
+			message := verdict.Message
+			if message == "" {
+				message = "the request is not allowed"
+			}
+			return nil, fault.New(fault.Forbidden, reason, message)
 		}
 		for name, values := range verdict.Header {
 			if header == nil {
@@ -247,12 +256,12 @@ func (s *run) authorize(ctx context.Context, in access.Input) (header http.Heade
 func (s *run) mutate(ctx context.Context, in access.Input, header http.Header) (access.Pass, error) {
 	s.stage = "mutate"
 	if len(s.rule.mutators) == 0 {
-		return access.Pass{Subject: in.Subject, Set: header}, nil
+		return access.Pass{Subject: in.Subject, Set: header, Remove: s.withheld}, nil
 	}
 	if header == nil {
 		header = http.Header{} // mutators need not ask
 	}
-	pass := &access.Pass{Subject: in.Subject, Set: header}
+	pass := &access.Pass{Subject: in.Subject, Set: header, Remove: s.withheld}
 	for i := range s.rule.mutators {
 		h := &s.rule.mutators[i]
 		s.handler = h.name

@@ -262,3 +262,35 @@ func BenchmarkDecide(b *testing.B) {
 		})
 	}
 }
+
+func TestAllAuthorizersOfARuleMustAllow(t *testing.T) {
+	yes, no, broken, panics := `{}`, `{"do":"deny","reason":"no"}`, `{"do":"fail"}`, `{"do":"panic"}`
+	for _, c := range []struct {
+		list []string
+		want string
+	}{
+		{[]string{yes, yes}, "allowed"}, {[]string{yes, no}, "no"}, {[]string{no, yes}, "no"}, {[]string{yes, yes, no}, "no"},
+		{[]string{yes, broken}, "broken"}, {[]string{broken, yes}, "broken"}, {[]string{no, broken}, "no"}, {[]string{broken, no}, "broken"},
+		{[]string{no, panics}, "no"}, {[]string{yes, panics}, "handler_panic"},
+	} {
+		d := definition("a", "http://a/")
+		d.Authorizer = nil
+		for _, each := range c.list {
+			d.Authorizers = append(d.Authorizers, x(each))
+		}
+		if got := engine(t, d).Decide(t.Context(), get(t, "http://a/")); got.Reason != c.want || got.Allow != (c.want == "allowed") {
+			t.Errorf("%v: got %q, allowed %v; want %q", c.list, got.Reason, got.Allow, c.want)
+		}
+	}
+}
+
+func TestADenialIsExplainedAsTheAuthorizerSays(t *testing.T) {
+	for config, want := range map[string]string{`{"do":"explain","value":"Not yours."}`: "Not yours.", `{"do":"deny"}`: "the request is not allowed"} {
+		d := definition("a", "http://a/")
+		d.Authorizer = nil
+		d.Authorizers = []spec.Handler{x(config)}
+		if got := engine(t, d).Decide(t.Context(), get(t, "http://a/")); fault.MessageOf(got.Err) != want {
+			t.Errorf("%s: got %q, want %q", config, fault.MessageOf(got.Err), want)
+		}
+	}
+}

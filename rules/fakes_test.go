@@ -54,6 +54,8 @@ func (f fakeAuthz) Authorize(_ context.Context, in access.Input) (access.Verdict
 	switch f.Do {
 	case "deny":
 		return access.Verdict{Reason: f.Reason}, nil
+	case "explain":
+		return access.Verdict{Reason: f.Reason, Message: f.Value}, nil
 	case "fail":
 		return access.Verdict{Allow: true}, errBroken
 	case "cookie":

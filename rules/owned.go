@@ -47,23 +47,53 @@ func (b *build) credentials(d *spec.Rule, r *rule) {
 		if !ok {
 			continue
 		}
-		header, cookie := reader.CredentialPlace()
-		for _, place := range []struct {
-			kind, name string
-			owned      []string
-		}{{"header", header, b.set.owned}, {"cookie", cookie, b.set.ownedCookies}} {
-			if place.name != "" && slices.ContainsFunc(place.owned, func(o string) bool { return fold(o) == fold(place.name) }) {
+		headers, cookies := reader.CredentialPlaces()
+		for _, places := range []struct {
+			kind         string
+			names, owned []string
+		}{{"header", headers, b.set.owned}, {"cookie", cookies, b.set.ownedCookies}} {
+			for _, name := range places.names {
+				if slices.ContainsFunc(places.owned, func(o string) bool { return fold(o) == fold(name) }) {
+					d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
+						"reads its credentials from the %s %s, which a mutator writes and which is removed from every request", places.kind, name))
+					r.broken = true
+				}
+			}
+		}
+		for _, cookie := range cookies {
+			if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return strings.HasPrefix(fold(cookie), fold(p)) }) {
 				d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
-					"reads its token from the %s %s, which a mutator writes and which is removed from every request", place.kind, place.name))
+					"reads its credentials from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
 				r.broken = true
 			}
 		}
-		if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return cookie != "" && strings.HasPrefix(fold(cookie), fold(p)) }) {
-			d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
-				"reads its token from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
-			r.broken = true
-		}
 	}
+}
+
+// withheld returns for each authenticator the header fields that do not go upstream
+// when it accepts: its own and those of the others. Authorization may hold the accepted
+// credentials of another, who leaves it there.
+func withheld(authenticators []named[authn.Authenticator]) [][]string {
+	lists := make([][]string, len(authenticators))
+	some := false
+	for i := range authenticators {
+		for j, h := range authenticators {
+			w, ok := h.handler.(authn.Withholder)
+			if !ok {
+				continue
+			}
+			for _, name := range w.WithheldHeaders() {
+				if i == j || http.CanonicalHeaderKey(name) != "Authorization" {
+					lists[i], some = append(lists[i], name), true
+				}
+			}
+		}
+		lists[i] = slices.Clip(distinct(lists[i])) // who appends to a Pass must not write here
+	}
+	if !some {
+		return nil
+	}
+	return lists
 }
 
 // fold returns the one spelling of names that the edges take for the same: in lower

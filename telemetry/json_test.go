@@ -46,12 +46,43 @@ func TestLinesAreThoseOfSlog(t *testing.T) {
 	both(t, slog.LevelInfo, now, "a key", slog.Bool(`k"`, true), slog.Bool("", true), slog.Attr{})
 }
 
+// encoded is an Appender, whose group it can encode or not.
+type encoded struct {
+	slog.Value
+	ok bool
+}
+
+func (e encoded) LogValue() slog.Value { return e.Value }
+
+func (e encoded) AppendJSON(b []byte) ([]byte, bool) { return append(b, `,"a":1`...), e.ok }
+
+func TestAValueThatEncodesItselfIsTheLineOfSlog(t *testing.T) {
+	now := time.Now()
+	for _, ok := range []bool{true, false} {
+		both(t, slog.LevelInfo, now, "request", slog.Int("first", 1), slog.Any("", encoded{slog.GroupValue(slog.Int("a", 1)), ok}), slog.Int("last", 1))
+	}
+}
+
 func FuzzLinesAreThoseOfSlog(f *testing.F) {
 	f.Add("msg", "key", "value", 1.5, int64(3))
 	f.Add("\u2029", "é", "\x1b[0m", 1e-9, int64(-1))
 	f.Fuzz(func(t *testing.T, msg, key, value string, number float64, n int64) {
 		both(t, slog.LevelInfo, time.Unix(n%1e11, n%1e9), msg, slog.String(key, value), slog.Float64("f", number), slog.Int64("n", n))
 	})
+}
+
+func TestTimesAreThoseOfRFC3339(t *testing.T) {
+	var c clock
+	east := time.FixedZone("", 5*3600+1800)
+	now := time.Unix(1_700_000_000, 0)
+	for _, at := range []time.Time{
+		now, now.Add(1), now.Add(120 * time.Millisecond), now.UTC(), now.In(east), now.In(east).Add(time.Second - 1), now.Add(time.Second), now.Add(-time.Hour),
+		time.Unix(-1, 5), time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Unix(1_700_000_000, 100_000_000).UTC(),
+	} {
+		if got, want := string(c.append(nil, at)), at.Format(time.RFC3339Nano); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
 }
 
 func TestTheLevelAndAttributesOfALoggerHold(t *testing.T) {

@@ -37,6 +37,11 @@ type Metrics struct {
 	cache         *prometheus.CounterVec
 	handlers      *prometheus.CounterVec
 	http          *prometheus.HistogramVec
+
+	series  known[requestKey, requestSeries]
+	lookups known[cacheKey, prometheus.Counter]
+	answers known[httpKey, prometheus.Observer]
+	results known[string, prometheus.Counter]
 }
 
 // New returns metrics on a registry of their own.
@@ -94,16 +99,42 @@ func (m *Metrics) Handler() http.Handler {
 // Registry is for tests and for collectors of third parties.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Decision counts one decided request. Rule is empty when none matched; outcome
-// is allow, deny or error.
-func (m *Metrics) Decision(listener, rule, outcome, reason string, took time.Duration) {
-	m.requests.WithLabelValues(listener, rule, outcome, reason).Inc()
-	m.duration.WithLabelValues(listener, outcome).Observe(took.Seconds())
+// Request is what is recorded of one decided request.
+type Request struct {
+	// Rule is empty when none matched; Outcome is allow, deny or error.
+	Listener, Rule, Outcome, Reason string
+	// Decided is the time to decide, upstream not included.
+	Decided time.Duration
+	// Forwarded says that an upstream was called; UpstreamStatus 0 means that it
+	// failed. Upstream is the time until its response header.
+	Forwarded      bool
+	UpstreamStatus int
+	Upstream       time.Duration
 }
 
-// Upstream records one forwarded request; status 0 means that it failed.
-func (m *Metrics) Upstream(rule string, status int, took time.Duration) {
-	m.upstream.WithLabelValues(rule, StatusClass(status)).Observe(took.Seconds())
+// Request records r.
+func (m *Metrics) Request(r Request) {
+	k := requestKey{r.Listener, r.Rule, r.Outcome, r.Reason, ""}
+	if r.Forwarded {
+		k.class = StatusClass(r.UpstreamStatus)
+	}
+	s := m.series.of(k, m.requestSeries)
+	s.requests.Inc()
+	s.duration.Observe(r.Decided.Seconds())
+	if s.upstream != nil {
+		s.upstream.Observe(r.Upstream.Seconds())
+	}
+}
+
+func (m *Metrics) requestSeries(k requestKey) requestSeries {
+	s := requestSeries{
+		requests: m.requests.WithLabelValues(k.listener, k.rule, k.outcome, k.reason),
+		duration: m.duration.WithLabelValues(k.listener, k.outcome),
+	}
+	if k.class != "" {
+		s.upstream = m.upstream.WithLabelValues(k.rule, k.class)
+	}
+	return s
 }
 
 // Reload records one load of the rule set.
@@ -138,15 +169,19 @@ func (m *Metrics) TokenIssued(grantType, tokenType string) {
 }
 
 // Introspection counts one introspected token: active, inactive or error.
-func (m *Metrics) Introspection(result string) { m.introspection.WithLabelValues(result).Inc() }
+func (m *Metrics) Introspection(result string) {
+	m.results.of(result, func(result string) prometheus.Counter { return m.introspection.WithLabelValues(result) }).Inc()
+}
 
 // Cache counts one cache look-up.
 func (m *Metrics) Cache(cache string, hit bool) {
-	result := "miss"
-	if hit {
-		result = "hit"
-	}
-	m.cache.WithLabelValues(cache, result).Inc()
+	m.lookups.of(cacheKey{cache, hit}, func(k cacheKey) prometheus.Counter {
+		result := "miss"
+		if k.hit {
+			result = "hit"
+		}
+		return m.cache.WithLabelValues(k.cache, result)
+	}).Inc()
 }
 
 // OAuth2 counts one answer of an OAuth 2.0 endpoint; code is empty for success.
@@ -154,7 +189,9 @@ func (m *Metrics) OAuth2(endpoint, code string) { m.handlers.WithLabelValues(end
 
 // HTTP records one request of an API; route is the route's template.
 func (m *Metrics) HTTP(listener, route string, status int, took time.Duration) {
-	m.http.WithLabelValues(listener, route, StatusClass(status)).Observe(took.Seconds())
+	m.answers.of(httpKey{listener, route, StatusClass(status)}, func(k httpKey) prometheus.Observer {
+		return m.http.WithLabelValues(k.listener, k.route, k.class)
+	}).Observe(took.Seconds())
 }
 
 // StatusClass returns 2xx for 200 to 299 and so on, error for 0.

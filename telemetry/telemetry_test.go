@@ -14,8 +14,8 @@ import (
 // filled returns metrics in which every series has a value.
 func filled() *Metrics {
 	m := New(Build{Version: "v1", Commit: "abc"})
-	m.Decision("proxy", "orders", "allow", "allowed", 150*time.Microsecond)
-	m.Upstream("orders", 200, time.Millisecond)
+	m.Request(Request{Listener: "proxy", Rule: "orders", Outcome: "allow", Reason: "allowed", Decided: 150 * time.Microsecond,
+		Forwarded: true, UpstreamStatus: 200, Upstream: time.Millisecond})
 	m.Reload(true, 3, 10, 0)
 	m.TokenIssued("client_credentials", "opaque")
 	m.Introspection("active")
@@ -84,6 +84,39 @@ func TestStatusClassesAreFew(t *testing.T) {
 		got[status] = StatusClass(status)
 	}
 	want := map[int]string{0: "error", 101: "1xx", 200: "2xx", 303: "3xx", 404: "4xx", 503: "5xx", 999: "5xx"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestEveryRequestIsCountedUnderItsOwnLabels(t *testing.T) {
+	m := New(Build{})
+	for range 2 {
+		m.Request(Request{Listener: "proxy", Rule: "a", Outcome: "allow", Reason: "allowed", Forwarded: true, UpstreamStatus: 204})
+		m.Request(Request{Listener: "proxy", Rule: "a", Outcome: "allow", Reason: "allowed", Forwarded: true})
+		m.Request(Request{Listener: "decision", Rule: "a", Outcome: "allow", Reason: "allowed"})
+		m.Request(Request{Listener: "proxy", Rule: "a", Outcome: "deny", Reason: "policy_denied"})
+		m.Request(Request{Listener: "proxy", Outcome: "deny", Reason: "no_rule_match"})
+	}
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	var got []string
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.HasPrefix(line, Prefix+"requests_total{") || strings.HasPrefix(line, Prefix) && strings.Contains(line, "seconds_count") {
+			got = append(got, strings.TrimSpace(line))
+		}
+	}
+	want := []string{
+		`gatewarden_decision_duration_seconds_count{listener="decision",outcome="allow"} 2`,
+		`gatewarden_decision_duration_seconds_count{listener="proxy",outcome="allow"} 4`,
+		`gatewarden_decision_duration_seconds_count{listener="proxy",outcome="deny"} 4`,
+		`gatewarden_requests_total{listener="decision",outcome="allow",reason="allowed",rule="a"} 2`,
+		`gatewarden_requests_total{listener="proxy",outcome="allow",reason="allowed",rule="a"} 4`,
+		`gatewarden_requests_total{listener="proxy",outcome="deny",reason="no_rule_match",rule=""} 2`,
+		`gatewarden_requests_total{listener="proxy",outcome="deny",reason="policy_denied",rule="a"} 2`,
+		`gatewarden_upstream_duration_seconds_count{rule="a",status_class="2xx"} 2`,
+		`gatewarden_upstream_duration_seconds_count{rule="a",status_class="error"} 2`,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

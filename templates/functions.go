@@ -32,12 +32,12 @@ const (
 	bound = "_bound"
 )
 
-// marker starts a value, as opposed to text of the template, on its way to a JSON
-// sink. The byte occurs in no UTF-8 text, so no template can write it.
+// marker starts a value, as opposed to text of the template, on its way to a sink
+// that encodes. The byte occurs in no UTF-8 text, so no template can write it.
 const marker = "\xff"
 
 // functions returns the dialect's functions.
-func functions(json bool) template.FuncMap {
+func functions(p place) template.FuncMap {
 	m := sprig.HermeticTxtFuncMap()
 	for _, name := range removed {
 		delete(m, name)
@@ -56,7 +56,7 @@ func functions(json bool) template.FuncMap {
 	m["seq"] = seq
 	m[bound] = bounded
 	m[emit] = toText
-	if json {
+	if p != plainText {
 		m[emit] = func(v any) string { return marker + toText(v) }
 	}
 	return m

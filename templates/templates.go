@@ -47,7 +47,7 @@ type JSON struct{ p program }
 
 // Compile parses text. Field names the template in errors, here and at Render.
 func Compile(field, text string) (*Text, error) {
-	p, err := compile(field, text, false)
+	p, err := compile(field, text, plainText)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func Compile(field, text string) (*Text, error) {
 
 // CompileJSON parses text, which renders a JSON value.
 func CompileJSON(field, text string) (*JSON, error) {
-	p, err := compile(field, text, true)
+	p, err := compile(field, text, jsonValue)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (t *Text) Render(in *access.Input, written http.Header) (string, error) {
 	if text, ok := t.p.single(in); ok {
 		return text, nil
 	}
-	out, err := t.p.run(in, written, false)
+	out, err := t.p.run(in, written)
 	return string(out), err
 }
 
@@ -78,7 +78,7 @@ func (t *Text) Render(in *access.Input, written http.Header) (string, error) {
 // still be repeated. Errors are those of Text.Render, and fault.Invalid when a
 // value outside of a string literal is not one JSON value.
 func (t *JSON) Render(in *access.Input, written http.Header) ([]byte, error) {
-	out, err := t.p.run(in, written, true)
+	out, err := t.p.run(in, written)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +92,7 @@ func (t *JSON) Render(in *access.Input, written http.Header) ([]byte, error) {
 // the general form, which is also the fallback for values the parts cannot render.
 type program struct {
 	field    string
+	place    place
 	parts    []part
 	simple   bool
 	general  *template.Template
@@ -99,18 +100,18 @@ type program struct {
 	size     int  // a guess of the output's
 }
 
-func compile(field, text string, json bool) (program, error) {
+func compile(field, text string, where place) (program, error) {
 	if len(text) > MaxSource {
 		return program{}, fmt.Errorf("%s: template is longer than %d bytes", field, MaxSource)
 	}
 	if !utf8.ValidString(text) {
 		return program{}, fmt.Errorf("%s: template is not valid UTF-8", field)
 	}
-	t, err := template.New(field).Option("missingkey=zero").Funcs(functions(json)).Parse(text)
+	t, err := template.New(field).Option("missingkey=zero").Funcs(functions(where)).Parse(text)
 	if err != nil {
 		return program{}, errors.New(strings.TrimPrefix(err.Error(), "template: "))
 	}
-	p := program{field: field, general: t, size: len(text) + 128}
+	p := program{field: field, place: where, general: t, size: len(text) + 128}
 	if t.Tree == nil { // nothing but definitions
 		return program{}, fmt.Errorf("%s: template has no body", field)
 	}
@@ -137,17 +138,17 @@ func (p *program) single(in *access.Input) (string, bool) {
 	return text, ok && len(text) <= MaxOutput
 }
 
-func (p *program) run(in *access.Input, written http.Header, json bool) ([]byte, error) {
+func (p *program) run(in *access.Input, written http.Header) ([]byte, error) {
 	if p.simple {
-		if out, ok, err := p.runParts(in, json); ok || err != nil {
+		if out, ok, err := p.runParts(in); ok || err != nil {
 			return out, err
 		}
 	}
-	return p.runGeneral(in, written, json)
+	return p.runGeneral(in, written)
 }
 
-func (p *program) runParts(in *access.Input, json bool) (out []byte, ok bool, err error) {
-	s := sink{json: json, buf: make([]byte, 0, p.size)}
+func (p *program) runParts(in *access.Input) (out []byte, ok bool, err error) {
+	s := sink{place: p.place, buf: make([]byte, 0, p.size)}
 	for i := range p.parts {
 		part := &p.parts[i]
 		text, ok := part.show(in)
@@ -163,10 +164,13 @@ func (p *program) runParts(in *access.Input, json bool) (out []byte, ok bool, er
 			return nil, false, p.fail(err)
 		}
 	}
+	if err := s.end(); err != nil {
+		return nil, false, p.fail(err)
+	}
 	return s.buf, true, nil
 }
 
-func (p *program) runGeneral(in *access.Input, written http.Header, json bool) (out []byte, err error) {
+func (p *program) runGeneral(in *access.Input, written http.Header) (out []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			out, err = nil, p.fail(fmt.Errorf("panic: %v", r))
@@ -175,8 +179,11 @@ func (p *program) runGeneral(in *access.Input, written http.Header, json bool) (
 	if in.Request == nil || p.general == nil {
 		return nil, p.fail(errors.New("nothing to render"))
 	}
-	s := &sink{json: json, buf: make([]byte, 0, p.size)}
+	s := &sink{place: p.place, buf: make([]byte, 0, p.size)}
 	if err := p.general.Execute(s, newSession(in, written, p.isolated)); err != nil {
+		return nil, p.fail(err)
+	}
+	if err := s.end(); err != nil {
 		return nil, p.fail(err)
 	}
 	return s.buf, nil

@@ -95,7 +95,7 @@ func TestMistakesAreFoundAtLoadAndNameTheField(t *testing.T) {
 
 // The list is written out so that an upgrade of sprig cannot add a function unseen.
 func TestTemplatesReachNoEnvironmentNetworkClockOrKeys(t *testing.T) {
-	m := functions(false)
+	m := functions(plainText)
 	for _, name := range append([]string{"env", "expandenv", "getHostByName", "now", "date", "uuidv4", "randAlpha", "randBytes"}, removed...) {
 		if _, ok := m[name]; ok {
 			t.Errorf("%s is callable", name)
@@ -257,19 +257,19 @@ func FuzzTheShortWayShowsTheSameAsTheGeneralForm(f *testing.F) {
 		if n%2 == 0 {
 			in.Subject.Extra[key] = float64(n)
 		}
-		for _, json := range []bool{false, true} {
-			p, err := compile("f", template, json)
+		for _, where := range []place{plainText, jsonValue, urlReference, identifier} {
+			p, err := compile("f", template, where)
 			if err != nil {
 				continue
 			}
-			general, generalErr := p.runGeneral(in, nil, json)
+			general, generalErr := p.runGeneral(in, nil)
 			if len(general) > MaxOutput {
 				t.Errorf("%q renders %d bytes", template, len(general))
 			}
 			if !p.simple {
 				continue
 			}
-			short, ok, shortErr := p.runParts(in, json)
+			short, ok, shortErr := p.runParts(in)
 			if !ok && shortErr == nil {
 				continue
 			}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -71,13 +72,64 @@ authenticators:
   cookie_session:
     enabled: true
     config:
-      check_session_url: http://kratos:4433/sessions/whoami
+      check_session_url: KRATOS/sessions/whoami
       preserve_path: true
+      preserve_query: true
+      preserve_host: true
+      force_method: GET
+      forward_http_headers: [X-Forwarded-For, User-Agent]
+      additional_headers: {X-Caller: oathkeeper}
       extra_from: "@this"
       subject_from: identity.id
       only: [ory_kratos_session]
+  bearer_token:
+    enabled: true
+    config:
+      check_session_url: KRATOS/sessions/whoami
+      token_from: {header: X-Session-Token}
+      prefix: ory_st_
+      preserve_path: true
+      preserve_query: false
+      preserve_host: false
+      force_method: GET
+      forward_http_headers: [X-Session-Token]
+      additional_headers: {}
+      extra_from: identity.traits
+      subject_from: identity.id
+  oauth2_client_credentials:
+    enabled: true
+    config:
+      token_url: KRATOS/oauth2/token
+      required_scope: [orders]
+      retry: {give_up_after: 1s, max_delay: 100ms}
+      cache: {enabled: true, ttl: 60s, max_tokens: 1000}
+  jwt:
+    enabled: true
+    config:
+      jwks_urls: [file://DIR/id_token.jwks.json]
+      jwks_max_wait: 1s
+      jwks_ttl: 30s
+      scope_strategy: wildcard
+      required_scope: []
+      target_audience: [shop]
+      trusted_issuers: [https://issuer.example]
+      allowed_algorithms: [ES256]
+      token_from: {cookie: token}
   oauth2_introspection:
     enabled: false
+    config:
+      introspection_url: KRATOS/oauth2/introspect
+      scope_strategy: exact
+      required_scope: [orders]
+      target_audience: [shop]
+      trusted_issuers: [https://issuer.example]
+      prefix: ory_at_
+      preserve_host: true
+      introspection_request_headers: {X-Caller: oathkeeper}
+      pre_authorization: {enabled: true, client_id: gate, client_secret: something-secure, token_url: KRATOS/oauth2/token, audience: introspection, scope: [introspect]}
+      token_from: {header: X-Token}
+      retry: {give_up_after: 1s, max_delay: 100ms}
+      cache: {enabled: true, ttl: 60s, max_cost: 1000000}
 authorizers:
   allow: {enabled: true}
   deny: {enabled: true}
@@ -114,9 +166,9 @@ const oathkeeperRules = `- id: "ory:ui:public"
 - id: "ory:ui:protected"
   upstream: {url: "UPSTREAM"}
   match: {url: "http://127.0.0.1:4455/dashboard", methods: [GET]}
-  authenticators: [{handler: cookie_session}]
+  authenticators: [{handler: cookie_session}, {handler: bearer_token}, {handler: oauth2_client_credentials}, {handler: jwt}]
   authorizer: {handler: allow}
-  mutators: [{handler: id_token}]
+  mutators: [{handler: header}]
 - id: "switched off"
   upstream: {url: "UPSTREAM"}
   match: {url: "http://127.0.0.1:4455/tokens", methods: [GET]}
@@ -125,8 +177,26 @@ const oathkeeperRules = `- id: "ory:ui:public"
   mutators: [{handler: noop}]
 `
 
+// kratos stands for the services that Oathkeeper's authenticators ask.
+func kratos(t *testing.T) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cookie, _ := r.Cookie("ory_kratos_session")
+		id, secret, _ := r.BasicAuth()
+		switch {
+		case r.URL.Path == "/oauth2/token" && id == "shop" && secret == "something-secure":
+			_, _ = w.Write([]byte(`{"access_token": "x", "token_type": "bearer", "expires_in": 60, "scope": "orders"}`))
+		case r.URL.Path == "/sessions/whoami" && r.Method == "GET" && (cookie != nil && cookie.Value == "good" || r.Header.Get("X-Session-Token") == "ory_st_good"):
+			_, _ = w.Write([]byte(`{"active": true, "identity": {"id": "ada", "traits": {"email": "ada@example.com"}}}`))
+		default:
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
 func TestAnOathkeeperConfigurationAndItsRulesWorkUnchanged(t *testing.T) {
-	dir := files(t, upstream(t).URL, map[string]string{"oathkeeper.yml": oathkeeperConfig, "access-rules.yml": oathkeeperRules, "id_token.jwks.json": signingKeys})
+	dir := files(t, upstream(t).URL, map[string]string{"oathkeeper.yml": strings.ReplaceAll(oathkeeperConfig, "KRATOS", kratos(t)), "access-rules.yml": oathkeeperRules, "id_token.jwks.json": signingKeys})
 	p := start(t, settings{files: []string{filepath.Join(dir, "oathkeeper.yml")}, keys: map[string]string{"serve.prometheus.port": "0", "serve.proxy.trusted_proxies": "127.0.0.1"}})
 	ask := func(path string, header ...string) answer {
 		return send(t, "GET", p.proxy+path, "", append(header, "X-Forwarded-Host", "127.0.0.1:4455")...)
@@ -143,12 +213,35 @@ func TestAnOathkeeperConfigurationAndItsRulesWorkUnchanged(t *testing.T) {
 		{"two segments", "/api/x/y", "", 404, ""},
 		{"nobody may, an API asks", "/closed", "application/json", 401, ""},
 		{"nobody may, a browser asks", "/closed", "text/html", 302, "http://127.0.0.1:4455/login"},
-		{"a handler that does not exist", "/dashboard", "", 500, ""},
+		{"no credentials for four authenticators", "/dashboard", "application/json", 401, ""},
 		{"a handler that is switched off", "/tokens", "", 500, ""},
 	} {
 		a := ask(c.path, "Accept", c.accept)
 		if a.status != c.want || a.header.Get("Location") != c.location {
 			t.Errorf("%s: got %d %q, want %d %q", c.name, a.status, a.header.Get("Location"), c.want, c.location)
+		}
+	}
+	for _, c := range []struct {
+		name, field, value string
+		want               int
+		subject            string
+	}{
+		{"a session", "Cookie", "other=1; ory_kratos_session=good", 200, "ada"},
+		{"a session that is over", "Cookie", "ory_kratos_session=bad", 401, ""},
+		{"a session token", "X-Session-Token", "ory_st_good", 200, "ada"},
+		{"a session token that is over", "X-Session-Token", "ory_st_bad", 401, ""},
+		{"a token of another kind", "X-Session-Token", "other", 401, ""},
+		{"a client", "Authorization", "Basic c2hvcDpzb21ldGhpbmctc2VjdXJl", 200, "shop"},
+		{"a client without its secret", "Authorization", "Basic c2hvcDp4", 401, ""},
+		{"a forged token", "Cookie", "token=a.b.c", 401, ""},
+	} {
+		a := ask("/dashboard", "Accept", "application/json", c.field, c.value)
+		var told seen
+		if a.status == http.StatusOK {
+			a.decode(t, &told)
+		}
+		if a.status != c.want || told.Header.Get("X-User") != c.subject {
+			t.Errorf("%s: got %d for %q, want %d for %q", c.name, a.status, told.Header.Get("X-User"), c.want, c.subject)
 		}
 	}
 	var stripped seen
@@ -171,8 +264,8 @@ func TestAnOathkeeperConfigurationAndItsRulesWorkUnchanged(t *testing.T) {
 	if token.Subject != "guest" {
 		t.Errorf("the minted token is about %q, want guest", token.Subject)
 	}
-	if ready := send(t, "GET", p.management+"/health/ready", "").body; !strings.Contains(ready, "cookie_session") {
-		t.Errorf("readiness does not name the handler that is missing: %s", ready)
+	if ready := send(t, "GET", p.management+"/health/ready", "").body; !strings.Contains(ready, "oauth2_introspection") {
+		t.Errorf("readiness does not name the handler that is switched off: %s", ready)
 	}
 }
 

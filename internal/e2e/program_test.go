@@ -61,7 +61,7 @@ type settings struct {
 const systemSecret = "a-system-secret-for-the-tests"
 
 // configuration returns what start uses, for tests that expect a failure.
-func configuration(t *testing.T, s settings) *config.Config {
+func configuration(t testing.TB, s settings) *config.Config {
 	t.Helper()
 	keys := map[string]string{
 		"serve.proxy.host": "127.0.0.1", "serve.public.host": "127.0.0.1",
@@ -91,7 +91,7 @@ func configuration(t *testing.T, s settings) *config.Config {
 }
 
 // start runs the program until the end of the test.
-func start(t *testing.T, s settings) *program {
+func start(t testing.TB, s settings) *program {
 	t.Helper()
 	p := &program{log: new(transcript), output: new(transcript)}
 	a, err := app.New(t.Context(), app.Options{

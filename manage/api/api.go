@@ -57,8 +57,10 @@ type Deps struct {
 	Rules    *manage.Rules
 	Policies *manage.Policies
 	Groups   *manage.Groups
-	// Warden decides for /warden/allowed, and with Tokens for /warden/token/allowed.
-	Warden  authz.Warden
+	// Warden decides for /warden/allowed and AuthZEN, and with Tokens for /warden/token/allowed.
+	Warden authz.Warden
+	// ByRules decides AuthZEN's questions about routes; nil: the policies do.
+	ByRules RouteDecider
 	Clients *manage.Clients
 	Keys    *manage.Keys
 	// GatewayKeys are the public keys of the id_token mutator, the one that signs
@@ -124,6 +126,7 @@ func New(d Deps) *API {
 	a.router.NotFoundHandler = &resource{api: a, template: "none", family: problem}
 	a.gatewayRoutes()
 	a.policyRoutes()
+	a.authzenRoutes()
 	a.clientRoutes()
 	a.keyRoutes()
 	a.loginRoutes()

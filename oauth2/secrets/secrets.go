@@ -1,12 +1,9 @@
 // Package secrets makes and checks what is stored of OAuth 2.0 client secrets.
 //
 // A secret that the server generates has 256 random bits, so one keyed hash of it
-// is enough and costs next to nothing to check. A secret that a person chose is
-// stored as argon2id. Hashes that come from Hydra, bcrypt and PBKDF2, verify too.
-//
-// Password hashing is made not to limit issuing, nor to be a way to burn the
-// machine: pairs that verified are remembered, few hashes run at a time, the queue
-// is short, and parameters of imported hashes are bounded.
+// is enough and costs next to nothing to check. A secret that a person chose is a
+// password (package passwords), stored as argon2id. Hashes that come from Hydra,
+// bcrypt and PBKDF2, verify too.
 package secrets
 
 import (
@@ -16,24 +13,24 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
-
-	"github.com/maypok86/otter/v2"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/passwords"
 )
+
+var encoding = base64.RawStdEncoding.Strict()
+
+var errUnknownHash = errors.New("not a keyed hash")
 
 // Prefix starts every generated secret, so that scanners recognise it.
 const Prefix = "gw_cs_"
 
 const (
 	keyedScheme = "$hmac-sha256$"
-	maxSecret   = 1024 // bytes of a secret that is worth comparing
+	maxSecret   = passwords.MaxLength // bytes of a secret that is worth comparing
 )
 
 // Options of New.
@@ -41,26 +38,15 @@ type Options struct {
 	// Keys are the system secrets, each of at least 16 bytes: the first hashes,
 	// all verify.
 	Keys [][]byte
-	// CacheSize is how many verified pairs are remembered; default 10 000.
-	CacheSize int
-	// Parallel is how many password hashes run at once; default half of the
-	// processors, at least one. One argon2id hash takes 19 MiB.
-	Parallel int
-	// Waiting is how many may wait for their turn; default 64.
-	Waiting int
-	// OnCache is told of every look-up among the verified pairs; nil: nobody is.
-	OnCache func(hit bool)
+	// Passwords bounds the checks of secrets that a person chose.
+	Passwords passwords.Options
 }
 
 // Hasher makes and checks hashes. It is safe for concurrent use.
 type Hasher struct {
-	keys     [][]byte
-	cacheKey []byte
-	verified *otter.Cache[[sha256.Size]byte, struct{}]
-	onCache  func(hit bool)
-	running  *semaphore.Weighted
-	queue    *semaphore.Weighted // running and waiting
-	dummy    string
+	keys      [][]byte
+	passwords *passwords.Verifier
+	dummy     string
 }
 
 var _ oauth2.SecretHasher = (*Hasher)(nil)
@@ -70,24 +56,7 @@ func New(o Options) (*Hasher, error) {
 	if len(o.Keys) == 0 {
 		return nil, errors.New("secrets.system: at least one is required")
 	}
-	if o.CacheSize <= 0 {
-		o.CacheSize = 10_000
-	}
-	if o.Parallel <= 0 {
-		o.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
-	}
-	if o.Waiting <= 0 {
-		o.Waiting = 64
-	}
-	if o.OnCache == nil {
-		o.OnCache = func(bool) {}
-	}
-	h := &Hasher{
-		cacheKey: make([]byte, sha256.Size),
-		onCache:  o.OnCache,
-		running:  semaphore.NewWeighted(int64(o.Parallel)),
-		queue:    semaphore.NewWeighted(int64(o.Parallel + o.Waiting)),
-	}
+	h := &Hasher{passwords: passwords.New(o.Passwords)}
 	for i, secret := range o.Keys {
 		if len(secret) < 16 {
 			return nil, fmt.Errorf("secrets.system[%d]: must have at least 16 bytes", i)
@@ -98,12 +67,7 @@ func New(o Options) (*Hasher, error) {
 		}
 		h.keys = append(h.keys, key)
 	}
-	_, _ = rand.Read(h.cacheKey) // never fails
-	cache, err := otter.New(&otter.Options[[sha256.Size]byte, struct{}]{MaximumSize: o.CacheSize})
-	if err != nil {
-		return nil, fmt.Errorf("verified secrets: %w", err)
-	}
-	h.verified = cache
+	var err error
 	if h.dummy, err = h.Hash(rand.Text()); err != nil {
 		return nil, err
 	}
@@ -123,7 +87,7 @@ func (h *Hasher) Hash(plain string) (string, error) {
 	if len(plain) > maxSecret {
 		return "", fault.New(fault.Invalid, "secret_too_long", fmt.Sprintf("a secret has at most %d bytes", maxSecret))
 	}
-	return hashArgon2id(plain), nil
+	return passwords.Hash(plain), nil
 }
 
 // DummyHash is the hash of a secret that nobody knows. To compare with it takes as
@@ -156,51 +120,18 @@ func (h *Hasher) Verify(ctx context.Context, hash, plain string) error {
 		// exists.
 		hash = h.dummy
 	}
-	if hash == "" {
-		hash = h.dummy
+	verify := h.passwords.Verify
+	if hash == "" || hash == h.dummy {
+		hash, verify = h.dummy, h.passwords.Fail
 	}
-	check, err := parse(hash)
-	if err != nil {
-		return fault.Wrap(fault.Internal, "", "stored client secret", err)
-	}
-	pair := h.pair(hash, plain)
-	_, hit := h.verified.GetIfPresent(pair)
-	h.onCache(hit)
-	if hit {
-		return nil
-	}
-	if !h.queue.TryAcquire(1) {
-		return fault.New(fault.RateLimited, "too_many_secrets", "too many client secrets are being checked; try again later")
-	}
-	defer h.queue.Release(1)
-	if err := h.running.Acquire(ctx, 1); err != nil {
+	if err := verify(ctx, hash, plain); !errors.Is(err, passwords.ErrWrong) {
 		return err
 	}
-	defer h.running.Release(1)
-	// The same pair may have been checked while this one waited.
-	if _, hit := h.verified.GetIfPresent(pair); hit {
-		return nil
-	}
-	if !check(plain) || hash == h.dummy {
-		return wrong()
-	}
-	h.verified.Set(pair, struct{}{})
-	return nil
+	return wrong()
 }
 
 func wrong() error {
 	return fault.New(fault.Unauthenticated, "invalid_client", "the client secret is wrong")
-}
-
-// pair is what is remembered of a hash and the secret that it was made of. Its key
-// lives and dies with the process.
-func (h *Hasher) pair(hash, plain string) (sum [sha256.Size]byte) {
-	mac := hmac.New(sha256.New, h.cacheKey)
-	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(hash))))
-	mac.Write([]byte(hash))
-	mac.Write([]byte(plain))
-	mac.Sum(sum[:0])
-	return sum
 }
 
 func keyed(key []byte, plain string) []byte {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
+	"github.com/gatewarden/gatewarden/passwords"
 )
 
 var keyA, keyB = []byte("a system secret, first"), []byte("a system secret, second")
@@ -161,13 +162,13 @@ func TestFailuresTakeEquallyLong(t *testing.T) {
 func TestAVerifiedPairIsRememberedButNotForAnotherHash(t *testing.T) {
 	var mu sync.Mutex
 	hits := 0
-	h := hasher(t, secrets.Options{OnCache: func(hit bool) {
+	h := hasher(t, secrets.Options{Passwords: passwords.Options{OnCache: func(hit bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		if hit {
 			hits++
 		}
-	}})
+	}}})
 	first, _ := h.Hash("first secret")
 	second, _ := h.Hash("second secret")
 	for range 3 {
@@ -184,7 +185,7 @@ func TestAVerifiedPairIsRememberedButNotForAnotherHash(t *testing.T) {
 }
 
 func TestAFloodOfSecretsIsTurnedAway(t *testing.T) {
-	h := hasher(t, secrets.Options{Parallel: 1, Waiting: 1})
+	h := hasher(t, secrets.Options{Passwords: passwords.Options{Parallel: 1, Waiting: 1}})
 	hash, _ := h.Hash("chosen")
 	var wg sync.WaitGroup
 	results := make(chan error, 32)

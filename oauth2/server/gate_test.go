@@ -29,6 +29,13 @@ func TestEveryGrantChecksTheClientAsItIsNow(t *testing.T) {
 				return r.post("/oauth2/token", "app:secret", "grant_type", "client_credentials", "scope", "write", "audience", "other")
 			}
 		},
+		exchangeGrant: func(r *rig) func() answer {
+			r.client(func(c *oauth2.Client) { c.ID = "subject" })
+			subject := r.post("/oauth2/token", "subject:secret", "grant_type", "client_credentials", "scope", "read write", "audience", "other").str("access_token")
+			return func() answer {
+				return r.post("/oauth2/token", "app:secret", "grant_type", exchangeGrant, "subject_token", subject, "subject_token_type", accessToken, "scope", "write")
+			}
+		},
 		"authorization_code": func(r *rig) func() answer {
 			code := r.code("scope", "openid offline_access write", "audience", "other")
 			return func() answer { return r.redeem(code) }
@@ -54,7 +61,7 @@ func TestEveryGrantChecksTheClientAsItIsNow(t *testing.T) {
 		} {
 			t.Run(grant+" without "+c.taken, func(t *testing.T) {
 				r := start(t)
-				client := r.client()
+				client := r.client(func(c *oauth2.Client) { c.GrantTypes = append(c.GrantTypes, exchangeGrant) })
 				use := prepare(r)
 				c.change(&client)
 				if err := r.store.UpdateClient(context.Background(), client); err != nil {

@@ -105,10 +105,20 @@ func (s *Server) describe(t oauth2.Token, use string) (access.Token, error) {
 	if err != nil {
 		return access.Token{}, err
 	}
-	issued := t.Grant.RequestedAt
+	issued, bound, kind := t.Grant.RequestedAt, access.Confirmation{}, "Bearer"
+	if about.Bound != nil && use == "access_token" {
+		if bound = *about.Bound; bound.JKT != "" {
+			kind = "DPoP"
+		}
+	}
+	var claims map[string]any
+	if about.Act != nil {
+		claims = map[string]any{"act": about.Act.claim()}
+	}
 	return access.Token{
+		Claims: claims,
 		Active: true, Subject: t.Grant.Subject, ClientID: t.Grant.ClientID, Issuer: s.o.Issuer,
-		TokenType: "Bearer", TokenUse: use, Scope: t.Grant.GrantedScope, Audience: t.Grant.GrantedAudience,
+		TokenType: kind, TokenUse: use, Bound: bound, Scope: t.Grant.GrantedScope, Audience: t.Grant.GrantedAudience,
 		IssuedAt: issued, NotBefore: issued, ExpiresAt: t.ExpiresAt, Extra: about.AccessToken,
 	}, nil
 }
@@ -131,10 +141,14 @@ func (s *Server) IntrospectWire(ctx context.Context, token, scope string) (oauth
 		}
 		return t.Unix()
 	}
+	var bound *access.Confirmation
+	if t.Bound != (access.Confirmation{}) {
+		bound = &t.Bound
+	}
 	return oauth2.Introspection{
-		Active: true, Scope: strings.Join(t.Scope, " "), ClientID: t.ClientID, Subject: t.Subject, ExpiresAt: seconds(t.ExpiresAt),
+		Act: t.Claims["act"], Active: true, Scope: strings.Join(t.Scope, " "), ClientID: t.ClientID, Subject: t.Subject, ExpiresAt: seconds(t.ExpiresAt),
 		IssuedAt: seconds(t.IssuedAt), NotBefore: seconds(t.NotBefore), ID: t.ID, Audience: t.Audience, Issuer: t.Issuer,
-		TokenType: t.TokenType, TokenUse: t.TokenUse, Extra: t.Extra,
+		TokenType: t.TokenType, TokenUse: t.TokenUse, Extra: t.Extra, Bound: bound,
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/oauth2/server"
 )
@@ -247,6 +248,33 @@ func TestAClientIsToldOnlyAboutItsOwnTokens(t *testing.T) {
 	r.wants(r.post("/oauth2/introspect", "app:wrong", "token", token), 401, "invalid_client")
 	r.wants(r.post("/oauth2/introspect", "", "client_id", "spa", "token", token), 401, "invalid_client")
 	r.wants(r.post("/oauth2/introspect", "app:secret"), 400, "invalid_request")
+}
+
+func TestWhatATokenIsBoundToIsTold(t *testing.T) {
+	for session, want := range map[string]struct {
+		kind  string
+		bound access.Confirmation
+		wire  string
+	}{
+		`{}`:                                 {"Bearer", access.Confirmation{}, "null"},
+		`{"cnf":{"jkt":"thumb"}}`:            {"DPoP", access.Confirmation{JKT: "thumb"}, `{"jkt":"thumb"}`},
+		`{"cnf":{"x5t#S256":"digest"}}`:      {"Bearer", access.Confirmation{X5TS256: "digest"}, `{"x5t#S256":"digest"}`},
+		`{"cnf":{"jkt":"a","x5t#S256":"b"}}`: {"DPoP", access.Confirmation{JKT: "a", X5TS256: "b"}, `{"jkt":"a","x5t#S256":"b"}`},
+	} {
+		r := start(t)
+		r.client()
+		token := r.machineToken()
+		r.store.session = []byte(session)
+		got, err := r.server.Introspect(t.Context(), token)
+		if err != nil || got.TokenType != want.kind || got.Bound != want.bound {
+			t.Errorf("%s: got %q %+v, %v", session, got.TokenType, got.Bound, err)
+		}
+		answer, err := r.server.IntrospectWire(t.Context(), token, "")
+		wire, _ := json.Marshal(answer.Bound)
+		if err != nil || answer.TokenType != want.kind || string(wire) != want.wire {
+			t.Errorf("%s: got %q %s, %v", session, answer.TokenType, wire, err)
+		}
+	}
 }
 
 func TestTheManagementHandlerTellsEverythingToWhoeverReachesIt(t *testing.T) {

@@ -49,6 +49,17 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request) error {
 	if stored.Grant.ClientID != c.ID {
 		return fosite.ErrUnauthorizedClient.WithHint("The token was issued to another client.")
 	}
+	about, err := sessionOf(stored.Grant)
+	if err != nil {
+		return err
+	}
+	if about.Act != nil { // the family is another client's, and is not this one's to end
+		if err := s.o.Store.DeleteAccessToken(r.Context(), stored.Signature); err != nil {
+			return err
+		}
+		s.tokens.evict(bySignature, stored.Signature)
+		return nil
+	}
 	return s.revokeFamily(r.Context(), stored.Grant.RequestID)
 }
 

@@ -85,7 +85,7 @@ func New(options Options) (*Server, error) {
 }
 
 // provider wires fosite: its code, PKCE and client credentials handlers, and our
-// refresh and ID token handlers. Whatever can be set is set, because fosite fills
+// refresh, token exchange and ID token handlers. Whatever can be set is set, because fosite fills
 // in defaults lazily, which would be a data race.
 func (s *Server) provider() *fosite.Fosite {
 	config := &fosite.Config{
@@ -120,6 +120,7 @@ func (s *Server) provider() *fosite.Fosite {
 			Config:       config,
 		},
 		&refreshGrant{s: s, strategy: strategy},
+		&exchangeGrant{s: s, strategy: strategy},
 		&idTokens{s: s},
 	}
 	return fosite.NewOAuth2Provider(storage, config)

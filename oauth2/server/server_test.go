@@ -62,7 +62,11 @@ type flaky struct {
 	down          atomic.Bool
 	beforeRedeem  once
 	beforeRotate  once
-	afterReadback once // of an access token
+	beforeIssue   once
+	mu            sync.Mutex
+	issued        []string // signatures of access tokens that IssueTokens stored
+	afterReadback once     // of an access token
+	session       []byte   // replaces that of access tokens; nil: does not
 }
 
 // once is a hook that runs at most once.
@@ -98,6 +102,9 @@ func (f *flaky) AccessToken(ctx context.Context, s string) (oauth2.Token, error)
 		return oauth2.Token{}, err
 	}
 	t, err := f.Store.AccessToken(ctx, s)
+	if f.session != nil {
+		t.Grant.Session = f.session
+	}
 	f.afterReadback.run()
 	return t, err
 }
@@ -106,6 +113,10 @@ func (f *flaky) IssueTokens(ctx context.Context, buy oauth2.Issue) error {
 	if err := f.err(); err != nil {
 		return err
 	}
+	f.beforeIssue.run()
+	f.mu.Lock()
+	f.issued = append(f.issued, buy.Access.Signature)
+	f.mu.Unlock()
 	return f.Store.IssueTokens(ctx, buy)
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
@@ -20,6 +21,10 @@ type session struct {
 	AMR           []string       `json:"amr,omitempty"`
 	AccessToken   map[string]any `json:"access_token,omitempty"`
 	IDToken       map[string]any `json:"id_token,omitempty"`
+	// Bound is what the grant's access tokens are bound to; nil: nothing.
+	Bound *access.Confirmation `json:"cnf,omitempty"`
+	// Act is who acts for the subject, after a token exchange.
+	Act *actor `json:"act,omitempty"`
 
 	// What the grant has fields of its own for.
 	subject, consentID, sessionID string
@@ -38,7 +43,7 @@ func (s *session) Clone() fosite.Session {
 
 // encode returns what is stored; nil when there is nothing to say.
 func (s *session) encode() (json.RawMessage, error) {
-	if s.ClientSubject == "" && s.AuthTime == 0 && s.ACR == "" && len(s.AMR) == 0 && len(s.AccessToken) == 0 && len(s.IDToken) == 0 {
+	if s.ClientSubject == "" && s.AuthTime == 0 && s.ACR == "" && len(s.AMR) == 0 && len(s.AccessToken) == 0 && len(s.IDToken) == 0 && s.Bound == nil && s.Act == nil {
 		return nil, nil
 	}
 	return json.Marshal(s)

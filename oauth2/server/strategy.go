@@ -87,6 +87,7 @@ type accessClaims struct {
 	ACR      string         `json:"acr,omitempty"`
 	AMR      []string       `json:"amr,omitempty"`
 	Extra    map[string]any `json:"ext,omitempty"`
+	Act      *actor         `json:"act,omitempty"`
 }
 
 // signAccessToken returns a JWT access token. The store knows it by its jti, so it
@@ -100,7 +101,7 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 		Issuer: s.o.Issuer, Subject: about.subject, Audience: r.GetGrantedAudience(), ClientID: u.client.ID,
 		ExpiresAt: s.accessExpiry(u).Unix(), IssuedAt: u.now.Unix(), NotBefore: u.now.Unix(), ID: randomString(),
 		Scope: strings.Join(r.GetGrantedScopes(), " "), Scopes: append([]string{}, r.GetGrantedScopes()...),
-		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken,
+		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act,
 	}
 	if len(c.Audience) == 0 {
 		c.Audience = []string{s.o.Issuer} // aud is required: RFC 9068 section 3

@@ -10,7 +10,7 @@ import (
 )
 
 // grantTypes are those that the token endpoint knows.
-var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials"}
+var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", exchangeGrantType}
 
 // tokenAnswer is a success of the token endpoint (RFC 6749 section 5.1).
 type tokenAnswer struct {
@@ -20,6 +20,8 @@ type tokenAnswer struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope"`
 	TokenType    string `json:"token_type"`
+	// IssuedTokenType is set by token exchange (RFC 8693 section 2.2.1).
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
 }
 
 // token is POST /oauth2/token.
@@ -51,7 +53,7 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if u.client, err = s.authenticateClient(r.Context(), r, form); err != nil {
 		return tokenAnswer{}, err
 	}
-	if !u.client.allowsGrant(u.grantType) || u.grantType == "client_credentials" && u.client.Public() {
+	if !u.client.allowsGrant(u.grantType) || (u.grantType == "client_credentials" || u.grantType == exchangeGrantType) && u.client.Public() {
 		return tokenAnswer{}, fosite.ErrUnauthorizedClient.WithHintf("The client may not use grant type '%s'.", u.grantType)
 	}
 	ctx := context.WithValue(r.Context(), unitKey{}, u)
@@ -76,6 +78,9 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	out := tokenAnswer{
 		AccessToken: u.accessToken, ExpiresIn: int64(u.access.ExpiresAt.Sub(u.now).Seconds()),
 		RefreshToken: u.refreshToken, Scope: strings.Join(u.access.Grant.GrantedScope, " "), TokenType: "bearer",
+	}
+	if u.grantType == exchangeGrantType {
+		out.IssuedTokenType = accessTokenURN
 	}
 	out.IDToken, _ = answer.GetExtra("id_token").(string)
 	s.count(u.grantType, out)

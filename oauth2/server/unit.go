@@ -18,11 +18,15 @@ type unit struct {
 	client    *client
 	grantType string
 	now       time.Time
-	// spend is the code or refresh token that is exchanged; nil for client credentials.
+	// spend is the code or refresh token that is spent; nil for other grants.
 	spend *oauth2.Token
 	// access and refresh are what the exchange buys, with the tokens themselves.
 	access, refresh           *oauth2.Token
 	accessToken, refreshToken string
+	// subject is the token of a token exchange, which is not spent; nil for other grants.
+	subject *oauth2.Token
+	// notAfter bounds the life of what is issued; zero: nothing does.
+	notAfter time.Time
 	// failure is an error of the store that fosite would only mention in a hint.
 	failure error
 }
@@ -43,7 +47,8 @@ func unitOf(ctx context.Context) *unit {
 // authorization, because it was used twice (RFC 6749 section 4.1.2, RFC 9700
 // section 4.14.2).
 func (s *Server) settle(ctx context.Context, u *unit) error {
-	if u.access == nil || (u.spend == nil) != (u.grantType == "client_credentials") {
+	if u.access == nil || (u.subject == nil) != (u.grantType != exchangeGrantType) ||
+		(u.spend == nil) != (u.grantType == "client_credentials" || u.grantType == exchangeGrantType) {
 		return fosite.ErrServerError.WithDebug("the grant is incomplete")
 	}
 	if u.client.Disabled || !u.client.allowsGrant(u.grantType) {
@@ -68,6 +73,8 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 	switch u.grantType {
 	case "client_credentials":
 		return s.o.Store.IssueTokens(ctx, buy)
+	case exchangeGrantType:
+		return s.exchange(ctx, u)
 	case "authorization_code":
 		err = s.o.Store.RedeemCode(ctx, u.spend.Signature, buy)
 	case "refresh_token":
@@ -253,7 +260,7 @@ func (s *Server) expired(t oauth2.Token) bool {
 }
 
 func (s *Server) accessExpiry(u *unit) time.Time {
-	return u.now.Add(u.client.lifespan(u.grantType, "access_token", s.o.Lifespans.AccessToken))
+	return earliest(u.now.Add(u.client.lifespan(u.grantType, "access_token", s.o.Lifespans.AccessToken)), u.notAfter)
 }
 
 // refreshExpiry returns the zero time for refresh tokens that never expire.

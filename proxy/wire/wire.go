@@ -4,7 +4,8 @@
 // fraction of the cost.
 //
 // It is as strict as the standard library, because the standard library reads the
-// response (http.ReadResponse). A connection is used again only after a response
+// response (http.ReadResponse), but for plain ones, in which it would find nothing
+// else (see plain.go). A connection is used again only after a response
 // that ended cleanly, with nothing behind it, and only when at that moment it is
 // still open and silent. A request is sent twice only when it has no body, its
 // method is idempotent, and a kept connection broke before a byte of the answer.
@@ -85,6 +86,11 @@ type Response struct {
 	client *Client
 	ctx    context.Context
 	ended  bool
+	// Plain says that the header has no fields of the connection and no trailers, and
+	// the body a known length.
+	Plain bool
+	plain http.Response // *Response when Plain
+	left  int64         // of the body when Plain
 }
 
 var (
@@ -138,10 +144,11 @@ func (c *Client) exchange(ctx context.Context, k *conn, r *Request, request []by
 		}
 		return nil, err
 	}
-	return &Response{Response: res, conn: k, client: c, ctx: ctx, ended: res.Body == http.NoBody}, nil
+	res.conn, res.client, res.ctx, res.ended = k, c, ctx, res.Body == http.NoBody
+	return res, nil
 }
 
-func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request, request []byte) (*http.Response, error) {
+func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request, request []byte) (*Response, error) {
 	if err := k.begin(ctx, r.Timeout, len(request)); err != nil {
 		return nil, err
 	}
@@ -149,6 +156,12 @@ func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request, request []b
 		return nil, err
 	}
 	k.limit = c.o.MaxHeaderBytes
+	answer := &Response{}
+	if answer.readPlain(k, r.Method) {
+		answer.Plain = true
+		k.limit = 1<<63 - 1
+		return answer, k.answered(answer.Body != http.NoBody)
+	}
 	k.asked.Method = r.Method
 	for range 16 {
 		res, err := http.ReadResponse(k.in, &k.asked)
@@ -165,7 +178,8 @@ func (c *Client) roundTrip(ctx context.Context, k *conn, r *Request, request []b
 			return nil, errSwitch
 		case res.StatusCode >= 200:
 			k.limit = 1<<63 - 1
-			return res, k.answered(res.Body != http.NoBody)
+			answer.Response = res
+			return answer, k.answered(res.Body != http.NoBody)
 		case res.StatusCode != http.StatusContinue && r.Informational != nil:
 			r.Informational(res.StatusCode, res.Header)
 		}
@@ -218,6 +232,21 @@ func (r *Response) Read(p []byte) (int, error) {
 		err = r.ctx.Err()
 	}
 	return n, err
+}
+
+// Whole returns the body when it is Plain and there to its end, valid until Close, and
+// nothing was read from it.
+func (r *Response) Whole() (body []byte, ok bool) {
+	if !r.Plain || r.left != r.ContentLength || r.left > int64(r.conn.in.Buffered()) {
+		return nil, false
+	}
+	body, err := r.conn.in.Peek(int(r.left))
+	if err != nil {
+		return nil, false
+	}
+	_, _ = r.conn.in.Discard(len(body)) // which is buffered
+	r.left, r.ended = 0, true
+	return body, true
 }
 
 // Buffered returns how many bytes can be read without waiting for the server.

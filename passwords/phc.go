@@ -1,4 +1,4 @@
-package secrets
+package passwords
 
 import (
 	"crypto/pbkdf2"
@@ -37,14 +37,22 @@ const (
 
 var encoding = base64.RawStdEncoding.Strict()
 
-var errUnknownHash = errors.New("not a hash of a known form within the limits")
+var errUnknownHash = errors.New("not a hash of a known form (argon2id, bcrypt, PBKDF2) within the limits")
 
-func hashArgon2id(plain string) string {
+// Hash returns the argon2id hash of a password in PHC string format.
+func Hash(plain string) string {
 	salt := make([]byte, argonSalt)
 	_, _ = rand.Read(salt) // never fails
 	key := argon2.IDKey([]byte(plain), salt, argonTime, argonMemory, argonThreads, argonKey)
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
 		encoding.EncodeToString(salt), encoding.EncodeToString(key))
+}
+
+// Check reports why a stored hash cannot be verified; nil when it can. It does none of
+// the work.
+func Check(stored string) error {
+	_, err := parse(stored)
+	return err
 }
 
 // parse returns the comparison with a hash in PHC string format or in bcrypt's
@@ -58,7 +66,10 @@ func parse(stored string) (check func(plain string) bool, err error) {
 		if cost, err := bcrypt.Cost([]byte(stored)); err != nil || cost > maxBcryptCost {
 			return nil, errUnknownHash
 		}
-		return func(plain string) bool { return bcrypt.CompareHashAndPassword([]byte(stored), []byte(plain)) == nil }, nil
+		return func(plain string) bool {
+			// Bcrypt would take what begins with the same 72 bytes for the same.
+			return bcrypt.CompareHashAndPassword([]byte(stored), []byte(plain)) == nil && len(plain) <= 72
+		}, nil
 	case "pbkdf2-sha256":
 		return parsePBKDF2(stored, sha256.New)
 	case "pbkdf2-sha512":

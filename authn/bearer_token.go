@@ -1,0 +1,73 @@
+package authn
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatewarden/gatewarden/access"
+)
+
+// bearerTokenConfig configures the authenticator bearer_token.
+type bearerTokenConfig struct {
+	// TokenFrom says where the token is.
+	TokenFrom *TokenFrom `json:"token_from"`
+	// Prefix is what a token must start with to be looked at; it is not cut off.
+	Prefix string `json:"prefix"`
+	sessionConfig
+}
+
+func bearerTokenDefaults() bearerTokenConfig {
+	return bearerTokenConfig{sessionConfig: sessionDefaults("sub")}
+}
+
+// bearerToken asks another service whose session a token is.
+type bearerToken struct {
+	token   tokenReader
+	session *sessionEndpoint
+}
+
+var (
+	_ CredentialReader = (*bearerToken)(nil)
+	_ access.Lease     = (*bearerToken)(nil)
+)
+
+func newBearerToken(c bearerTokenConfig, d Deps, cache *factsCache) (Authenticator, error) {
+	token, err := newTokenReader(c.TokenFrom, c.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	refuse := func(message string) error { return invalidToken(message, nil) }
+	session, err := newSessionEndpoint(c.sessionConfig, "bearer_token", "Authorization", refuse, d, cache)
+	if err != nil {
+		return nil, err
+	}
+	return &bearerToken{token, session}, nil
+}
+
+// CredentialPlaces implements CredentialReader.
+func (a *bearerToken) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
+
+// Authenticate returns ErrNoCredentials when there is no token with the prefix.
+func (a *bearerToken) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
+	f, err := a.accept(ctx, r)
+	if err != nil {
+		return access.Subject{}, err
+	}
+	return f.subject, nil
+}
+
+// Renew implements access.Lease. A cached answer holds until its time to live is over.
+func (a *bearerToken) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
+	f, err := a.accept(ctx, r)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return f.expires, nil
+}
+
+func (a *bearerToken) accept(ctx context.Context, r *access.Request) (*facts, error) {
+	if _, err := a.token.read(r); err != nil {
+		return nil, err
+	}
+	return a.session.accept(ctx, r)
+}

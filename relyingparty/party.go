@@ -1,0 +1,244 @@
+// Package relyingparty logs people in at an OpenID provider and keeps their sessions
+// in encrypted cookies.
+//
+// A Party is one client at one provider. Begin sends a browser to the provider
+// (authorization code with PKCE S256, OpenID Connect Core 1.0 section 3.1), Serve
+// answers the paths that belong to the Party: the callback, a login and a logout.
+// Session reads the session of a request and renews it with its refresh token.
+//
+// Nothing is kept on the server but the successors of refresh tokens, for minutes:
+// what a Party knows of a person is in the cookie, which nobody else can read, and
+// which no other Party and no other host accepts.
+package relyingparty
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/gatewarden/gatewarden/keys"
+)
+
+// Keys holds the keys that ID tokens are verified with.
+type Keys interface {
+	// Keys returns the keys with an id; none when it is unknown. An error means that
+	// it could not be found out (fault.Unavailable, fault.Timeout).
+	Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error)
+}
+
+// Local is an OpenID provider in this process.
+type Local struct {
+	Issuer string
+	// Handler answers the provider's endpoints, at paths below the issuer's.
+	Handler http.Handler
+	Keys    Keys
+}
+
+// Options of a Party. Issuer, ClientID and Secrets are required.
+type Options struct {
+	// Issuer is the provider's, exactly as in its ID tokens. Empty: Local's.
+	Issuer string
+	// Endpoints are used in place of those that the issuer publishes, when
+	// Authorization is set.
+	Endpoints Endpoints
+	ClientID  string
+	// ClientSecret is empty for a public client.
+	ClientSecret string
+	// PostSecret sends the secret in the body and not in the Authorization header.
+	PostSecret bool
+	Scope      []string // openid is required
+	// Parameters are added to the authorization request.
+	Parameters map[string]string
+	Algorithms []string
+	// Claims are the members of the ID token that the session keeps.
+	Claims []string
+	// KeepAccessToken puts the access token into the session.
+	KeepAccessToken bool
+	// ACR are the accepted values of acr; empty: any.
+	ACR []string
+	// MaxAge is how long ago the person may have been authenticated; 0: any time.
+	MaxAge time.Duration
+
+	CookieName                  string
+	Callback, Login, Logout     string // paths; Login and Logout may be empty
+	Idle, Lifetime, RenewBefore time.Duration
+	Leeway                      time.Duration
+	// AfterLogout is an absolute URL or a path; empty: a page of our own.
+	AfterLogout string
+
+	// Secrets seal the cookies: the first seals, all open.
+	Secrets [][]byte
+	Local   *Local
+	HTTP    *http.Client
+	Remotes *keys.Remotes
+	// Once reports whether this is the first call for an id, on any node, until a time.
+	// Nil: only this process is asked.
+	Once func(ctx context.Context, id string, until time.Time) (first bool, err error)
+	Now  func() time.Time
+}
+
+// Party is one client at one provider. Use New.
+type Party struct {
+	o        Options
+	id       string // of what shapes a session; part of cookie names
+	seal     *sealer
+	provider *provider
+	flights  singleflight.Group
+	renewed  *successors
+}
+
+// reservedParameters belong to the Party.
+var reservedParameters = []string{"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce",
+	"code_challenge", "code_challenge_method", "acr_values", "max_age", "request", "request_uri", "client_secret"}
+
+// New returns a Party, or an error that names what is wrong. Nothing is fetched yet.
+func New(o Options) (*Party, error) {
+	if o.Issuer == "" && o.Local != nil {
+		o.Issuer = o.Local.Issuer
+	}
+	if o.Local != nil && o.Issuer != o.Local.Issuer {
+		o.Local = nil
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	seal, err := newSealer(o.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	shape, err := json.Marshal([]any{o.Issuer, o.ClientID, o.Endpoints, o.Scope, o.Parameters, o.Claims, o.KeepAccessToken, o.Algorithms})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(shape)
+	p := &Party{o: o, id: base64.RawURLEncoding.EncodeToString(sum[:6]), seal: seal, renewed: newSuccessors(o.Now)}
+	p.provider, err = newProvider(&p.o)
+	return p, err
+}
+
+// check fills in defaults and names what is wrong.
+func (o *Options) check() error {
+	switch u, err := url.Parse(o.Issuer); {
+	case o.Issuer == "":
+		return errors.New("issuer is required: no authorization server runs in this process")
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return errors.New("issuer must be an http or https URL without query, fragment and user")
+	case o.ClientID == "":
+		return errors.New("client_id is required")
+	case len(o.Secrets) == 0:
+		return errors.New("secrets.system is required: sessions are sealed with it")
+	case !slices.Contains(o.Scope, "openid"):
+		return errors.New("scope must contain openid")
+	case o.Idle <= 0 || o.Lifetime <= 0:
+		return errors.New("idle_timeout and lifetime must be positive")
+	case !isToken(o.CookieName) || len(o.CookieName) > 64:
+		return fmt.Errorf("cookie_name: %q is not a name of at most 64 letters, digits, - and _", o.CookieName)
+	}
+	for _, s := range o.Scope {
+		if s == "" || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == '"' || c == '\\' || c > '~' }) {
+			return fmt.Errorf("scope: %q is not a scope", s)
+		}
+	}
+	for name := range o.Parameters {
+		if slices.Contains(reservedParameters, name) {
+			return fmt.Errorf("authorization_parameters: %s is set by the gateway", name)
+		}
+	}
+	known := keys.Asymmetric()
+	for _, name := range o.Algorithms {
+		if !slices.Contains(known, jose.SignatureAlgorithm(name)) {
+			return fmt.Errorf("allowed_algorithms: %q is not a known signature algorithm with a public key", name)
+		}
+	}
+	if len(o.Algorithms) == 0 {
+		return errors.New("allowed_algorithms must not be empty")
+	}
+	if err := o.checkPaths(); err != nil {
+		return err
+	}
+	if u, err := url.Parse(o.AfterLogout); err != nil || o.AfterLogout != "" && !isLocalTarget(o.AfterLogout) && (u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
+		return errors.New("post_logout_redirect must be an http or https URL, or a path that begins with one slash")
+	}
+	if o.HTTP == nil {
+		o.HTTP = &http.Client{Timeout: 10 * time.Second}
+	}
+	o.Now = cmpOr(o.Now, time.Now)
+	if o.Remotes == nil {
+		o.Remotes = keys.NewRemotes(keys.RemotesOptions{HTTP: o.HTTP, Now: o.Now})
+	}
+	return nil
+}
+
+func cmpOr(f, otherwise func() time.Time) func() time.Time {
+	if f == nil {
+		return otherwise
+	}
+	return f
+}
+
+func (o *Options) checkPaths() error {
+	used := map[string]string{}
+	for _, p := range []struct{ key, path string }{{"callback_path", o.Callback}, {"login_path", o.Login}, {"logout_path", o.Logout}} {
+		if p.path == "" && p.key != "callback_path" {
+			continue
+		}
+		if !strings.HasPrefix(p.path, "/") || path.Clean(p.path) != p.path || p.path == "/" ||
+			strings.ContainsFunc(p.path, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`%?#\;"<>{}|^`+"`", c) }) {
+			return fmt.Errorf("%s: %q is not a plain path such as /.gatewarden/callback", p.key, p.path)
+		}
+		if other := used[p.path]; other != "" {
+			return fmt.Errorf("%s and %s are the same path", other, p.key)
+		}
+		used[p.path] = p.key
+	}
+	return nil
+}
+
+// Endpoints returns what the Party's paths are for, by path.
+func (p *Party) Endpoints() map[string]string {
+	out := map[string]string{p.o.Callback: "callback"}
+	for path, purpose := range map[string]string{p.o.Login: "login", p.o.Logout: "logout"} {
+		if path != "" {
+			out[path] = purpose
+		}
+	}
+	return out
+}
+
+// binding is the associated data of what is sealed: whose it is, what for, and at
+// which host. Parts are written with their lengths, so that none can run into the
+// next.
+func (p *Party) binding(purpose, scheme, host string) []byte {
+	var b []byte
+	for _, part := range []string{"gatewarden/relyingparty/v1", purpose, p.o.Issuer, p.o.ClientID, p.id, scheme, host} {
+		b = append(fmt.Appendf(b, "%d:", len(part)), part...)
+	}
+	return b
+}
+
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_'
+	})
+}
+
+// lesser returns the shorter of two spans.
+func lesser(a, b time.Duration) time.Duration {
+	if cmp.Less(a, b) {
+		return a
+	}
+	return b
+}
