@@ -46,7 +46,8 @@ func (a *App) openCompiler(context.Context) error {
 		})),
 		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
 		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
-			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens, Observe: a.metrics.Cache,
+			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens,
+			OwnServer: &http.Client{Transport: relyingparty.InProcess(a.oauth2.Public(), "")}, Observe: a.metrics.Cache,
 		})),
 		ErrorHandlers: stage(a.cfg.Errors.Handlers, errorhandlers.Catalog()),
 		Fallback:      a.cfg.Errors.Fallback,
