@@ -21,6 +21,7 @@ import (
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/passwords"
+	"github.com/gatewarden/gatewarden/proxy"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
@@ -46,9 +47,11 @@ func (a *App) openCompiler(context.Context) error {
 		})},
 		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})},
 		Mutators: rules.Stage[mutators.Mutator]{Catalog: mutators.Catalog(mutators.Deps{
-			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens, Observe: a.metrics.Cache,
+			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens,
+			OwnServer: &http.Client{Transport: relyingparty.InProcess(a.oauth2.Public(), "")}, Observe: a.metrics.Cache,
 		})},
 		ErrorHandlers: rules.Stage[errorhandlers.Handler]{Catalog: errorhandlers.Catalog()},
+		CheckRoute:    proxy.CheckRoute,
 	}
 	a.compiler.Store(a.newCompiler(a.cfg))
 	return nil
@@ -96,7 +99,7 @@ func (a *App) openRules(ctx context.Context) error {
 		Compiler: a.compiler.Load(), Engine: a.engine, Repositories: repositories, Store: a.store,
 		HTTP: outbound(), Dial: outboundDialer().DialContext,
 		CacheDir: a.cfg.AccessRules.CacheDir, RefuseMissing: a.cfg.AccessRules.OnMissing == "refuse", RemotePoll: a.cfg.AccessRules.PollInterval,
-		Reloaded: a.metrics.Reload, Log: a.log, Observe: func(sources []source.SourceStatus) {
+		Reloaded: a.reloaded, Log: a.log, Observe: func(sources []source.SourceStatus) {
 			for _, s := range sources {
 				a.metrics.RuleSource(s.Name, s.OK, s.ReadAt)
 			}
@@ -110,6 +113,14 @@ func (a *App) openRules(ctx context.Context) error {
 		return fmt.Errorf("access_rules.repositories: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return nil
+}
+
+// reloaded tells what depends on the rules that they were loaded.
+func (a *App) reloaded(ok bool, version uint64, active, refused int) {
+	a.metrics.Reload(ok, version, active, refused)
+	if a.proxy != nil {
+		a.proxy.Follow(a.engine.Set().Routes())
+	}
 }
 
 // mutators gives id_token the program's issuer when the operator named none.

@@ -101,9 +101,15 @@ func (a *App) proxyEdge() (http.Handler, error) {
 		return nil, fmt.Errorf("upstream.ca_file: %w", err) // the caller puts serve.proxy in front
 	}
 	a.proxy, err = proxy.New(proxy.Options{Edge: o, Transport: proxy.Transport{
-		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast, RootCAs: roots,
+		DialTimeout: up.ConnectTimeout, ResponseHeaderTimeout: up.Timeout, IdleConnTimeout: up.IdleConnTimeout, MaxIdlePerHost: up.MaxIdlePerHost,
+		MaxResponseHeaderBytes: up.MaxHeader, Standard: !up.Fast, RootCAs: roots, Guard: neverMetadata, Retried: a.metrics.Retry,
 	}, Streams: proxy.Streams{Withdrawals: a.oauth2.Withdrawals, Recheck: a.cfg.Serve.Proxy.Streams.Recheck}})
-	return a.proxy, err
+	if err != nil {
+		return nil, err
+	}
+	a.proxy.Follow(a.engine.Set().Routes())
+	a.metrics.WatchUpstreams(a.upstreams)
+	return a.proxy, nil
 }
 
 // publicEdge is the authorization server with the health of the process.
@@ -202,6 +208,9 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d := a.healthDeps(listener)
 	d.Sources = func() any { return a.loader.Status().Sources }
 	d.Rules = &manage.Rules{Store: a.store, Checker: ruleChecker{a}, Reload: caughtUp, Others: a.fileRules}
+	if a.proxy != nil {
+		d.Upstreams = func() any { return a.proxy.Upstreams() }
+	}
 	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules

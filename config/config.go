@@ -188,6 +188,12 @@ type Limits struct {
 type Upstream struct {
 	// Timeout bounds the wait for a response header.
 	Timeout time.Duration `key:"timeout"`
+	// ConnectTimeout bounds connecting, name resolution included.
+	ConnectTimeout time.Duration `key:"connect_timeout"`
+	// IdleConnTimeout closes connections that were kept for so long.
+	IdleConnTimeout time.Duration `key:"idle_conn_timeout"`
+	// MaxHeader bounds a response header in bytes.
+	MaxHeader int64 `key:"max_response_header"`
 	// MaxIdlePerHost is the size of the idle pool per upstream host.
 	MaxIdlePerHost int `key:"max_idle_conns_per_host"`
 	// CAFile is PEM of further authorities that certificates of https upstreams may
@@ -370,7 +376,7 @@ func Default() Config {
 				Trust:    trust,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
-				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},

@@ -164,6 +164,9 @@ func (c *Config) validate(place func(key string) string) []error {
 			}
 		}
 	}
+	if up := c.Serve.Proxy.Upstream; up.Timeout <= 0 || up.ConnectTimeout <= 0 || up.IdleConnTimeout <= 0 || up.MaxHeader < 1024 {
+		fault("serve.proxy.upstream", "must have positive timeouts and allow at least 1024 bytes of response header")
+	}
 	if c.Serve.Proxy.Streams.Recheck < time.Second {
 		fault("serve.proxy.streams.recheck", "must be at least 1s")
 	}

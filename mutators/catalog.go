@@ -22,6 +22,9 @@ type Deps struct {
 	Observe func(cache string, hit bool)
 	// HTTP makes the requests to other services; nil: a client without guard.
 	HTTP *http.Client
+	// OwnServer reaches the embedded authorization server, whatever the host; nil: a
+	// token_url is required.
+	OwnServer *http.Client
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }

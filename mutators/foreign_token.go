@@ -19,7 +19,8 @@ import (
 
 // TokenRequest is what token_exchange and oauth2_client_credentials have in common.
 type TokenRequest struct {
-	// TokenURL is the token endpoint (RFC 6749 section 3.2).
+	// TokenURL is the token endpoint (RFC 6749 section 3.2); empty: that of the embedded
+	// server, asked in process.
 	TokenURL string `json:"token_url"`
 	outbound.Client
 	// Scope, Audience and Resource (RFC 8707) are what is asked for.
@@ -32,6 +33,9 @@ type TokenRequest struct {
 	Timeout handler.Duration `json:"timeout"` // of an attempt; default 5s
 	Retry   outbound.Retry   `json:"retry"`
 }
+
+// ownTokenURL is the embedded server's endpoint. Nothing resolves the name (RFC 6761).
+const ownTokenURL = "http://embedded.invalid/oauth2/token"
 
 func defaultTokenRequest() TokenRequest {
 	return TokenRequest{Header: "Authorization", Timeout: outbound.DefaultTimeout, Retry: outbound.DefaultRetry()}
@@ -59,8 +63,12 @@ func newForeignToken(d Deps, name string, c TokenRequest, config any) (*foreignT
 	if f.observe == nil {
 		f.observe = func(string, bool) {}
 	}
+	client := d.HTTP
+	if c.TokenURL == "" && d.OwnServer != nil {
+		c.TokenURL, client = ownTokenURL, d.OwnServer
+	}
 	var errs [3]error
-	f.endpoint, errs[0] = outbound.NewTokenEndpoint(outbound.Options{Name: name, HTTP: d.HTTP, Timeout: c.Timeout, Retry: c.Retry}, c.TokenURL, c.Client)
+	f.endpoint, errs[0] = outbound.NewTokenEndpoint(outbound.Options{Name: name, HTTP: client, Timeout: c.Timeout, Retry: c.Retry}, c.TokenURL, c.Client)
 	if f.header, errs[1] = templates.FieldName(c.Header); errs[1] != nil {
 		errs[1] = fmt.Errorf("header: %q: %w", c.Header, errs[1])
 	}

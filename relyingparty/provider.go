@@ -282,6 +282,10 @@ func unavailable(message string, cause error) error {
 	return fault.Wrap(kind, "login_provider_unavailable", message, cause)
 }
 
+// InProcess returns a transport that calls a handler of this process, whatever the
+// host of a request is. Base is cut off the front of the paths.
+func InProcess(h http.Handler, base string) http.RoundTripper { return inProcess{h, base} }
+
 // inProcess calls a handler of this process.
 type inProcess struct {
 	handler http.Handler

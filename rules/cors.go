@@ -32,9 +32,9 @@ func (e *Engine) CORS(r *access.Request) (policy *cors.Policy, rule string) {
 	if set == nil {
 		return nil, ""
 	}
-	found, err := set.index.Find(r)
-	if err != nil || set.rules[found.Rule].broken {
+	found, err := set.index.Match(r)
+	if err != nil || set.rules[found].broken {
 		return nil, ""
 	}
-	return set.rules[found.Rule].cors, set.rules[found.Rule].id
+	return set.rules[found].cors, set.rules[found].id
 }

@@ -51,6 +51,7 @@ type rule struct {
 	mutators       []named[mutators.Mutator]
 	errors         []errorHandler
 	upstream       *access.Upstream
+	resolver       *resolver    // nil: upstream is the same for every request
 	cors           *cors.Policy // nil: the listener's
 }
 
@@ -96,6 +97,17 @@ func (s *Set) Rule(id string) (spec.Rule, bool) {
 // Faults returns what is wrong with the rules, in their order, then the warnings
 // about rules that tie.
 func (s *Set) Faults() []spec.Fault { return s.faults }
+
+// Routes returns the Routes that rules of this Set lead to.
+func (s *Set) Routes() []*access.Route {
+	var out []*access.Route
+	for _, h := range s.shared {
+		if r, ok := h.(*access.Route); ok {
+			out = append(out, r)
+		}
+	}
+	return out
+}
 
 // OwnedHeaders returns the canonical names of the header fields that mutators of
 // this Set write, in order. The edges delete them from every inbound request.

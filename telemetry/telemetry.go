@@ -25,6 +25,7 @@ type Metrics struct {
 	requests      *prometheus.CounterVec
 	duration      *prometheus.HistogramVec
 	upstream      *prometheus.HistogramVec
+	retries       *prometheus.CounterVec
 	reloads       *prometheus.CounterVec
 	ruleSet       prometheus.Gauge
 	ruleCount     *prometheus.GaugeVec
@@ -72,6 +73,7 @@ func New(b Build) *Metrics {
 	m.requests = counter("requests_total", "Decided requests by listener, rule, outcome and reason id.", "listener", "rule", "outcome", "reason")
 	m.duration = histogram("decision_duration_seconds", "Time to decide a request, upstream not included.", "listener", "outcome")
 	m.upstream = histogram("upstream_duration_seconds", "Time until the upstream's response header.", "rule", "status_class")
+	m.retries = counter("upstream_retries_total", "Requests that were sent to an upstream again, by upstream and why.", "route", "why")
 	m.reloads = counter("rule_set_reloads_total", "Loads of the rule set by result.", "result")
 	m.ruleSet = gauge("rule_set_version", "Version of the rule set in force; grows with every change.")
 	m.reloadOK = gauge("rule_set_last_load_successful", "1 when the last load of the rule set had no fault, else 0.")

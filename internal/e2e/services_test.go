@@ -213,3 +213,34 @@ func TestTheReferenceConfigurationOfTheHydratorWorksUnchanged(t *testing.T) {
 		t.Errorf("the hydrator was asked %d times, want once", asked)
 	}
 }
+
+func TestATokenIsExchangedAtTheEmbeddedServer(t *testing.T) {
+	api := upstream(t)
+	p := start(t, settings{keys: map[string]string{"serve.proxy.trusted_proxies": "127.0.0.1"}, rules: `[{"id": "exchanged", "upstream": {"url": "` + api.URL + `"},
+		"match": {"url": "http://127.0.0.1:4455/<.*>", "methods": ["GET"]}, "authenticators": [{"handler": "oauth2_introspection"}], "authorizer": {"handler": "allow"},
+		"mutators": [{"handler": "token_exchange", "config": {"client_id": "gate", "client_secret": "something-secure", "scope": ["read"]}}]}]`})
+	post(t, p.management+"/clients", `{"client_id": "app", "client_secret": "something-secure", "scope": "read write", "grant_types": ["client_credentials"]}`).want(t, http.StatusCreated)
+	post(t, p.management+"/clients", `{"client_id": "gate", "client_secret": "something-secure", "scope": "read", "grant_types": ["urn:ietf:params:oauth:grant-type:token-exchange"]}`).want(t, http.StatusCreated)
+	ask := func(token string) answer {
+		return send(t, "GET", p.proxy+"/a", "", "X-Forwarded-Host", "127.0.0.1:4455", "Authorization", "Bearer "+token)
+	}
+	token := clientToken(t, p, "app", "something-secure", "read write")
+	var told seen
+	ask(token).want(t, http.StatusOK).decode(t, &told)
+	exchanged, found := strings.CutPrefix(told.Header.Get("Authorization"), "Bearer ")
+	if !found || exchanged == token {
+		t.Fatal("the client's own token went upstream")
+	}
+	var said struct {
+		Active     bool
+		Sub, Scope string
+		ClientID   string `json:"client_id"`
+		Act        struct{ Sub string }
+	}
+	send(t, "POST", p.management+"/oauth2/introspect", "token="+exchanged, "Content-Type", "application/x-www-form-urlencoded").want(t, http.StatusOK).decode(t, &said)
+	if !said.Active || said.Sub != "app" || said.Scope != "read" || said.ClientID != "gate" || said.Act.Sub != "gate" {
+		t.Errorf("the exchanged token is %+v", said)
+	}
+	// A token without the scope cannot get it.
+	ask(clientToken(t, p, "app", "something-secure", "write")).want(t, http.StatusForbidden)
+}

@@ -85,6 +85,9 @@ type Deps struct {
 	// Reload reads configuration, certificates and rules again: POST /reload.
 	Reload func(ctx context.Context) (Reloaded, error)
 
+	// Upstreams lists the addresses that rules lead to and what is known of them.
+	Upstreams func() any
+
 	// Checks say what readiness depends on.
 	Checks []Check
 	// Sources returns the state of every source of access rules, as JSON, for

@@ -25,6 +25,11 @@ func (a *API) gatewayRoutes() {
 		a.route(ory, "/rules", methods{http.MethodGet: a.listRules, http.MethodPost: a.createRule})
 		a.route(ory, "/rules/{id}", methods{http.MethodGet: a.getRule, http.MethodPut: a.replaceRule, http.MethodDelete: a.deleteRule})
 	}
+	if a.Upstreams != nil {
+		a.route(problem, "/upstreams", methods{http.MethodGet: func(x *exchange) error {
+			return x.json(http.StatusOK, map[string]any{"upstreams": a.Upstreams()})
+		}})
+	}
 	if a.GatewayKeys != nil {
 		a.public("/.well-known/jwks.json", a.jwks)
 	}

@@ -24,7 +24,7 @@ func TestEveryRouteIsDescribedAndEveryDescriptionIsARoute(t *testing.T) {
 	}
 	var described, routed, operations []string
 	for path, item := range doc.Paths {
-		if path == "/decisions" { // served in front of the router
+		if strings.HasPrefix(path, "/decisions") { // served in front of the router
 			continue
 		}
 		for method, raw := range item {

@@ -63,8 +63,34 @@ type Result struct {
 
 // Find returns the rule for r. Errors: ErrNone, *AmbiguousError, *TimeoutError.
 func (x *Index) Find(r *access.Request) (Result, error) {
-	s := search{r: r, path: r.URL.Path, method: methodBit(r.Method), scheme: schemeBit(r.URL.Scheme), strict: x.strict, best: -1, late: -1}
-	host := r.URL.Host
+	s := x.search(r)
+	if err := s.find(x); err != nil {
+		return Result{}, err
+	}
+	captures, err := s.captures(s.found)
+	if err != nil {
+		return Result{}, &TimeoutError{Rule: int(s.found.rule), Err: err}
+	}
+	return Result{Rule: int(s.found.rule), Captures: captures}, nil
+}
+
+// Match is Find for callers that need no captures. It allocates nothing, but for
+// patterns that have to be run over the whole URL, and for errors.
+func (x *Index) Match(r *access.Request) (rule int, err error) {
+	s := x.search(r)
+	if err := s.find(x); err != nil {
+		return 0, err
+	}
+	return int(s.found.rule), nil
+}
+
+func (x *Index) search(r *access.Request) search {
+	return search{r: r, path: r.URL.Path, method: methodBit(r.Method), scheme: schemeBit(r.URL.Scheme), strict: x.strict, best: -1, late: -1}
+}
+
+// find sets found, or returns an error of Find.
+func (s *search) find(x *Index) error {
+	host := s.r.URL.Host
 	s.chain(x.hosts.exact[host])
 	if len(x.hosts.below) > 0 {
 		s.below(x.hosts.below, host)
@@ -80,17 +106,13 @@ func (x *Index) Find(r *access.Request) (Result, error) {
 	}
 	switch {
 	case s.late >= 0 && (s.late >= s.best || x.strict):
-		return Result{}, &TimeoutError{Rule: s.lateRule, Err: s.lateErr}
+		return &TimeoutError{Rule: s.lateRule, Err: s.lateErr}
 	case s.found == nil:
-		return Result{}, ErrNone
+		return ErrNone
 	case s.tie != nil:
-		return Result{}, &AmbiguousError{[2]int{int(s.found.rule), int(s.tie.rule)}}
+		return &AmbiguousError{[2]int{int(s.found.rule), int(s.tie.rule)}}
 	}
-	captures, err := s.captures(s.found)
-	if err != nil {
-		return Result{}, &TimeoutError{Rule: int(s.found.rule), Err: err}
-	}
-	return Result{Rule: int(s.found.rule), Captures: captures}, nil
+	return nil
 }
 
 // search is the state of one Find.

@@ -522,6 +522,22 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
+func TestAMatchAllocatesNothing(t *testing.T) {
+	x := index(t, Regexp, false,
+		spec.Match{URL: "http://api.example/literal", Methods: []string{"GET"}},
+		spec.Match{URL: "http://<[^/]+>/users/<[0-9]+>/posts/<(items|parts)>", Methods: []string{"GET"}},
+		spec.Match{URL: "http://<.*>/floating/<(items|parts)>", Methods: []string{"GET"}})
+	for want, url := range []string{"http://api.example/literal", "http://api.example/users/12/posts/parts", "http://api.example/floating/items"} {
+		r := request(t, "GET", url)
+		if got, err := x.Match(r); err != nil || got != want {
+			t.Fatalf("%s: got %d, %v, want %d", url, got, err, want)
+		}
+		if n := testing.AllocsPerRun(100, func() { _, _ = x.Match(r) }); n != 0 {
+			t.Errorf("%s: %v allocations", url, n)
+		}
+	}
+}
+
 // BenchmarkFind matches requests that are spread over 64 rules of n (hot), as
 // caches see it when some routes get most of the traffic, and over all (cold).
 func BenchmarkFind(b *testing.B) {
@@ -553,6 +569,18 @@ func BenchmarkFind(b *testing.B) {
 						want := i % spread * (n / spread)
 						r.URL.Host, r.URL.Path = hosts[want], paths[want]
 						if got, err := x.Find(r); err != nil || got.Rule != want {
+							b.Fatal(got, err, want)
+						}
+					}
+				})
+				b.Run(fmt.Sprintf("%s/%d/%s/match", kind.name, n, name), func(b *testing.B) {
+					b.ReportAllocs()
+					i := 0
+					for b.Loop() {
+						i += 7919
+						want := i % spread * (n / spread)
+						r.URL.Host, r.URL.Path = hosts[want], paths[want]
+						if got, err := x.Match(r); err != nil || got != want {
 							b.Fatal(got, err, want)
 						}
 					}
