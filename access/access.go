@@ -150,20 +150,6 @@ func (r *Reply) Error() string {
 // Unwrap returns the cause.
 func (r *Reply) Unwrap() error { return r.Err }
 
-// Upstream is where an allowed request goes. Read-only, shared by requests.
-type Upstream struct {
-	// URL is the base: scheme http, https or h2c, host, and an optional path that
-	// is put in front of the request path.
-	URL *url.URL
-	// PreserveHost keeps the client's Host instead of the upstream's.
-	PreserveHost bool
-	// StripPath is removed from the start of the request path, on segment borders.
-	StripPath string
-	// Timeout bounds the wait for the response header; zero means the default of
-	// the listener. It never cuts a response body that is being streamed.
-	Timeout time.Duration
-}
-
 // CrossOrigin puts the fields of a CORS policy into the header of an answer, in place
 // of the upstream's; origin is the request's field.
 type CrossOrigin interface {
@@ -204,7 +190,7 @@ type Decision struct {
 
 // Step is one stage of a decision, for explain and traces.
 type Step struct {
-	Stage    string // match, authn, authz, mutate, error
+	Stage    string // match, authn, authz, mutate, upstream, error
 	Handler  string
 	Outcome  string // ok, skipped, denied, failed
 	Detail   string

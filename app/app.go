@@ -51,8 +51,14 @@ type Options struct {
 	Log    *slog.Logger // nil: nothing is logged
 	// Output gets what a person should read at start; nil: nothing is printed.
 	Output io.Writer
-	// Reload asks for the rules to be loaded again (SIGHUP); may be nil.
+	// Reload asks for App.Reload (SIGHUP); may be nil.
 	Reload <-chan os.Signal
+	// Read reads the configuration again, for App.Reload; nil: it stays as it is. Files
+	// are those that it reads, which are watched.
+	Read  func() (*config.Config, []string, error)
+	Files []string
+	// Level is the log's, which a reload may change; may be nil.
+	Level *slog.LevelVar
 }
 
 // App is the whole program.
@@ -63,6 +69,9 @@ type App struct {
 	log    *slog.Logger
 	output io.Writer
 	reload <-chan os.Signal
+	read   func() (*config.Config, []string, error)
+	files  []string
+	level  *slog.LevelVar
 
 	listeners []listener
 	metrics   *telemetry.Metrics
@@ -73,7 +82,8 @@ type App struct {
 	remotes   *keys.Remotes
 	oauth2    *server.Server
 	policies  *policies.Engine
-	compiler  *rules.Compiler
+	catalogs  rules.Compiler // without settings
+	compiler  atomic.Pointer[rules.Compiler]
 	engine    *rules.Engine
 	loader    *source.Loader
 	tokens    *mutators.TokenCache
@@ -83,14 +93,18 @@ type App struct {
 	demo      *demo
 	draining  atomic.Bool
 	settings  atomic.Pointer[settings]
+	decisions []*decision.Handler
+	reloading reloading
 }
 
 // New opens the program. Its error names the setting that is wrong.
 func New(ctx context.Context, o Options) (_ *App, err error) {
 	a := &App{
 		cfg: o.Config, parts: o.Parts, build: o.Build, log: o.Log, output: o.Output, reload: o.Reload,
+		read: o.Read, files: o.Files, level: o.Level,
 		metrics: telemetry.New(o.Build), engine: new(rules.Engine),
 	}
+	a.reloading.cfg = o.Config
 	if a.parts == 0 {
 		a.parts = All
 	}
@@ -161,6 +175,7 @@ func (a *App) openPolicies(ctx context.Context) error {
 func (a *App) work(ctx context.Context) (wait func()) {
 	var running sync.WaitGroup
 	running.Go(func() { a.loader.Run(ctx) })
+	running.Go(func() { a.watch(ctx) })
 	running.Go(func() {
 		a.every(ctx, sweepEvery, "deleting expired rows", func(ctx context.Context) error {
 			for {
@@ -197,6 +212,9 @@ func (a *App) Close() error {
 	}
 	if a.proxy != nil {
 		a.proxy.Close()
+	}
+	if err := rules.Retire(a.engine.Swap(nil), nil); err != nil {
+		a.log.Warn("closing handlers failed", "error", err)
 	}
 	if a.tokens != nil {
 		a.tokens.Close()

@@ -51,7 +51,7 @@ func (a *App) issuer() string {
 		return a.cfg.URLs.Self.Issuer
 	}
 	scheme, port := "http", strconv.Itoa(a.cfg.Serve.Public.Port)
-	if a.cfg.Serve.Public.TLS.Cert.Set() {
+	if a.cfg.Serve.Public.TLS.On() {
 		scheme = "https"
 	}
 	if bound := a.port("public"); bound != "" {

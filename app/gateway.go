@@ -21,6 +21,7 @@ import (
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/passwords"
+	"github.com/gatewarden/gatewarden/proxy"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
@@ -28,34 +29,46 @@ import (
 	"github.com/gatewarden/gatewarden/telemetry"
 )
 
-// openCompiler builds the handlers.
+// openCompiler makes the catalogs of handlers, which last as long as the program.
 func (a *App) openCompiler(context.Context) error {
 	nonces, err := a.nonceKeys()
 	if err != nil {
 		return err
 	}
 	a.tokens = mutators.NewTokenCache()
-	a.compiler = &rules.Compiler{
-		Authenticators: stage(a.cfg.Authenticators, authn.Catalog(authn.Deps{
+	a.catalogs = rules.Compiler{
+		Authenticators: rules.Stage[authn.Authenticator]{Catalog: authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
 			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now, File: a.credentials,
 			Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("password", hit) }}),
 			Provider:  &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
 			Secrets:   keyed(a.secrets),
-		})),
-		Authorizers: stage(a.cfg.Authorizers, authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})),
-		Mutators: stage(a.mutators(), mutators.Catalog(mutators.Deps{
+		})},
+		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})},
+		Mutators: rules.Stage[mutators.Mutator]{Catalog: mutators.Catalog(mutators.Deps{
 			Signer: a.rings.gateway, LoadSigner: a.rings.load, HTTP: outbound(), Tokens: a.tokens,
 			OwnServer: &http.Client{Transport: relyingparty.InProcess(a.oauth2.Public(), "")}, Observe: a.metrics.Cache,
-		})),
-		ErrorHandlers: stage(a.cfg.Errors.Handlers, errorhandlers.Catalog()),
-		Fallback:      a.cfg.Errors.Fallback,
-		Upstream:      a.upstream(),
-		Strategy:      match.Strategy(a.cfg.AccessRules.MatchingStrategy),
-		RefuseOverlap: a.cfg.AccessRules.OnOverlap == "refuse",
+		})},
+		ErrorHandlers: rules.Stage[errorhandlers.Handler]{Catalog: errorhandlers.Catalog()},
+		CheckRoute:    proxy.CheckRoute,
 	}
+	a.compiler.Store(a.newCompiler(a.cfg))
 	return nil
+}
+
+// newCompiler is a compiler of the configuration's handlers.
+func (a *App) newCompiler(cfg *config.Config) *rules.Compiler {
+	c := a.catalogs
+	c.Authenticators.Settings = handlerSettings(cfg.Authenticators, c.Authenticators.Catalog)
+	c.Authorizers.Settings = handlerSettings(cfg.Authorizers, c.Authorizers.Catalog)
+	c.Mutators.Settings = handlerSettings(a.mutators(cfg), c.Mutators.Catalog)
+	c.ErrorHandlers.Settings = handlerSettings(cfg.Errors.Handlers, c.ErrorHandlers.Catalog)
+	c.Fallback = cfg.Errors.Fallback
+	c.Upstream = a.upstream(cfg)
+	c.Strategy = match.Strategy(cfg.AccessRules.MatchingStrategy)
+	c.RefuseOverlap = cfg.AccessRules.OnOverlap == "refuse"
+	return &c
 }
 
 // credentials tells that a file of users or keys was read again.
@@ -83,10 +96,10 @@ func (a *App) openRules(ctx context.Context) error {
 		repositories = append(slices.Clone(repositories), a.demo.rules())
 	}
 	loader, err := source.New(source.Options{
-		Compiler: a.compiler, Engine: a.engine, Repositories: repositories, Store: a.store,
+		Compiler: a.compiler.Load(), Engine: a.engine, Repositories: repositories, Store: a.store,
 		HTTP: outbound(), Dial: outboundDialer().DialContext,
 		CacheDir: a.cfg.AccessRules.CacheDir, RefuseMissing: a.cfg.AccessRules.OnMissing == "refuse", RemotePoll: a.cfg.AccessRules.PollInterval,
-		Reloaded: a.metrics.Reload, Log: a.log, Observe: func(sources []source.SourceStatus) {
+		Reloaded: a.reloaded, Log: a.log, Observe: func(sources []source.SourceStatus) {
 			for _, s := range sources {
 				a.metrics.RuleSource(s.Name, s.OK, s.ReadAt)
 			}
@@ -102,10 +115,18 @@ func (a *App) openRules(ctx context.Context) error {
 	return nil
 }
 
+// reloaded tells what depends on the rules that they were loaded.
+func (a *App) reloaded(ok bool, version uint64, active, refused int) {
+	a.metrics.Reload(ok, version, active, refused)
+	if a.proxy != nil {
+		a.proxy.Follow(a.engine.Set().Routes())
+	}
+}
+
 // mutators gives id_token the program's issuer when the operator named none.
-func (a *App) mutators() map[string]config.Handler {
+func (a *App) mutators(cfg *config.Config) map[string]config.Handler {
 	all := map[string]config.Handler{}
-	for name, h := range a.cfg.Mutators {
+	for name, h := range cfg.Mutators {
 		all[name] = h
 	}
 	base := map[string]json.RawMessage{}
@@ -121,16 +142,16 @@ func (a *App) mutators() map[string]config.Handler {
 	return all
 }
 
-func (a *App) upstream() string {
-	if a.cfg.BackendURL == "" && a.demo != nil {
+func (a *App) upstream(cfg *config.Config) string {
+	if cfg.BackendURL == "" && a.demo != nil {
 		return a.demo.backend()
 	}
-	return a.cfg.BackendURL
+	return cfg.BackendURL
 }
 
-// stage joins a catalog with what the operator configured. A handler that was not
-// mentioned may be used; enabled: false takes it away.
-func stage[H any](configured map[string]config.Handler, catalog handler.Catalog[H]) rules.Stage[H] {
+// handlerSettings joins a catalog with what the operator configured. A handler that
+// was not mentioned may be used; enabled: false takes it away.
+func handlerSettings[H any](configured map[string]config.Handler, catalog handler.Catalog[H]) map[string]rules.Settings {
 	settings := map[string]rules.Settings{}
 	for _, name := range catalog.Names() {
 		settings[name] = rules.Settings{Enabled: true}
@@ -138,7 +159,7 @@ func stage[H any](configured map[string]config.Handler, catalog handler.Catalog[
 	for name, h := range configured {
 		settings[name] = rules.Settings{Enabled: !h.Disabled, Config: h.Config}
 	}
-	return rules.Stage[H]{Catalog: catalog, Settings: settings}
+	return settings
 }
 
 // HandlerDefaults lists the handlers and their configurations for config.Sources.

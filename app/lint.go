@@ -27,9 +27,9 @@ func Lint(ctx context.Context, cfg *config.Config, defs []spec.Rule) ([]spec.Fau
 			return nil, err
 		}
 	}
-	set, err := a.compiler.Compile(defs, nil)
+	set, err := a.compiler.Load().Compile(defs, nil)
 	if err != nil {
 		return nil, err
 	}
-	return set.Faults(), nil
+	return set.Faults(), rules.Retire(set, nil)
 }

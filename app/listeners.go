@@ -2,9 +2,7 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -22,28 +20,21 @@ type listener struct {
 	// setting is the key that says where it listens.
 	setting string
 	net.Listener
-	tls    *tls.Config // nil: plain HTTP
+	tls    *secured // nil: plain HTTP
 	server *edge.Server
 }
 
 // bind opens an address. The error names the setting.
 func (a *App) bind(name, setting string, l config.Listener) error {
-	certificate, err := loadTLS(l.TLS)
+	secured, err := newSecured(l.TLS)
 	if err != nil {
-		return fmt.Errorf("%s.tls: %w", setting, err)
-	}
-	clients, err := clientAuthorities(l.TLS)
-	if err != nil {
-		return fmt.Errorf("%s.tls.client_ca: %w", setting, err)
-	}
-	if certificate != nil {
-		certificate.ClientAuth, certificate.ClientCAs = clientAuth[l.TLS.ClientAuth], clients
+		return fmt.Errorf("%s.tls%w", setting, err)
 	}
 	bound, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.Address())
 	if err != nil {
 		return fmt.Errorf("%s.port: cannot listen on %s: %w", setting, l.Address(), reason(err))
 	}
-	a.listeners = append(a.listeners, listener{name: name, setting: setting, Listener: bound, tls: certificate})
+	a.listeners = append(a.listeners, listener{name: name, setting: setting, Listener: bound, tls: secured})
 	return nil
 }
 
@@ -74,36 +65,6 @@ func authorities(path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s holds no certificate", path)
 	}
 	return pool, nil
-}
-
-// loadTLS reads a certificate; nil when none is set.
-func loadTLS(t config.TLS) (*tls.Config, error) {
-	if !t.Cert.Set() {
-		return nil, nil
-	}
-	read := func(name string, p config.PEM) ([]byte, error) {
-		if p.Path != "" {
-			return os.ReadFile(p.Path)
-		}
-		data, err := base64.StdEncoding.DecodeString(p.Base64)
-		if err != nil {
-			return nil, fmt.Errorf("%s.base64: %w", name, err)
-		}
-		return data, nil
-	}
-	cert, err := read("cert", t.Cert)
-	if err != nil {
-		return nil, err
-	}
-	key, err := read("key", t.Key)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 }
 
 // Addresses returns where each listener listens, by name.
@@ -147,11 +108,7 @@ func (a *App) Run(ctx context.Context) error {
 		case err = <-failed:
 			running = false
 		case <-a.reload:
-			if e := a.loader.Reload(ctx); e != nil {
-				a.log.Error("the rules could not be reloaded", "error", e)
-			} else {
-				a.log.Info("the rules were read again", "version", a.engine.Set().Version(), "rules", a.engine.Set().Len())
-			}
+			_, _ = a.Reload(ctx) // logged, and in the readiness
 		}
 	}
 	a.draining.Store(true)

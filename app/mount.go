@@ -17,6 +17,7 @@ import (
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
@@ -62,7 +63,7 @@ func (a *App) mount(context.Context) error {
 	s := a.cfg.Serve
 	for i := range a.listeners {
 		l := &a.listeners[i]
-		o := edge.ServerOptions{TLS: l.tls, H2C: true, Log: a.log}
+		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, Log: a.log}
 		var err error
 		switch l.name {
 		case "proxy":
@@ -100,9 +101,15 @@ func (a *App) proxyEdge() (http.Handler, error) {
 		return nil, fmt.Errorf("upstream.ca_file: %w", err) // the caller puts serve.proxy in front
 	}
 	a.proxy, err = proxy.New(proxy.Options{Edge: o, Transport: proxy.Transport{
-		ResponseHeaderTimeout: up.Timeout, MaxIdlePerHost: up.MaxIdlePerHost, Standard: !up.Fast, RootCAs: roots,
+		DialTimeout: up.ConnectTimeout, ResponseHeaderTimeout: up.Timeout, IdleConnTimeout: up.IdleConnTimeout, MaxIdlePerHost: up.MaxIdlePerHost,
+		MaxResponseHeaderBytes: up.MaxHeader, Standard: !up.Fast, RootCAs: roots, Guard: neverMetadata, Retried: a.metrics.Retry,
 	}, Streams: proxy.Streams{Withdrawals: a.oauth2.Withdrawals, Recheck: a.cfg.Serve.Proxy.Streams.Recheck}})
-	return a.proxy, err
+	if err != nil {
+		return nil, err
+	}
+	a.proxy.Follow(a.engine.Set().Routes())
+	a.metrics.WatchUpstreams(a.upstreams)
+	return a.proxy, nil
 }
 
 // publicEdge is the authorization server with the health of the process.
@@ -149,6 +156,7 @@ func (a *App) healthDeps(listener string) api.Deps {
 		Checks: []api.Check{
 			{Name: "database", Check: a.store.Ping},
 			{Name: "access_rules", Check: a.rulesReady},
+			{Name: "configuration", Check: a.configurationReady},
 			{Name: "policies", Check: func(context.Context) error { return a.policies.Ready() }},
 		},
 		Draining: a.draining.Load,
@@ -195,10 +203,14 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.decisions = append(a.decisions, decisions)
 	caughtUp := manage.ReloadFunc(a.follower.poll)
 	d := a.healthDeps(listener)
 	d.Sources = func() any { return a.loader.Status().Sources }
 	d.Rules = &manage.Rules{Store: a.store, Checker: ruleChecker{a}, Reload: caughtUp, Others: a.fileRules}
+	if a.proxy != nil {
+		d.Upstreams = func() any { return a.proxy.Upstreams() }
+	}
 	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
@@ -209,6 +221,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
 	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}
 	d.Decisions = decisions
+	d.Reload = a.Reload
 	d.Metrics = a.metrics.Handler()
 	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts, CrossOrigin: a.crossOrigin(listener)}
 	d.PageKey = []byte(a.secrets[0])
@@ -253,10 +266,12 @@ type ruleChecker struct{ a *App }
 
 // Check implements manage.RuleChecker.
 func (c ruleChecker) Check(_ context.Context, r spec.Rule) error {
-	set, err := c.a.compiler.Compile([]spec.Rule{r}, c.a.engine.Set())
+	current := c.a.engine.Set()
+	set, err := c.a.compiler.Load().Compile([]spec.Rule{r}, current)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = rules.Retire(set, current) }()
 	var errs []error
 	for _, f := range set.Faults() {
 		errs = append(errs, f)

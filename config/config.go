@@ -102,15 +102,36 @@ func (c CORS) Policy() (*cors.Policy, []cors.Problem) {
 	})
 }
 
-// TLS holds a certificate; TLS is on when it is set.
+// TLS holds certificates; TLS is on when there is one.
 type TLS struct {
 	Key  PEM `key:"key"`
 	Cert PEM `key:"cert"`
+	// Certificates are further ones. Clients get the first that is for the name they ask
+	// for and that they can use, else the first of all.
+	Certificates []Certificate `key:"certificates"`
 	// ClientAuth says what is asked of clients: none, request (a certificate may come),
 	// require (one must come) or verify (one of ClientCA must come).
 	ClientAuth string `key:"client_auth"`
 	// ClientCA are the authorities of clients' certificates, of forwarded ones too.
 	ClientCA PEM `key:"client_ca"`
+}
+
+// Certificate is a certificate with its chain, and its key.
+type Certificate struct {
+	Key  PEM `key:"key"`
+	Cert PEM `key:"cert"`
+}
+
+// On reports whether the listener speaks TLS.
+func (t TLS) On() bool { return len(t.All()) > 0 }
+
+// All returns every certificate in order.
+func (t TLS) All() []Certificate {
+	var all []Certificate
+	if t.Cert.Set() {
+		all = append(all, Certificate{Key: t.Key, Cert: t.Cert})
+	}
+	return append(all, t.Certificates...)
 }
 
 // PEM is a file or base64 of PEM.
@@ -167,6 +188,12 @@ type Limits struct {
 type Upstream struct {
 	// Timeout bounds the wait for a response header.
 	Timeout time.Duration `key:"timeout"`
+	// ConnectTimeout bounds connecting, name resolution included.
+	ConnectTimeout time.Duration `key:"connect_timeout"`
+	// IdleConnTimeout closes connections that were kept for so long.
+	IdleConnTimeout time.Duration `key:"idle_conn_timeout"`
+	// MaxHeader bounds a response header in bytes.
+	MaxHeader int64 `key:"max_response_header"`
 	// MaxIdlePerHost is the size of the idle pool per upstream host.
 	MaxIdlePerHost int `key:"max_idle_conns_per_host"`
 	// CAFile is PEM of further authorities that certificates of https upstreams may
@@ -349,7 +376,7 @@ func Default() Config {
 				Trust:    trust,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
-				Upstream: Upstream{Timeout: 30 * time.Second, MaxIdlePerHost: 256, Fast: true},
+				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},

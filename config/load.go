@@ -180,6 +180,8 @@ func (l *loader) fill(cfg *Config) {
 		d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 			Result:           target.Interface(),
 			WeaklyTypedInput: true,
+			TagName:          "key",
+			ErrorUnused:      true,
 			DecodeHook:       mapstructure.ComposeDecodeHookFunc(decodeDuration, decodeList, decodePrefix),
 		})
 		if err == nil {
@@ -200,6 +202,8 @@ func expected(t reflect.Type) string {
 		return "a duration such as 30s or 1h"
 	case t == reflect.TypeFor[[]netip.Prefix]():
 		return "a list of networks such as 10.0.0.0/8"
+	case t == reflect.TypeFor[[]Certificate]():
+		return "a list of {key: {path: ...}, cert: {path: ...}}"
 	case t.Kind() == reflect.Slice:
 		return "a list of strings"
 	case t.Kind() == reflect.Bool:
@@ -229,6 +233,11 @@ func decodeList(from, to reflect.Type, v any) (any, error) {
 	text, isText := v.(string)
 	if !isText || to.Kind() != reflect.Slice {
 		return v, nil
+	}
+	if to.Elem().Kind() == reflect.Struct && to.Elem() != reflect.TypeFor[netip.Prefix]() {
+		var list []map[string]any
+		err := json.Unmarshal([]byte(text), &list)
+		return list, err
 	}
 	if strings.HasPrefix(strings.TrimSpace(text), "[") {
 		var list []string

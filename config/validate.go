@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -61,9 +62,14 @@ func (c *Config) validate(place func(key string) string) []error {
 		if t.tls.Key.Set() != t.tls.Cert.Set() {
 			fault(t.key, "needs both key and cert")
 		}
+		for i, pair := range t.tls.Certificates {
+			if !pair.Key.Set() || !pair.Cert.Set() {
+				fault(t.key+".certificates", "[%d] needs both key and cert", i)
+			}
+		}
 		oneOf(t.key+".client_auth", t.tls.ClientAuth, "none", "request", "require", "verify")
 		switch {
-		case t.tls.ClientAuth != "none" && !t.tls.Cert.Set():
+		case t.tls.ClientAuth != "none" && !t.tls.On():
 			fault(t.key+".client_auth", "needs TLS: set key and cert")
 		case t.tls.ClientAuth == "verify" && !t.tls.ClientCA.Set():
 			fault(t.key+".client_auth", "is verify: set client_ca to the authorities of clients")
@@ -158,6 +164,9 @@ func (c *Config) validate(place func(key string) string) []error {
 			}
 		}
 	}
+	if up := c.Serve.Proxy.Upstream; up.Timeout <= 0 || up.ConnectTimeout <= 0 || up.IdleConnTimeout <= 0 || up.MaxHeader < 1024 {
+		fault("serve.proxy.upstream", "must have positive timeouts and allow at least 1024 bytes of response header")
+	}
 	if c.Serve.Proxy.Streams.Recheck < time.Second {
 		fault("serve.proxy.streams.recheck", "must be at least 1s")
 	}
@@ -174,6 +183,19 @@ func (c *Config) validate(place func(key string) string) []error {
 		fault("serve.admin.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
 	}
 	return faults
+}
+
+// Level returns what a value of log.level means.
+func Level(name string) slog.Level {
+	switch strings.ToLower(name) {
+	case "trace", "debug":
+		return slog.LevelDebug
+	case "warn", "warning":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
 }
 
 // exposed reports whether the management API would be open to other machines.

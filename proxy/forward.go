@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/proxy/pool"
 	"github.com/gatewarden/gatewarden/proxy/wire"
 )
 
@@ -21,6 +22,7 @@ type forwarder struct {
 	wire      *wire.Client // nil: not used
 	timeout   time.Duration
 	streams   *streams
+	pools     *pool.Pools
 	buffers   buffers
 	silent    *log.Logger
 }
@@ -33,6 +35,7 @@ func newForwarder(t Transport, s Streams) *forwarder {
 		timeout: t.ResponseHeaderTimeout,
 		streams: newStreams(s),
 		buffers: buffers{sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}},
+		pools:   pool.New(pool.Options{Transport: t.round, Connect: t.DialTimeout, Guard: t.Guard, Retried: t.Retried}),
 		silent:  log.New(io.Discard, "", 0), // failures are in the access event
 	}
 	if wire.Supported && !t.Standard {
@@ -43,6 +46,7 @@ func newForwarder(t Transport, s Streams) *forwarder {
 
 func (f *forwarder) close() {
 	f.streams.close()
+	f.pools.Close()
 	f.http.CloseIdleConnections()
 	f.h2c.CloseIdleConnections()
 	if f.wire != nil {
@@ -84,8 +88,13 @@ func (f *forwarder) serveAny(x *edge.Exchange) {
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &sending{ReadCloser: r.Body, call: call}
 	}
-	transport := f.http
-	if up.URL.Scheme == "h2c" {
+	var transport http.RoundTripper = f.http
+	switch {
+	case up.Route != nil:
+		var done func()
+		transport, done = f.trip(call, cancel)
+		defer done()
+	case up.URL.Scheme == "h2c":
 		transport = f.h2c
 	}
 	p := httputil.ReverseProxy{
@@ -116,6 +125,7 @@ type call struct {
 	began time.Time
 	wait  *wait
 	out   *http.Request
+	trip  *pool.Trip // nil without a Route
 }
 
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
@@ -133,8 +143,12 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 			out.Header[name] = v
 		}
 	}
-	if host := edge.ApplyPass(out.Header, &c.x.Decision.Pass); host != "" {
+	host := edge.ApplyPass(out.Header, &c.x.Decision.Pass)
+	if host != "" {
 		out.Host = host
+	}
+	if c.trip != nil {
+		c.trip.OwnHost = host == "" && !up.PreserveHost
 	}
 	c.out = out
 }

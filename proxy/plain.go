@@ -15,11 +15,11 @@ import (
 )
 
 // isPlain reports whether x can take the synchronous client: HTTP/1.1 upstream
-// without TLS, no upgrade, Expect or trailers, and a body that fits a buffer.
+// without TLS and without a Route, no upgrade, Expect or trailers, and a body that fits a buffer.
 func isPlain(x *edge.Exchange) bool {
 	r := x.R
 	h := r.Header
-	return x.Decision.Upstream.URL.Scheme == "http" && r.ContentLength >= 0 && r.ContentLength <= bufferSize && len(r.Trailer) == 0 &&
+	return x.Decision.Upstream.URL.Scheme == "http" && x.Decision.Upstream.Route == nil && r.ContentLength >= 0 && r.ContentLength <= bufferSize && len(r.Trailer) == 0 &&
 		len(h["Upgrade"]) == 0 && len(h["Expect"]) == 0 && len(h["Te"]) == 0
 }
 

@@ -8,23 +8,31 @@ import (
 )
 
 // target returns where a request for u goes: the upstream's base, then u's path
-// without the prefix to strip, then u's query as it is.
-func target(up *access.Upstream, u *url.URL) url.URL {
-	t := url.URL{Scheme: up.URL.Scheme, Host: up.URL.Host, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+// without the prefix to strip or the rewritten one, then u's query as it is.
+func target(up *access.Upstream, u *url.URL) url.URL { return targetAt(up, up.URL, u) }
+
+// targetAt is target for one of the addresses of up.
+func targetAt(up *access.Upstream, to, u *url.URL) url.URL {
+	t := url.URL{Scheme: to.Scheme, Host: to.Host, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
 	if t.Scheme == "h2c" {
 		t.Scheme = "http"
 	}
 	path, raw := strip(u.Path, u.RawPath, up.StripPath)
-	base := strings.TrimSuffix(up.URL.Path, "/")
+	if up.Rewritten != "" {
+		if plain, err := url.PathUnescape(up.Rewritten); err == nil { // it was made to be valid
+			path, raw = plain, up.Rewritten
+		}
+	}
+	base := strings.TrimSuffix(to.Path, "/")
 	t.Path = join(base, path)
-	if raw != "" || up.URL.RawPath != "" {
+	if raw != "" || to.RawPath != "" {
 		if raw == "" {
 			raw = (&url.URL{Path: path}).EscapedPath()
 		}
 		if path == "" {
 			raw = ""
 		}
-		t.RawPath = join(strings.TrimSuffix(up.URL.EscapedPath(), "/"), raw)
+		t.RawPath = join(strings.TrimSuffix(to.EscapedPath(), "/"), raw)
 	}
 	return t
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 )
 
@@ -23,6 +24,11 @@ type Transport struct {
 	MaxIdlePerHost int
 	// MaxResponseHeaderBytes bounds a response header; default 256 KiB.
 	MaxResponseHeaderBytes int64
+	// Guard refuses addresses that URLs made from requests must not lead to, as
+	// net.Dialer.Control does; nil: such URLs lead nowhere.
+	Guard func(network, address string, c syscall.RawConn) error
+	// Retried is told of every retry, for metrics; may be nil.
+	Retried func(route, why string)
 	// RootCAs verify https upstreams; nil: the system's.
 	RootCAs *x509.CertPool
 	// Standard sends every request through net/http's Transport. Else plain requests

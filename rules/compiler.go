@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/gatewarden/gatewarden/access"
@@ -53,6 +51,9 @@ type Compiler struct {
 	// Upstream is the URL for rules without one (BACKEND_URL); empty means that such
 	// rules only decide.
 	Upstream string
+	// CheckRoute says what about a Route cannot be used, such as a file that is not
+	// there; nil: nothing is looked at.
+	CheckRoute func(*access.Route) error
 	// Strategy is access_rules.matching_strategy; default match.Regexp.
 	Strategy match.Strategy
 	// RefuseOverlap is access_rules.on_overlap: refuse. It makes every second match
@@ -79,7 +80,7 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 		strategy = match.Regexp
 	}
 	b := &build{Compiler: c, set: &Set{version: 1, shared: instances{}}, ids: make(map[string]spec.Origin, len(defs)),
-		matches: match.NewCompiler(strategy), upstreams: map[spec.Upstream]*access.Upstream{}, compacted: map[string]string{}}
+		matches: match.NewCompiler(strategy), upstreams: map[string]*access.Upstream{}, compacted: map[string]string{}}
 	if old != nil {
 		b.old = old.shared
 		b.set.version = old.version + 1
@@ -93,7 +94,11 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	for i := range b.set.defs {
 		d := &b.set.defs[i]
 		d.Faults = slices.Clone(d.Faults)
+		b.misbuilt = false
 		b.set.rules[i], entries[i] = b.rule(d)
+		if b.misbuilt {
+			b.set.unbuilt++
+		}
 	}
 	b.own()
 	b.endpoints(entries)
@@ -118,9 +123,10 @@ type build struct {
 	ids      map[string]spec.Origin
 	matches  *match.Compiler
 	upstream *access.Upstream
-	// upstreams are shared by all rules that write them alike.
-	upstreams map[spec.Upstream]*access.Upstream
+	// upstreams are shared by all rules that write them alike, by their JSON.
+	upstreams map[string]*access.Upstream
 	compacted map[string]string // by what was compacted
+	misbuilt  bool              // a handler of the rule at hand could not be built
 }
 
 // defaults builds what belongs to no rule.
@@ -186,7 +192,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 	for _, h := range handlers(b, "errors", b.ErrorHandlers, d.Errors, report) {
 		r.errors = append(r.errors, newErrorHandler(h.name, h.handler))
 	}
-	r.upstream = b.route(d.Upstream, report)
+	r.upstream, r.resolver = b.route(d.Upstream, pattern.Groups(), report)
 	r.cors = crossOrigin(d.CORS, report)
 	r.broken = len(d.Faults) > 0
 	return r, match.Entry{Pattern: pattern, Priority: d.Priority}
@@ -207,6 +213,13 @@ func readable(d *spec.Rule) spec.Match {
 	return m
 }
 
+// notEnabled is a handler that the operator switched off.
+type notEnabled struct{ section, name string }
+
+func (e *notEnabled) Error() string {
+	return fmt.Sprintf("handler %q is not enabled, set %s.%s.enabled", e.name, e.section, e.name)
+}
+
 type reporter func(pointer, format string, args ...any)
 
 func (b *build) id(d *spec.Rule, report reporter) {
@@ -224,57 +237,6 @@ func (b *build) id(d *spec.Rule, report reporter) {
 	}
 }
 
-// route returns where allowed requests go; nil for a rule that only decides.
-func (b *build) route(u spec.Upstream, report reporter) *access.Upstream {
-	if known, ok := b.upstreams[u]; ok {
-		return known
-	}
-	var out access.Upstream
-	switch {
-	case u.URL != "":
-		parsed, err := upstreamURL(u.URL)
-		if err != nil {
-			report("/upstream/url", "%s", err)
-			return nil
-		}
-		out.URL = parsed
-	case b.upstream != nil:
-		out = *b.upstream
-	}
-	out.PreserveHost = u.PreserveHost
-	if strip := strings.Trim(u.StripPath, "/"); strip != "" {
-		out.StripPath = "/" + strip
-	}
-	if u.Timeout != "" {
-		d, err := time.ParseDuration(u.Timeout)
-		if err != nil || d <= 0 {
-			report("/upstream/timeout", "%q is not a positive duration such as 5s", u.Timeout)
-			return nil
-		}
-		out.Timeout = d
-	}
-	if out.URL == nil {
-		return nil
-	}
-	b.upstreams[u] = &out
-	return &out
-}
-
-func upstreamURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%q is not a URL", text)
-	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c":
-		return nil, fmt.Errorf("%q must begin with http://, https:// or h2c://", text)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q has no host", text)
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("must not have user information, a query or a fragment")
-	}
-	return u, nil
-}
-
 // handlers builds the handlers of one list.
 func handlers[H any](b *build, stage string, s Stage[H], list []spec.Handler, report reporter) []named[H] {
 	out := make([]named[H], 0, len(list))
@@ -290,6 +252,8 @@ func one[H any](b *build, stage string, s Stage[H], h spec.Handler, pointer stri
 	built, err := obtain(b, stage, s, h)
 	if err != nil {
 		report(pointer, "%s", err)
+		var off *notEnabled
+		b.misbuilt = b.misbuilt || !errors.As(err, &off)
 		return named[H]{}, false
 	}
 	return named[H]{h.Handler, built}, true
@@ -305,7 +269,7 @@ func obtain[H any](b *build, stage string, s Stage[H], h spec.Handler) (H, error
 		if stage == "errors" {
 			section = "errors.handlers"
 		}
-		return none, fmt.Errorf("handler %q is not enabled, set %s.%s.enabled", h.Handler, section, h.Handler)
+		return none, &notEnabled{section, h.Handler}
 	}
 	key := instance{stage, h.Handler, b.compact(settings.Config), b.compact(h.Config)}
 	if built, ok := b.set.shared[key].(H); ok {

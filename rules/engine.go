@@ -119,7 +119,13 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 	if s.d.Pass, err = s.mutate(ctx, in, header); err != nil {
 		return err
 	}
-	s.d.Allow, s.d.Reason, s.d.Upstream = true, ReasonAllowed, s.rule.upstream
+	upstream := s.rule.upstream
+	if s.rule.resolver != nil {
+		if upstream, err = s.resolve(in); err != nil {
+			return err
+		}
+	}
+	s.d.Allow, s.d.Reason, s.d.Upstream = true, ReasonAllowed, upstream
 	return nil
 }
 
@@ -268,6 +274,19 @@ func (s *run) mutate(ctx context.Context, in access.Input, header http.Header) (
 		s.trace.step(start, "mutate", h.name, "ok", "")
 	}
 	return *pass, nil
+}
+
+// resolve makes the upstream of this request.
+func (s *run) resolve(in access.Input) (*access.Upstream, error) {
+	s.stage, s.handler = "upstream", ""
+	start := s.trace.start()
+	upstream, err := s.rule.resolver.resolve(in)
+	if err != nil {
+		s.trace.failed(start, "upstream", "", err)
+		return nil, err
+	}
+	s.trace.step(start, "upstream", "", "ok", "")
+	return upstream, nil
 }
 
 // recover turns a panic of the running handler into an error.

@@ -32,6 +32,7 @@ type Set struct {
 	defs                []spec.Rule
 	faults              []spec.Fault
 	refused             int
+	unbuilt             int
 	fallback            []errorHandler
 	owned, ownedCookies []string
 	sessionCookies      []string
@@ -50,6 +51,7 @@ type rule struct {
 	mutators       []named[mutators.Mutator]
 	errors         []errorHandler
 	upstream       *access.Upstream
+	resolver       *resolver    // nil: upstream is the same for every request
 	cors           *cors.Policy // nil: the listener's
 }
 
@@ -75,6 +77,10 @@ func (s *Set) Len() int { return len(s.defs) }
 // Refused returns the number of rules that are broken.
 func (s *Set) Refused() int { return s.refused }
 
+// Unbuilt returns the number of rules that are broken by the configuration of a
+// handler, other than by switching it off.
+func (s *Set) Unbuilt() int { return s.unbuilt }
+
 // Rules returns the definitions in the order they were given, with Origin and
 // Faults. The caller must not change them.
 func (s *Set) Rules() []spec.Rule { return s.defs }
@@ -91,6 +97,17 @@ func (s *Set) Rule(id string) (spec.Rule, bool) {
 // Faults returns what is wrong with the rules, in their order, then the warnings
 // about rules that tie.
 func (s *Set) Faults() []spec.Fault { return s.faults }
+
+// Routes returns the Routes that rules of this Set lead to.
+func (s *Set) Routes() []*access.Route {
+	var out []*access.Route
+	for _, h := range s.shared {
+		if r, ok := h.(*access.Route); ok {
+			out = append(out, r)
+		}
+	}
+	return out
+}
 
 // OwnedHeaders returns the canonical names of the header fields that mutators of
 // this Set write, in order. The edges delete them from every inbound request.

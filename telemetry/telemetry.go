@@ -25,10 +25,13 @@ type Metrics struct {
 	requests      *prometheus.CounterVec
 	duration      *prometheus.HistogramVec
 	upstream      *prometheus.HistogramVec
+	retries       *prometheus.CounterVec
 	reloads       *prometheus.CounterVec
 	ruleSet       prometheus.Gauge
 	ruleCount     *prometheus.GaugeVec
 	reloadOK      prometheus.Gauge
+	configReloads *prometheus.CounterVec
+	configOK      prometheus.Gauge
 	sourceUp      *prometheus.GaugeVec
 	sourceRead    *prometheus.GaugeVec
 	tokens        *prometheus.CounterVec
@@ -70,9 +73,13 @@ func New(b Build) *Metrics {
 	m.requests = counter("requests_total", "Decided requests by listener, rule, outcome and reason id.", "listener", "rule", "outcome", "reason")
 	m.duration = histogram("decision_duration_seconds", "Time to decide a request, upstream not included.", "listener", "outcome")
 	m.upstream = histogram("upstream_duration_seconds", "Time until the upstream's response header.", "rule", "status_class")
+	m.retries = counter("upstream_retries_total", "Requests that were sent to an upstream again, by upstream and why.", "route", "why")
 	m.reloads = counter("rule_set_reloads_total", "Loads of the rule set by result.", "result")
 	m.ruleSet = gauge("rule_set_version", "Version of the rule set in force; grows with every change.")
 	m.reloadOK = gauge("rule_set_last_load_successful", "1 when the last load of the rule set had no fault, else 0.")
+	m.configReloads = counter("configuration_reloads_total", "Reloads of the configuration and the certificates by result.", "result")
+	m.configOK = gauge("configuration_last_reload_successful", "1 when the last reload of the configuration had no fault or there was none, else 0.")
+	m.configOK.Set(1)
 	m.ruleCount = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_set_rules", Help: "Rules by state: active or refused."}, []string{"state"})
 	m.sourceUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_source_up", Help: "1 when the last look at a source of rules found it readable, else 0."}, []string{"source"})
 	m.sourceRead = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "rule_source_last_read_timestamp_seconds", Help: "When a source of rules was last read; 0: not since the start."}, []string{"source"})
@@ -159,6 +166,16 @@ func (m *Metrics) RuleSource(name string, ok bool, readAt time.Time) {
 	}
 	m.sourceUp.WithLabelValues(name).Set(up)
 	m.sourceRead.WithLabelValues(name).Set(read)
+}
+
+// ConfigurationReload records one reload of the configuration.
+func (m *Metrics) ConfigurationReload(ok bool) {
+	result, last := "success", 1.0
+	if !ok {
+		result, last = "failure", 0
+	}
+	m.configReloads.WithLabelValues(result).Inc()
+	m.configOK.Set(last)
 }
 
 // TokenIssued counts one issued token.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -64,7 +63,7 @@ func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Comm
 		defer app.TuneHeap()()
 		buffer := telemetry.NewBuffer(c.ErrOrStderr())
 		defer func() { _ = buffer.Close() }() // standard error may be gone
-		log := newLog(buffer, cfg)
+		log, level := newLog(buffer, cfg)
 		for _, w := range warnings {
 			log.Warn(w)
 		}
@@ -73,6 +72,8 @@ func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Comm
 		defer signal.Stop(hangup)
 		a, err := app.New(c.Context(), app.Options{
 			Config: cfg, Parts: parts, Build: build(), Log: log, Output: c.OutOrStdout(), Reload: hangup,
+			Read:  func() (*config.Config, []string, error) { return load(*files, environ, flags...) },
+			Files: *files, Level: level,
 		})
 		if err != nil {
 			return err
@@ -92,21 +93,14 @@ func load(files, environ []string, flags ...config.Flag) (*config.Config, []stri
 	return config.Load(config.Sources{Files: files, Environ: environ, Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler})
 }
 
-// newLog returns the program's log.
-func newLog(w io.Writer, cfg *config.Config) *slog.Logger {
-	level := slog.LevelInfo
-	switch strings.ToLower(cfg.Log.Level) {
-	case "trace", "debug":
-		level = slog.LevelDebug
-	case "warn", "warning":
-		level = slog.LevelWarn
-	case "error":
-		level = slog.LevelError
-	}
+// newLog returns the program's log and its level, which may be changed.
+func newLog(w io.Writer, cfg *config.Config) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(config.Level(cfg.Log.Level))
 	if cfg.Log.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), level
 	}
-	return slog.New(telemetry.NewJSON(w, level))
+	return slog.New(telemetry.NewJSON(w, level)), level
 }
 
 func newConfig(environ []string) *cobra.Command {

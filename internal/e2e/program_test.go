@@ -45,6 +45,7 @@ type program struct {
 	// proxy, management and public are base URLs.
 	proxy, management, public string
 	log, output               *transcript
+	level                     *slog.LevelVar
 	stop                      func() error
 }
 
@@ -63,6 +64,15 @@ const systemSecret = "a-system-secret-for-the-tests"
 // configuration returns what start uses, for tests that expect a failure.
 func configuration(t testing.TB, s settings) *config.Config {
 	t.Helper()
+	cfg, _, err := config.Load(sources(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// sources are the layers of a configuration.
+func sources(s settings) config.Sources {
 	keys := map[string]string{
 		"serve.proxy.host": "127.0.0.1", "serve.public.host": "127.0.0.1",
 		"serve.proxy.port": "0", "serve.api.port": "0", "serve.public.port": "0",
@@ -83,20 +93,18 @@ func configuration(t testing.TB, s settings) *config.Config {
 	for k, v := range keys {
 		flags = append(flags, config.Flag{Name: k, Key: k, Value: v})
 	}
-	cfg, _, err := config.Load(config.Sources{Files: s.files, Environ: s.environ, Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cfg
+	return config.Sources{Files: s.files, Environ: s.environ, Flags: flags, Handlers: app.HandlerDefaults(), Check: app.CheckHandler}
 }
 
 // start runs the program until the end of the test.
 func start(t testing.TB, s settings) *program {
 	t.Helper()
-	p := &program{log: new(transcript), output: new(transcript)}
+	p := &program{log: new(transcript), output: new(transcript), level: new(slog.LevelVar)}
+	p.level.Set(slog.LevelDebug)
 	a, err := app.New(t.Context(), app.Options{
 		Config: configuration(t, s), Parts: s.parts, Output: p.output,
-		Log: slog.New(slog.NewJSONHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:  slog.New(slog.NewJSONHandler(p.log, &slog.HandlerOptions{Level: p.level})),
+		Read: func() (*config.Config, []string, error) { return config.Load(sources(s)) }, Files: s.files, Level: p.level,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,16 @@ type Build struct {
 	Date    string `json:"date,omitempty"`
 }
 
+// Reloaded is what a reload did.
+type Reloaded struct {
+	// Changed are keys of the configuration that are in force as they are now; Restart
+	// are those that need a restart and stay as they were.
+	Changed []string `json:"changed"`
+	Restart []string `json:"restart"`
+	// Rules is the version of the rule set in force.
+	Rules uint64 `json:"rule_set_version"`
+}
+
 // Deps is what the API is made of. A part that is nil has no routes.
 type Deps struct {
 	Rules    *manage.Rules
@@ -72,6 +82,11 @@ type Deps struct {
 	Tokens      *manage.Tokens
 	Decisions   Decisions
 	Metrics     http.Handler
+	// Reload reads configuration, certificates and rules again: POST /reload.
+	Reload func(ctx context.Context) (Reloaded, error)
+
+	// Upstreams lists the addresses that rules lead to and what is known of them.
+	Upstreams func() any
 
 	// Checks say what readiness depends on.
 	Checks []Check

@@ -25,6 +25,11 @@ func (a *API) gatewayRoutes() {
 		a.route(ory, "/rules", methods{http.MethodGet: a.listRules, http.MethodPost: a.createRule})
 		a.route(ory, "/rules/{id}", methods{http.MethodGet: a.getRule, http.MethodPut: a.replaceRule, http.MethodDelete: a.deleteRule})
 	}
+	if a.Upstreams != nil {
+		a.route(problem, "/upstreams", methods{http.MethodGet: func(x *exchange) error {
+			return x.json(http.StatusOK, map[string]any{"upstreams": a.Upstreams()})
+		}})
+	}
 	if a.GatewayKeys != nil {
 		a.public("/.well-known/jwks.json", a.jwks)
 	}
@@ -43,6 +48,9 @@ func (a *API) gatewayRoutes() {
 		x.write(http.StatusOK, "application/yaml", a.doc.yaml)
 		return nil
 	}})
+	if a.Reload != nil {
+		a.route(problem, "/reload", methods{http.MethodPost: a.reload})
+	}
 	if a.Metrics != nil {
 		for _, path := range []string{"/metrics", "/metrics/prometheus"} {
 			a.route(problem, path, methods{http.MethodGet: func(x *exchange) error {
@@ -51,6 +59,21 @@ func (a *API) gatewayRoutes() {
 			}})
 		}
 	}
+}
+
+// reload answers what was put in force.
+func (a *API) reload(x *exchange) error {
+	done, err := a.Reload(x.r.Context())
+	if err != nil {
+		return err
+	}
+	if done.Changed == nil {
+		done.Changed = []string{}
+	}
+	if done.Restart == nil {
+		done.Restart = []string{}
+	}
+	return x.json(http.StatusOK, done)
 }
 
 // ready answers 503 with every part that is not ready and, unless Discreet, why.

@@ -331,3 +331,15 @@ func source(tokens []token) string {
 	}
 	return b.String()
 }
+
+// Groups returns how many captures every match of the pattern has at least.
+func (p *Pattern) Groups() int {
+	if p == nil || len(p.targets) == 0 {
+		return 0
+	}
+	least := p.targets[0].groups
+	for _, t := range p.targets[1:] {
+		least = min(least, t.groups)
+	}
+	return least
+}

@@ -413,11 +413,63 @@ func (l *Loader) apply(ctx context.Context) error {
 			faults = append(faults, spec.Fault{Message: err.Error()})
 		} else {
 			l.Engine.Swap(next)
+			l.retire(ctx, set, next)
 			set, l.applied = next, sum
 		}
 	}
 	l.report(ctx, set, faults, swapped)
 	return failed
+}
+
+// retire closes what next no longer needs.
+func (l *Loader) retire(ctx context.Context, old, next *rules.Set) {
+	if err := rules.Retire(old, next); err != nil {
+		l.Log.WarnContext(ctx, "closing handlers that no rule uses any more failed", "error", err)
+	}
+}
+
+// Use puts the rules in force as c compiles them, and has c compile later ones. When
+// c is wrong, or cannot build handlers of rules that were in force, everything stays
+// as it was and the error says what is wrong. A handler that c switches off is no
+// error: its rules are refused, and the Status says so.
+func (l *Loader) Use(ctx context.Context, c *rules.Compiler) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.Engine.Set()
+	next, err := c.Compile(l.definitions(), old)
+	if err != nil {
+		return err
+	}
+	if old != nil && next.Unbuilt() > old.Unbuilt() {
+		var faults []error
+		for _, f := range next.Faults() {
+			if !f.Warning && !slices.Contains(old.Faults(), f) {
+				faults = append(faults, f)
+			}
+		}
+		_ = rules.Retire(next, old) // nobody has used what was built
+		return errors.Join(faults...)
+	}
+	l.Engine.Swap(next)
+	l.retire(ctx, old, next)
+	l.Compiler = c
+	var faults []spec.Fault
+	for _, s := range l.all() {
+		faults = append(faults, s.faults...)
+	}
+	l.report(ctx, next, faults, true)
+	return nil
+}
+
+// definitions are those of all sources.
+func (l *Loader) definitions() []spec.Rule {
+	var defs []spec.Rule
+	for _, s := range l.all() {
+		for _, g := range s.units {
+			defs = append(defs, g.rules...)
+		}
+	}
+	return defs
 }
 
 // incomplete reports whether what is missing must keep the rules from coming into

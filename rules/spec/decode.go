@@ -315,14 +315,7 @@ func (d *decoder) current(v *value) {
 		{"mutator", d.issuer},
 		{"credentials_issuer", d.issuer},
 		{"errors", d.handlers(&r.Errors)},
-		{"upstream", func(v *value, pointer string) {
-			d.fields(v, pointer, []field{
-				{"url", d.common(&r.Upstream.URL)},
-				{"preserve_host", d.boolean(&r.Upstream.PreserveHost)},
-				{"strip_path", d.string(&r.Upstream.StripPath)},
-				{"timeout", d.string(&r.Upstream.Timeout)},
-			})
-		}},
+		{"upstream", d.upstream(&r.Upstream)},
 		{"cors", d.cors},
 		{"priority", d.integer(&r.Priority)},
 	})

@@ -83,15 +83,6 @@ func (c CORS) MarshalJSON() ([]byte, error) {
 	return json.Marshal(c.Options)
 }
 
-// Upstream is where allowed requests go.
-type Upstream struct {
-	URL          string `json:"url,omitempty"`
-	PreserveHost bool   `json:"preserve_host,omitempty"`
-	StripPath    string `json:"strip_path,omitempty"`
-	// Timeout is a Go duration for the wait for the response header; empty: default.
-	Timeout string `json:"timeout,omitempty"`
-}
-
 // Origin is where a rule was read.
 type Origin struct {
 	// Source is a file name, inline:#N or database.
