@@ -12,7 +12,7 @@ import (
 // is in use. Go's own rule, twice what is in use, collects the few megabytes of a
 // gateway with few rules hundreds of times a second; above half of the floor it holds
 // unchanged, so that large configurations take no more memory than before.
-const heapFloor = 48 << 20
+const heapFloor = 24 << 20
 
 // TuneHeap keeps the floor until stop is called. It does nothing when GOGC is set in
 // the environment. It is for a process that does nothing else, since there is one heap.

@@ -34,6 +34,7 @@ type Config struct {
 	Strategies  Strategies  `key:"strategies"`
 	OAuth2      OAuth2      `key:"oauth2"`
 	AccessRules AccessRules `key:"access_rules"`
+	RateLimits  RateLimits  `key:"rate_limits"`
 	IDToken     IDToken     `key:"id_token"`
 	Keys        SigningKeys `key:"keys"`
 	Log         Log         `key:"log"`
@@ -330,6 +331,12 @@ type AccessRules struct {
 	OnMissing string `key:"on_missing"`
 }
 
+// RateLimits is about the limits of rules.
+type RateLimits struct {
+	// MaxKeys bounds how many clients, subjects and values are counted at once.
+	MaxKeys int `key:"max_keys"`
+}
+
 // IDToken is about the keys of the id_token mutator.
 type IDToken struct {
 	Set string `key:"jwk_set_id"`
@@ -399,6 +406,7 @@ func Default() Config {
 		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
+		RateLimits:  RateLimits{MaxKeys: 100_000},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},
 		Errors:      Errors{Fallback: []string{"json"}},

@@ -173,6 +173,9 @@ func (c *Config) validate(place func(key string) string) []error {
 	if c.Serve.ExtAuthz.Port >= 0 && len(c.Serve.ExtAuthz.TrustedProxies) == 0 {
 		fault("serve.ext_authz.trusted_proxies", "must name the addresses of Envoy: nobody else is answered")
 	}
+	if c.RateLimits.MaxKeys < 1000 {
+		fault("rate_limits.max_keys", "must be at least 1000")
+	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/ratelimit"
 	"github.com/gatewarden/gatewarden/rules/match"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
@@ -59,6 +60,8 @@ type Compiler struct {
 	// RefuseOverlap is access_rules.on_overlap: refuse. It makes every second match
 	// ambiguous, as in Oathkeeper.
 	RefuseOverlap bool
+	// Buckets count for the rate limits of rules. Nil: a rule with a limit is broken.
+	Buckets *ratelimit.Buckets
 	// OwnedHeaders are header names that are owned by the gateway whatever the rules
 	// say.
 	OwnedHeaders []string
@@ -79,7 +82,7 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	if strategy == "" {
 		strategy = match.Regexp
 	}
-	b := &build{Compiler: c, set: &Set{version: 1, shared: instances{}}, ids: make(map[string]spec.Origin, len(defs)),
+	b := &build{Compiler: c, set: &Set{version: 1, buckets: c.Buckets, shared: instances{}}, ids: make(map[string]spec.Origin, len(defs)),
 		matches: match.NewCompiler(strategy), upstreams: map[string]*access.Upstream{}, compacted: map[string]string{}}
 	if old != nil {
 		b.old = old.shared
@@ -194,6 +197,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 	}
 	r.upstream, r.resolver = b.route(d.Upstream, pattern.Groups(), report)
 	r.cors = crossOrigin(d.CORS, report)
+	r.limits = b.limits(d, report)
 	r.broken = len(d.Faults) > 0
 	return r, match.Entry{Pattern: pattern, Priority: d.Priority}
 }

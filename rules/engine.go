@@ -109,8 +109,18 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 	if err := s.match(&in); err != nil {
 		return err
 	}
+	if s.rule.limits != nil {
+		if err := s.limit(&in, false); err != nil {
+			return err
+		}
+	}
 	if err := s.authenticate(ctx, &in); err != nil {
 		return err
+	}
+	if s.rule.limits != nil {
+		if err := s.limit(&in, true); err != nil {
+			return err
+		}
 	}
 	header, err := s.authorize(ctx, in)
 	if err != nil {
@@ -192,7 +202,7 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			if subject.Via == "" {
 				subject.Via = h.name
 			}
-			s.d.ResponseHeader, subject.ResponseHeader = subject.ResponseHeader, nil
+			s.d.ResponseHeader, subject.ResponseHeader = union(s.d.ResponseHeader, subject.ResponseHeader), nil
 			in.Subject, s.d.Subject = subject, subject
 			s.d.Lease, _ = h.handler.(access.Lease)
 			if s.rule.withheld != nil {

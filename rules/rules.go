@@ -20,6 +20,7 @@ import (
 	"github.com/gatewarden/gatewarden/cors"
 	"github.com/gatewarden/gatewarden/errorhandlers"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/ratelimit"
 	"github.com/gatewarden/gatewarden/rules/match"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
@@ -33,6 +34,7 @@ type Set struct {
 	faults              []spec.Fault
 	refused             int
 	unbuilt             int
+	buckets             *ratelimit.Buckets
 	fallback            []errorHandler
 	owned, ownedCookies []string
 	sessionCookies      []string
@@ -53,6 +55,7 @@ type rule struct {
 	upstream       *access.Upstream
 	resolver       *resolver    // nil: upstream is the same for every request
 	cors           *cors.Policy // nil: the listener's
+	limits         []*ratelimit.Limit
 }
 
 // named is a handler with its name in the catalog, for traces and faults.

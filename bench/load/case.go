@@ -31,6 +31,7 @@ type kase struct {
 	spread int
 	// authorization is a field value; a form makes it a POST.
 	authorization, form string
+	fields              [][2]string // further fields
 	// against is the case that it is compared with; empty: proxying.
 	against string
 	goal    string
@@ -52,6 +53,9 @@ func (c *kase) appendRequest(b []byte, n int) []byte {
 	if c.authorization != "" {
 		b = fmt.Appendf(b, "Authorization: %s\r\n", c.authorization)
 	}
+	for _, f := range c.fields {
+		b = fmt.Appendf(b, "%s: %s\r\n", f[0], f[1])
+	}
 	if c.form != "" {
 		b = fmt.Appendf(b, "Content-Type: %s\r\nContent-Length: %d\r\n", form, len(c.form))
 	}
@@ -63,6 +67,9 @@ func (c *kase) script() string {
 	var b strings.Builder
 	if c.authorization != "" {
 		fmt.Fprintf(&b, "wrk.headers[\"Authorization\"] = %q\n", c.authorization)
+	}
+	for _, f := range c.fields {
+		fmt.Fprintf(&b, "wrk.headers[%q] = %q\n", f[0], f[1])
 	}
 	if c.form != "" {
 		fmt.Fprintf(&b, "wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = %q\nwrk.body = %q\n", form, c.form)

@@ -63,7 +63,8 @@ func driveOne(c kase, next *atomic.Int64, count int) error {
 // emulation a request takes much of that.
 func (l *load) count(c kase) (float64, error) {
 	const connections = 16
-	if err := drive(c, connections, max(l.requests/5, connections)); err != nil {
+	// Every path once, since the first request of a rule makes its metrics.
+	if err := drive(c, connections, max(l.requests/5, connections, c.spread)); err != nil {
 		return 0, err
 	}
 	start := time.Now()

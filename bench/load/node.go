@@ -37,6 +37,20 @@ func (n *node) gatewayCases() []kase {
 	}
 }
 
+// adapterCases are the questions of other proxies.
+func (n *node) adapterCases() []kase {
+	nginx := func(path string) [][2]string {
+		return [][2]string{{"X-Original-Method", "GET"}, {"X-Original-URI", path}, {"X-Original-Host", n.api.address}, {"X-Original-Proto", "http"}, {"X-Forwarded-For", "192.0.2.1"}}
+	}
+	envoy := [][2]string{{"X-Forwarded-Proto", "http"}, {"X-Forwarded-For", "192.0.2.1"}}
+	return []kase{
+		{name: "decisions, nginx: anonymous", at: n.api, path: "/decisions/nginx", fields: nginx("/anonymous/x"), goal: "<= 0.33 x, <= 50 k"},
+		{name: "decisions, nginx: bearer", at: n.api, path: "/decisions/nginx", fields: nginx("/bearer/x"), authorization: n.bearer, goal: "<= 0.57 x, <= 85 k"},
+		{name: "decisions, Envoy: anonymous", at: n.api, path: "/decisions/envoy/anonymous/x", fields: envoy, goal: "<= 0.33 x, <= 50 k"},
+		{name: "decisions, Envoy: bearer", at: n.api, path: "/decisions/envoy/bearer/x", fields: envoy, authorization: n.bearer, goal: "<= 0.57 x, <= 85 k"},
+	}
+}
+
 // kindCases are one request for each kind of work, on as many rules as n has.
 func (n *node) kindCases() []kase {
 	var cases []kase
@@ -104,7 +118,11 @@ secrets: {system: [a-secret-for-the-load-program]}
 access_rules: {repositories: ["file://%s"]}
 serve:
   proxy: {host: 127.0.0.1, port: %s}
-  api: {host: 127.0.0.1, port: %s}
+  api:
+    host: 127.0.0.1
+    port: %s
+    nginx: {trusted_proxies: [127.0.0.1/32]}
+    envoy: {trusted_proxies: [127.0.0.1/32]}
   public: {host: 127.0.0.1, port: %s}
 urls: {self: {issuer: %[6]q}, login: "http://login.invalid/", consent: "http://consent.invalid/"}
 authenticators: {jwt: {config: {jwks_urls: ["file://%[7]s"], scope_strategy: exact}}}

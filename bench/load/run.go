@@ -40,7 +40,8 @@ func (l *load) run(instructionsOnly bool) (err error) {
 	if l.dir, err = os.MkdirTemp("", "gatewarden-load-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(l.dir)
+	whole := l.dir
+	defer os.RemoveAll(whole)
 	defer l.stop()
 	if l.issuer, err = newIssuer(); err != nil {
 		return err
@@ -51,6 +52,10 @@ func (l *load) run(instructionsOnly bool) (err error) {
 			return err
 		}
 		l.stop()
+		if err := os.Mkdir(filepath.Join(l.dir, "counted"), 0o700); err != nil {
+			return err
+		}
+		l.dir = filepath.Join(l.dir, "counted") // databases begin anew
 	}
 	if l.emulator, err = newEmulator(l.dir); err != nil {
 		fmt.Printf("\nuser instructions are not counted: neither perf nor an emulator does here: %v\n", err)
@@ -194,6 +199,7 @@ func (l *load) prepare() (cases []kase, nodes []node, err error) {
 		cases = append(cases, kase{name: name, at: servers["handler"], path: "/" + strconv.Itoa(size), against: name})
 	}
 	all := append(one.gatewayCases(), many.spreadCase())
+	all = append(all, one.adapterCases()...)
 	all = append(all, one.serverCases()...)
 	for i := range nodes {
 		all = append(all, nodes[i].kindCases()...)

@@ -26,7 +26,8 @@ var allowed = map[string][]string{
 	"handler": {}, "config": {"cors"}, "telemetry": {}, "cors": {},
 	"handler/handlertest": {"handler"}, // for tests
 	"outbound":            {"fault", "handler"},
-	"rules/spec":          {"access", "cors", "fault"},
+	"ratelimit":           {"access", "fault"},
+	"rules/spec":          {"access", "cors", "fault", "ratelimit"},
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "cors", "fault"},
 	"keys":                {"access", "fault"},
@@ -39,7 +40,7 @@ var allowed = map[string][]string{
 	"errorhandlers": {"access", "fault", "handler"},
 	"policies":      {"access", "fault", "authz"},
 	// Row 4: what is decided by, what is kept, what an operator can do.
-	"rules":        {"access", "cors", "fault", "handler", "rules/spec", "rules/match", "authn", "authz", "mutators", "errorhandlers"},
+	"rules":        {"access", "cors", "fault", "handler", "ratelimit", "rules/spec", "rules/match", "authn", "authz", "mutators", "errorhandlers"},
 	"rules/match":  {"access", "fault", "rules/spec"},
 	"rules/source": {"access", "fault", "rules", "rules/spec"},
 	"oauth2":       {"access", "fault"},

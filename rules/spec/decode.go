@@ -317,6 +317,7 @@ func (d *decoder) current(v *value) {
 		{"errors", d.handlers(&r.Errors)},
 		{"upstream", d.upstream(&r.Upstream)},
 		{"cors", d.cors},
+		{"rate_limit", d.rateLimits},
 		{"priority", d.integer(&r.Priority)},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/cors"
+	"github.com/gatewarden/gatewarden/ratelimit"
 )
 
 // Rule is one access rule in Oathkeeper's format plus our additions.
@@ -27,6 +28,8 @@ type Rule struct {
 	Upstream    Upstream       `json:"upstream,omitzero"`
 	// CORS takes the place of the listener's policy.
 	CORS *CORS `json:"cors,omitempty"`
+	// RateLimits must all have room for a request.
+	RateLimits []RateLimit `json:"rate_limit,omitempty"`
 	// Priority decides between overlapping rules before specificity does; default 0.
 	Priority int `json:"priority,omitempty"`
 
@@ -63,6 +66,9 @@ type Handler struct {
 
 // ErrorHandler is a Handler of the error stage.
 type ErrorHandler = Handler
+
+// RateLimit is one limit of a rule.
+type RateLimit = ratelimit.Options
 
 // CORS is the policy of a rule's answers.
 type CORS struct {
