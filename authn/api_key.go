@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
@@ -128,7 +129,7 @@ func (a *apiKey) place(c apiKeyConfig) (err error) {
 		switch {
 		case c.TokenFrom != nil:
 			return errors.New("scheme reads from Authorization and cannot be combined with token_from")
-		case !isToken(c.Scheme) || strings.EqualFold(c.Scheme, "Basic"):
+		case !httpguts.ValidHeaderFieldName(c.Scheme) || strings.EqualFold(c.Scheme, "Basic"): // a token, as a scheme is
 			return fmt.Errorf("scheme: %q is no scheme of keys", c.Scheme)
 		}
 		a.scheme, a.challenge = c.Scheme, c.Scheme

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
 )
@@ -35,7 +37,7 @@ var (
 
 func newCookieSession(c cookieSessionConfig, d Deps, cache *factsCache) (Authenticator, error) {
 	for _, name := range c.Only {
-		if !isToken(name) {
+		if !httpguts.ValidHeaderFieldName(name) {
 			return nil, errors.New("only must list names of cookies")
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/keys"
 )
 
@@ -27,18 +28,18 @@ type dpopConfig struct {
 	// and RS256.
 	Algorithms []string `json:"algorithms"`
 	// MaxAge is how old a proof may be, by its iat.
-	MaxAge Duration `json:"max_age"`
+	MaxAge handler.Duration `json:"max_age"`
 	// Leeway is the tolerated difference of clocks.
-	Leeway Duration `json:"leeway"`
+	Leeway handler.Duration `json:"leeway"`
 	// Nonce is off, or required: proofs must hold a nonce of ours (RFC 9449 section 9).
 	Nonce string `json:"nonce"`
 	// NonceTTL is how long a nonce is good. Halfway clients are given the next one.
-	NonceTTL Duration `json:"nonce_ttl"`
+	NonceTTL handler.Duration `json:"nonce_ttl"`
 }
 
 func dpopDefaults() dpopConfig {
 	return dpopConfig{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"},
-		MaxAge: Duration(time.Minute), Leeway: Duration(5 * time.Second), Nonce: "off", NonceTTL: Duration(5 * time.Minute)}
+		MaxAge: handler.Duration(time.Minute), Leeway: handler.Duration(5 * time.Second), Nonce: "off", NonceTTL: handler.Duration(5 * time.Minute)}
 }
 
 // maxJTI is the longest jti that is looked at, in bytes.
@@ -78,7 +79,7 @@ func newProofs(c dpopConfig, d Deps) (*proofs, error) {
 		return nil, errors.New("leeway must be at most 1h")
 	case c.Nonce != "off" && c.Nonce != "required":
 		return nil, fmt.Errorf("nonce %q is not off or required", c.Nonce)
-	case c.Nonce == "required" && (c.NonceTTL < Duration(time.Second) || c.NonceTTL > Duration(24*time.Hour)):
+	case c.Nonce == "required" && (c.NonceTTL < handler.Duration(time.Second) || c.NonceTTL > handler.Duration(24*time.Hour)):
 		return nil, errors.New("nonce_ttl must be between 1s and 24h")
 	}
 	if c.Nonce == "required" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/outbound"
 )
 
 // introspectionEndpoint is a token introspection endpoint (RFC 7662) over HTTP.
@@ -21,7 +21,7 @@ type introspectionEndpoint struct {
 	scope      string // what the endpoint must enforce; empty: nothing
 	header     http.Header
 	authorizer *preAuthorization // nil: none
-	retry      retryConfig
+	retry      outbound.Retry
 	timeout    time.Duration
 	http       *http.Client
 	result     func(string)
@@ -38,7 +38,7 @@ func newIntrospectionEndpoint(c introspectionConfig, scope string, d Deps) (*int
 	if err != nil {
 		return nil, err
 	}
-	client := direct(d.HTTP)
+	client := outbound.Direct(d.HTTP)
 	e := &introspectionEndpoint{url: c.IntrospectionURL, scope: scope, header: header, retry: c.Retry, timeout: time.Duration(c.Timeout), http: client, result: d.Introspection}
 	if c.PreAuthorization.Enabled {
 		if e.header.Get("Authorization") != "" {
@@ -52,12 +52,12 @@ func newIntrospectionEndpoint(c introspectionConfig, scope string, d Deps) (*int
 }
 
 // longest is the most time that introspect takes.
-func (e *introspectionEndpoint) longest() time.Duration { return e.retry.longest(e.timeout) }
+func (e *introspectionEndpoint) longest() time.Duration { return e.retry.Longest(e.timeout) }
 
 // introspect asks about a token, again while that is promising. Size is that of
 // the answer in bytes.
 func (e *introspectionEndpoint) introspect(ctx context.Context, token, host string) (t access.Token, size int, err error) {
-	err = e.retry.do(ctx, func(ctx context.Context) (again bool, err error) {
+	err = e.retry.Do(ctx, func(ctx context.Context) (again bool, err error) {
 		t, size, again, err = e.once(ctx, token, host)
 		return again, err
 	})
@@ -100,28 +100,20 @@ func (e *introspectionEndpoint) once(ctx context.Context, token, host string) (t
 		}
 		req.Header.Set("Authorization", "Bearer "+authorized)
 	}
-	resp, err := e.http.Do(req)
-	if err != nil {
-		return t, 0, true, fmt.Errorf("introspection: %w", err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
-	if err != nil {
-		return t, 0, true, fmt.Errorf("introspection: %w", err)
-	}
+	a, again, err := outbound.Do(e.http, req)
 	switch {
-	case resp.StatusCode == http.StatusTooManyRequests:
-		return t, 0, false, rateLimited("introspection_rate_limited", resp.Header.Get("Retry-After"))
-	case resp.StatusCode == http.StatusUnauthorized && e.authorizer != nil:
+	case err != nil:
+		return t, 0, again, fmt.Errorf("introspection: %w", err)
+	case a.Status == http.StatusTooManyRequests:
+		return t, 0, false, outbound.RateLimited("introspection_rate_limited", &a)
+	case a.Status == http.StatusUnauthorized && e.authorizer != nil:
 		e.authorizer.drop(authorized)
 		return t, 0, true, errors.New("introspection: the endpoint refused the pre-authorization")
-	case resp.StatusCode != http.StatusOK:
-		return t, 0, resp.StatusCode >= 500, fmt.Errorf("introspection: the endpoint answered %d", resp.StatusCode)
-	case len(raw) > maxAnswerBytes:
-		return t, 0, false, fmt.Errorf("introspection: the answer is longer than %d bytes", maxAnswerBytes)
+	case a.Status != http.StatusOK:
+		return t, 0, a.Status >= 500, fmt.Errorf("introspection: the endpoint answered %d", a.Status)
 	}
-	t, err = decodeIntrospection(raw)
-	return t, len(raw), false, err
+	t, err = decodeIntrospection(a.Body)
+	return t, len(a.Body), false, err
 }
 
 // decodeIntrospection reads a response of RFC 7662 section 2.2. Duplicate members,

@@ -12,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/keys"
 )
 
@@ -40,13 +41,13 @@ type jwtConfig struct {
 	// embedded server RS256, ES256 and EdDSA.
 	AllowedAlgorithms []string `json:"allowed_algorithms"`
 	// JWKSMaxWait is how long a request waits for a JWK set.
-	JWKSMaxWait Duration `json:"jwks_max_wait"`
+	JWKSMaxWait handler.Duration `json:"jwks_max_wait"`
 	// JWKSTTL is how long a fetched JWK set is fresh.
-	JWKSTTL Duration `json:"jwks_ttl"`
+	JWKSTTL handler.Duration `json:"jwks_ttl"`
 	// TokenFrom says where the token is.
 	TokenFrom *TokenFrom `json:"token_from"`
 	// Leeway is the tolerated difference of clocks for exp, nbf and iat.
-	Leeway Duration `json:"leeway"`
+	Leeway handler.Duration `json:"leeway"`
 	// AllowIDTokens also accepts OpenID Connect ID tokens, which are meant for
 	// clients and not for APIs.
 	AllowIDTokens bool `json:"allow_id_tokens"`
@@ -58,7 +59,7 @@ type jwtConfig struct {
 }
 
 func jwtDefaults() jwtConfig {
-	return jwtConfig{ScopeStrategy: "none", ForeignIssuer: "refuse", JWKSMaxWait: Duration(time.Second), JWKSTTL: Duration(30 * time.Second), Leeway: Duration(5 * time.Second),
+	return jwtConfig{ScopeStrategy: "none", ForeignIssuer: "refuse", JWKSMaxWait: handler.Duration(time.Second), JWKSTTL: handler.Duration(30 * time.Second), Leeway: handler.Duration(5 * time.Second),
 		RequireBinding: "none", DPoP: dpopDefaults()}
 }
 

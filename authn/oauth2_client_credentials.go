@@ -6,7 +6,6 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/outbound"
 )
 
 // clientCredentialsConfig configures the authenticator oauth2_client_credentials.
@@ -26,9 +27,9 @@ type clientCredentialsConfig struct {
 	// RequiredScope is what the client must be able to get a token for.
 	RequiredScope []string `json:"required_scope"`
 	// Retry repeats requests that failed or were answered with 5xx.
-	Retry retryConfig `json:"retry"`
+	Retry outbound.Retry `json:"retry"`
 	// Timeout bounds each single request.
-	Timeout Duration `json:"timeout"`
+	Timeout handler.Duration `json:"timeout"`
 	// Cache remembers clients that got a token.
 	Cache clientCacheConfig `json:"cache"`
 }
@@ -37,15 +38,15 @@ type clientCacheConfig struct {
 	Enabled bool `json:"enabled"`
 	// TTL bounds how long a client is remembered, and so how late it counts that it was
 	// deleted; the expiry of the token that it got bounds it too.
-	TTL Duration `json:"ttl"`
+	TTL handler.Duration `json:"ttl"`
 	// MaxTokens is how many clients are remembered. All rules share one cache, which
 	// has the largest size that is configured.
 	MaxTokens int64 `json:"max_tokens"`
 }
 
 func clientCredentialsDefaults() clientCredentialsConfig {
-	return clientCredentialsConfig{Retry: retryDefaults(), Timeout: Duration(5 * time.Second),
-		Cache: clientCacheConfig{TTL: Duration(time.Minute), MaxTokens: 1000}}
+	return clientCredentialsConfig{Retry: outbound.DefaultRetry(), Timeout: handler.Duration(5 * time.Second),
+		Cache: clientCacheConfig{TTL: handler.Duration(time.Minute), MaxTokens: 1000}}
 }
 
 // clientWeight is what one remembered client takes of the cache's bound of bytes.
@@ -74,7 +75,7 @@ func newClientCredentials(c clientCredentialsConfig, d Deps, cache *factsCache) 
 	if c.Timeout <= 0 {
 		return nil, errors.New("timeout must be positive")
 	}
-	a := &clientCredentials{c: c, http: direct(d.HTTP), d: d}
+	a := &clientCredentials{c: c, http: outbound.Direct(d.HTTP), d: d}
 	if !c.Cache.Enabled {
 		return a, nil
 	}
@@ -121,7 +122,7 @@ func (a *clientCredentials) facts(ctx context.Context, id, secret string) (*fact
 	if known != nil {
 		return known, nil
 	}
-	return a.cache.load(ctx, key, a.c.Retry.longest(time.Duration(a.c.Timeout)), func(ctx context.Context) (*facts, time.Time, int, error) {
+	return a.cache.load(ctx, key, a.c.Retry.Longest(time.Duration(a.c.Timeout)), func(ctx context.Context) (*facts, time.Time, int, error) {
 		f, err := a.ask(ctx, id, secret)
 		if err != nil {
 			return nil, time.Time{}, 0, err
@@ -131,7 +132,7 @@ func (a *clientCredentials) facts(ctx context.Context, id, secret string) (*fact
 }
 
 func (a *clientCredentials) ask(ctx context.Context, id, secret string) (f *facts, err error) {
-	err = a.c.Retry.do(ctx, func(ctx context.Context) (again bool, err error) {
+	err = a.c.Retry.Do(ctx, func(ctx context.Context) (again bool, err error) {
 		f, again, err = a.once(ctx, id, secret)
 		return again, err
 	})
@@ -153,28 +154,20 @@ func (a *clientCredentials) once(ctx context.Context, id, secret string) (f *fac
 	req.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	resp, err := a.http.Do(req)
-	if err != nil {
-		return nil, true, fmt.Errorf("token_url: %w", err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
-	status := resp.StatusCode
-	switch {
+	answer, again, err := outbound.Do(a.http, req)
+	switch status := answer.Status; {
 	case status == http.StatusTooManyRequests:
-		return nil, false, rateLimited("token_endpoint_rate_limited", resp.Header.Get("Retry-After"))
+		return nil, false, outbound.RateLimited("token_endpoint_rate_limited", &answer)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return nil, false, badCredentials("the client is unknown, its secret is wrong, or it may not have such tokens", clientChallenge)
 	case err != nil:
-		return nil, true, fmt.Errorf("token_url: %w", err)
-	case len(raw) > maxAnswerBytes:
-		return nil, false, fmt.Errorf("token_url: the answer is longer than %d bytes", maxAnswerBytes)
+		return nil, again, fmt.Errorf("token_url: %w", err)
 	case status == http.StatusBadRequest:
-		return nil, false, a.refused(raw)
-	case status < 200 || status > 299:
+		return nil, false, a.refused(answer.Body)
+	case !answer.OK():
 		return nil, status >= 500, fmt.Errorf("token_url answered %d", status)
 	}
-	f, err = a.read(id, raw)
+	f, err = a.read(id, answer.Body)
 	return f, false, err
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/outbound"
 )
 
 func basicRequest(user, password string) *access.Request {
@@ -110,7 +111,7 @@ func TestOnlyATokenEndpointThatBlamesTheClientMakesItBad(t *testing.T) {
 		"no token":              {status(200, `{}`), "unavailable"},
 		"no JSON":               {status(200, `access_token=x`), "unavailable"},
 		"two tokens":            {status(200, `{"access_token":"","access_token":"x"}`), "unavailable"},
-		"too long":              {status(200, `{"access_token":"x"}`+strings.Repeat(" ", maxAnswerBytes)), "unavailable"},
+		"too long":              {status(200, `{"access_token":"x"}`+strings.Repeat(" ", outbound.MaxAnswer)), "unavailable"},
 		"401":                   {status(401, ``), "unauthenticated"},
 		"403":                   {status(403, ``), "unauthenticated"},
 		"invalid_client":        {status(400, `{"error":"invalid_client"}`), "unauthenticated"},

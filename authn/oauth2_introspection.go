@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/outbound"
 )
 
 // introspectionConfig configures the authenticator oauth2_introspection.
@@ -39,9 +41,9 @@ type introspectionConfig struct {
 	// PreAuthorization gets an access token for the introspection endpoint.
 	PreAuthorization preAuthorizationConfig `json:"pre_authorization"`
 	// Retry repeats requests that failed or were answered with 5xx.
-	Retry retryConfig `json:"retry"`
+	Retry outbound.Retry `json:"retry"`
 	// Timeout bounds each single request to the endpoint.
-	Timeout Duration `json:"timeout"`
+	Timeout handler.Duration `json:"timeout"`
 	// Cache keeps answers about active tokens.
 	Cache cacheConfig `json:"cache"`
 	// RequireBinding is none, or refuses tokens that are not bound to their sender: any,
@@ -55,7 +57,7 @@ type cacheConfig struct {
 	Enabled bool `json:"enabled"`
 	// TTL bounds how long an answer is used, and so how late a revocation counts;
 	// the token's own expiry bounds it too.
-	TTL Duration `json:"ttl"`
+	TTL handler.Duration `json:"ttl"`
 	// MaxCost is the size of the cache in bytes. All rules share one cache, which
 	// has the largest size that is configured.
 	MaxCost int64 `json:"max_cost"`
@@ -64,9 +66,9 @@ type cacheConfig struct {
 func introspectionDefaults() introspectionConfig {
 	return introspectionConfig{
 		ForeignIssuer: "refuse",
-		Retry:         retryDefaults(),
-		Timeout:       Duration(5 * time.Second),
-		Cache:         cacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
+		Retry:         outbound.DefaultRetry(),
+		Timeout:       handler.Duration(5 * time.Second),
+		Cache:         cacheConfig{TTL: handler.Duration(time.Minute), MaxCost: 100_000_000},
 
 		RequireBinding: "none", DPoP: dpopDefaults(),
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/outbound"
 )
 
 // endpoint is an introspection endpoint and a token endpoint that tests direct.
@@ -163,7 +164,7 @@ func TestAnAnswerThatDecidesNothingIsUnavailableNotBad(t *testing.T) {
 		"exp a string":     {says(`{"active":true,"exp":"never"}`), "unavailable"},
 		"aud an object":    {says(`{"active":true,"aud":{}}`), "unavailable"},
 		"trailing":         {says(`{"active":true}{}`), "unavailable"},
-		"too long":         {says(active + strings.Repeat(" ", maxAnswerBytes)), "unavailable"},
+		"too long":         {says(active + strings.Repeat(" ", outbound.MaxAnswer)), "unavailable"},
 		"connection reset": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "unavailable"},
 	} {
 		e := newEndpoint(t, c.answer)

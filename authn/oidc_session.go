@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/relyingparty"
 )
 
@@ -38,7 +39,7 @@ type oidcSessionConfig struct {
 	// RequiredACR are the accepted values of acr; empty: any.
 	RequiredACR []string `json:"required_acr"`
 	// MaxAge is how long ago the person may have been authenticated; 0: any time.
-	MaxAge Duration `json:"max_age"`
+	MaxAge handler.Duration `json:"max_age"`
 	// Claims of the ID token that are kept.
 	Claims []string `json:"claims"`
 	// ForwardAccessToken keeps the access token, for templates to use.
@@ -46,12 +47,12 @@ type oidcSessionConfig struct {
 	// CookieName begins the names of the cookies.
 	CookieName string `json:"cookie_name"`
 	// IdleTimeout ends a session that is not used, Lifetime every session.
-	IdleTimeout Duration `json:"idle_timeout"`
-	Lifetime    Duration `json:"lifetime"`
+	IdleTimeout handler.Duration `json:"idle_timeout"`
+	Lifetime    handler.Duration `json:"lifetime"`
 	// RefreshBefore is how long before their end tokens are renewed.
-	RefreshBefore Duration `json:"refresh_before"`
+	RefreshBefore handler.Duration `json:"refresh_before"`
 	// Leeway is the tolerated difference of clocks.
-	Leeway Duration `json:"leeway"`
+	Leeway handler.Duration `json:"leeway"`
 	// CallbackPath, LoginPath and LogoutPath are reserved on the hosts of the rule; the
 	// last two may be empty.
 	CallbackPath string `json:"callback_path"`
@@ -66,8 +67,8 @@ func oidcSessionDefaults() oidcSessionConfig {
 	return oidcSessionConfig{
 		AllowedAlgorithms: []string{"RS256", "ES256"}, Scope: []string{"openid"},
 		Claims:     []string{"name", "preferred_username", "email", "email_verified", "groups"},
-		CookieName: "gatewarden", IdleTimeout: Duration(time.Hour), Lifetime: Duration(12 * time.Hour),
-		RefreshBefore: Duration(time.Minute), Leeway: Duration(5 * time.Second),
+		CookieName: "gatewarden", IdleTimeout: handler.Duration(time.Hour), Lifetime: handler.Duration(12 * time.Hour),
+		RefreshBefore: handler.Duration(time.Minute), Leeway: handler.Duration(5 * time.Second),
 		CallbackPath: "/.gatewarden/callback", LoginPath: "/.gatewarden/login", LogoutPath: "/.gatewarden/logout",
 	}
 }

@@ -17,8 +17,11 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json"
 	"github.com/tidwall/gjson"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/outbound"
 )
 
 // sessionConfig is what cookie_session and bearer_token have in common: who is asked
@@ -45,9 +48,9 @@ type sessionConfig struct {
 	// AllowEmptySubject accepts an answer without a subject.
 	AllowEmptySubject bool `json:"allow_empty_subject"`
 	// Retry repeats requests that failed or were answered with 5xx.
-	Retry retryConfig `json:"retry"`
+	Retry outbound.Retry `json:"retry"`
 	// Timeout bounds each single request.
-	Timeout Duration `json:"timeout"`
+	Timeout handler.Duration `json:"timeout"`
 	// Cache keeps answers about good sessions.
 	Cache sessionCacheConfig `json:"cache"`
 }
@@ -55,7 +58,7 @@ type sessionConfig struct {
 type sessionCacheConfig struct {
 	Enabled bool `json:"enabled"`
 	// TTL bounds how long an answer is used, and so how late a logout counts.
-	TTL Duration `json:"ttl"`
+	TTL handler.Duration `json:"ttl"`
 	// ExpiresFrom is the GJSON path of when the session ends: an RFC 3339 time or
 	// seconds since 1970. Empty: unknown.
 	ExpiresFrom string `json:"expires_from"`
@@ -66,8 +69,8 @@ type sessionCacheConfig struct {
 
 func sessionDefaults(subjectFrom string) sessionConfig {
 	return sessionConfig{
-		PreserveQuery: true, ExtraFrom: "extra", SubjectFrom: subjectFrom, Retry: retryDefaults(), Timeout: Duration(5 * time.Second),
-		Cache: sessionCacheConfig{TTL: Duration(time.Minute), MaxCost: 100_000_000},
+		PreserveQuery: true, ExtraFrom: "extra", SubjectFrom: subjectFrom, Retry: outbound.DefaultRetry(), Timeout: handler.Duration(5 * time.Second),
+		Cache: sessionCacheConfig{TTL: handler.Duration(time.Minute), MaxCost: 100_000_000},
 	}
 }
 
@@ -99,7 +102,7 @@ func newSessionEndpoint(c sessionConfig, via, always string, refuse func(string)
 		return nil, err
 	}
 	switch {
-	case c.ForceMethod != "" && !isToken(c.ForceMethod):
+	case c.ForceMethod != "" && !httpguts.ValidHeaderFieldName(c.ForceMethod): // a token, as a method is
 		return nil, fmt.Errorf("force_method: %q is no method", c.ForceMethod)
 	case c.ExtraFrom == "" || c.SubjectFrom == "":
 		return nil, errors.New("extra_from and subject_from must not be empty")
@@ -110,12 +113,12 @@ func newSessionEndpoint(c sessionConfig, via, always string, refuse func(string)
 	if err != nil {
 		return nil, errors.New("check_session_url is not a URL")
 	}
-	e := &sessionEndpoint{c: c, via: via, url: *u, http: direct(d.HTTP), refuse: refuse, d: d}
+	e := &sessionEndpoint{c: c, via: via, url: *u, http: outbound.Direct(d.HTTP), refuse: refuse, d: d}
 	if e.header, err = headerFields("additional_headers", c.AdditionalHeaders); err != nil {
 		return nil, err
 	}
 	for _, name := range append([]string{always}, c.ForwardHTTPHeaders...) {
-		if !isToken(name) {
+		if !httpguts.ValidHeaderFieldName(name) {
 			return nil, fmt.Errorf("forward_http_headers: %q is no name of a header field", name)
 		}
 		if name = http.CanonicalHeaderKey(name); !slices.Contains(unforwarded, name) {
@@ -221,7 +224,7 @@ func (e *sessionEndpoint) facts(ctx context.Context, q *question) (*facts, error
 	if known != nil {
 		return known, nil
 	}
-	return e.cache.load(ctx, key, e.c.Retry.longest(time.Duration(e.c.Timeout)), func(ctx context.Context) (*facts, time.Time, int, error) {
+	return e.cache.load(ctx, key, e.c.Retry.Longest(time.Duration(e.c.Timeout)), func(ctx context.Context) (*facts, time.Time, int, error) {
 		f, size, err := e.ask(ctx, q)
 		if err != nil {
 			return nil, time.Time{}, 0, err
@@ -231,7 +234,7 @@ func (e *sessionEndpoint) facts(ctx context.Context, q *question) (*facts, error
 }
 
 func (e *sessionEndpoint) ask(ctx context.Context, q *question) (f *facts, size int, err error) {
-	err = e.c.Retry.do(ctx, func(ctx context.Context) (again bool, err error) {
+	err = e.c.Retry.Do(ctx, func(ctx context.Context) (again bool, err error) {
 		f, size, again, err = e.once(ctx, q)
 		return again, err
 	})
@@ -248,38 +251,21 @@ func (e *sessionEndpoint) once(ctx context.Context, q *question) (f *facts, size
 		return nil, 0, false, errors.New("check_session_url: the request cannot be made") // the cause may repeat a query
 	}
 	req.Header, req.Host = q.header.Clone(), q.host
-	resp, err := e.http.Do(req)
-	if err != nil {
-		return nil, 0, true, withoutURL(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
-	switch status := resp.StatusCode; {
-	case status == http.StatusTooManyRequests:
-		return nil, 0, false, rateLimited("session_check_rate_limited", resp.Header.Get("Retry-After"))
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	a, again, err := outbound.Do(e.http, req)
+	switch {
+	case a.Status == http.StatusTooManyRequests:
+		return nil, 0, false, outbound.RateLimited("session_check_rate_limited", &a)
+	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
 		return nil, 0, false, e.refuse("there is no such session")
-	case status < 200 || status > 299:
-		return nil, 0, status >= 500, fmt.Errorf("check_session_url answered %d", status)
 	case err != nil:
-		return nil, 0, true, fmt.Errorf("check_session_url: %w", err)
-	case len(raw) > maxAnswerBytes:
-		return nil, 0, false, fmt.Errorf("check_session_url: the answer is longer than %d bytes", maxAnswerBytes)
+		return nil, 0, again, fmt.Errorf("check_session_url: %w", err)
+	case !a.OK():
+		return nil, 0, a.Status >= 500, fmt.Errorf("check_session_url answered %d", a.Status)
 	}
-	if f, err = e.read(raw); err != nil {
+	if f, err = e.read(a.Body); err != nil {
 		return nil, 0, false, fmt.Errorf("check_session_url: the answer is not valid: %w", err)
 	}
-	return f, len(raw), false, nil
-}
-
-// withoutURL is the cause of an error of http.Client, whose text would repeat a query
-// that may hold a token.
-func withoutURL(err error) error {
-	var at *url.Error
-	if errors.As(err, &at) {
-		err = at.Err
-	}
-	return fmt.Errorf("check_session_url: %w", err)
+	return f, len(a.Body), false, nil
 }
 
 // read reads an answer. One in which two readers could see two subjects is refused.

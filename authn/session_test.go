@@ -17,6 +17,7 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/outbound"
 )
 
 // sessions is a session service that tests direct.
@@ -121,7 +122,7 @@ func TestWhatASessionServiceAnswersBecomesTheSubject(t *testing.T) {
 		"trailing data":             {`{"subject":"s"}{}`, ``, access.Subject{}, "unavailable"},
 		"nothing":                   {``, ``, access.Subject{}, "unavailable"},
 		"too deep":                  {`{"subject":"s","x":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`, ``, access.Subject{}, "unavailable"},
-		"too long":                  {`{"subject":"s"}` + strings.Repeat(" ", maxAnswerBytes), ``, access.Subject{}, "unavailable"},
+		"too long":                  {`{"subject":"s"}` + strings.Repeat(" ", outbound.MaxAnswer), ``, access.Subject{}, "unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSessions(t, says(c.answer))

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Options are a policy as it is written, with Oathkeeper's and Hydra's keys. A nil
@@ -104,21 +106,21 @@ func New(o Options) (*Policy, []Problem) {
 		p.origins = append(p.origins, at)
 	}
 	for i, m := range o.AllowedMethods {
-		if m != "*" && !isToken(m) {
+		if m != "*" && !httpguts.ValidHeaderFieldName(m) {
 			report("allowed_methods", i, "%q is not a method", m)
 		}
 		p.anyMethod = p.anyMethod || m == "*"
 		p.methods = append(p.methods, m)
 	}
 	for i, name := range o.AllowedHeaders {
-		if name != "*" && !isToken(name) {
+		if name != "*" && !httpguts.ValidHeaderFieldName(name) {
 			report("allowed_headers", i, "%q is not a field name", name)
 		}
 		p.anyHeader = p.anyHeader || name == "*"
 		p.headers[strings.ToLower(name)] = true
 	}
 	for i, name := range o.ExposedHeaders {
-		if name != "*" && !isToken(name) {
+		if name != "*" && !httpguts.ValidHeaderFieldName(name) {
 			report("exposed_headers", i, "%q is not a field name", name)
 		}
 		if name == "*" && o.AllowCredentials {
@@ -235,7 +237,7 @@ func (p *Policy) Preflight(h, answer http.Header) (reason string) {
 		return ReasonOrigin
 	}
 	method := h["Access-Control-Request-Method"]
-	if len(method) != 1 || !isToken(method[0]) || !p.anyMethod && !slices.Contains(p.methods, method[0]) {
+	if len(method) != 1 || !httpguts.ValidHeaderFieldName(method[0]) || !p.anyMethod && !slices.Contains(p.methods, method[0]) {
 		return ReasonMethod
 	}
 	var names []string
@@ -244,7 +246,7 @@ func (p *Policy) Preflight(h, answer http.Header) (reason string) {
 			if name = strings.ToLower(strings.Trim(name, " \t")); name == "" {
 				continue
 			}
-			if !isToken(name) || !p.anyHeader && !p.headers[name] {
+			if !httpguts.ValidHeaderFieldName(name) || !p.anyHeader && !p.headers[name] {
 				return ReasonHeader
 			}
 			names = append(names, name)
@@ -301,15 +303,4 @@ func varies(lines []string) bool {
 		}
 	}
 	return false
-}
-
-// isToken reports whether s is a token (RFC 9110 section 5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -177,6 +178,49 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		a.Apply(r)
 		if got := r.Header.Get("Authorization"); got != want || a.Check("auth") != nil {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestAnAnswerThatCannotBeReadKeepsItsStatus(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		body  io.Reader
+		again bool
+	}{
+		{"too long", strings.NewReader(strings.Repeat("x", MaxAnswer+1)), false},
+		{"breaks off", io.MultiReader(strings.NewReader("{"), broken{}), true},
+	} {
+		r, err := question(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := Direct(&http.Client{Transport: transport(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 401, Header: http.Header{"A": {"b"}}, Body: io.NopCloser(c.body)}, nil
+		})})
+		a, again, err := Do(client, r)
+		if diff := cmp.Diff(Answer{Status: 401, Header: http.Header{"A": {"b"}}}, a); err == nil || again != c.again || diff != "" {
+			t.Errorf("%s: again %v, %v\n%s", c.name, again, err, diff)
+		}
+	}
+}
+
+func TestAClientAuthenticatesItselfInOneWay(t *testing.T) {
+	for _, c := range []struct {
+		client                    Client
+		wantBody, wantCredentials string
+	}{
+		{Client{ClientID: "a b", ClientSecret: "c:d"}, "k=v", "Basic YStiOmMlM0Fk"}, // a+b:c%3Ad
+		{Client{ClientID: "a", ClientSecret: "b", ClientAuth: "client_secret_post"}, "client_id=a&client_secret=b&k=v", ""},
+		{Client{ClientID: "a"}, "client_id=a&k=v", ""},
+	} {
+		r, err := c.client.Request(t.Context(), "http://sts.example/token", url.Values{"k": {"v"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(r.Body)
+		if got := r.Header.Get("Authorization"); err != nil || string(body) != c.wantBody || got != c.wantCredentials {
+			t.Errorf("%+v: sent %q with %q, %v", c.client, body, got, err)
 		}
 	}
 }

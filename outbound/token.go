@@ -36,6 +36,28 @@ func (c Client) Check() error {
 	return errors.Join(errs...)
 }
 
+// Request returns a POST of form to an endpoint that c authenticates itself to; with
+// client_secret_post, or as a public client, c is put into form.
+func (c Client) Request(ctx context.Context, endpoint string, form url.Values) (*http.Request, error) {
+	basic := c.ClientAuth != "client_secret_post" && c.ClientSecret != ""
+	if !basic {
+		form.Set("client_id", c.ClientID)
+		if c.ClientSecret != "" {
+			form.Set("client_secret", c.ClientSecret)
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Accept", "application/json")
+	if basic {
+		r.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(c.ClientSecret))
+	}
+	return r, nil
+}
+
 // TokenEndpoint gets tokens from a token endpoint (RFC 6749 section 3.2). It is safe
 // for concurrent use.
 type TokenEndpoint struct {
@@ -76,23 +98,10 @@ const maxToken = 16 << 10
 // credentials. Errors: *RefusedError, and those of Service.Ask, also when the client's
 // credentials are refused or the answer is not a bearer token.
 func (e *TokenEndpoint) Grant(ctx context.Context, form url.Values) (Token, error) {
-	basic := e.client.ClientAuth != "client_secret_post" && e.client.ClientSecret != ""
-	if !basic {
-		form.Set("client_id", e.client.ClientID)
-		if e.client.ClientSecret != "" {
-			form.Set("client_secret", e.client.ClientSecret)
-		}
-	}
-	body := form.Encode()
 	a, err := e.service.Ask(ctx, func(ctx context.Context) (*http.Request, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, strings.NewReader(body))
+		r, err := e.client.Request(ctx, e.url, form)
 		if err != nil {
 			return nil, e.service.Unusable(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Accept", "application/json")
-		if basic {
-			r.SetBasicAuth(url.QueryEscape(e.client.ClientID), url.QueryEscape(e.client.ClientSecret))
 		}
 		return r, nil
 	})
@@ -119,7 +128,7 @@ func (e *TokenEndpoint) Unusable(cause error) error { return e.service.Unusable(
 
 // Longest is the most time that Grant takes.
 func (e *TokenEndpoint) Longest() time.Duration {
-	return time.Duration(e.service.retry.GiveUpAfter) + 2*e.service.timeout
+	return e.service.retry.Longest(e.service.timeout)
 }
 
 // errorCode returns the code of an error answer when it is one.

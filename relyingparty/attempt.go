@@ -90,7 +90,7 @@ func (p *Party) prune(r *access.Request, now time.Time) (gone []string) {
 		}
 		a, err := p.openAttempt(r, c)
 		if err != nil || now.Unix() >= a.Began+seconds(attemptFor) {
-			if len(gone) < 2*maxAttempts && isToken(strings.ReplaceAll(c.Name, ".", "_")) {
+			if len(gone) < 2*maxAttempts && isPlain(strings.ReplaceAll(c.Name, ".", "_")) {
 				gone = append(gone, setCookie(r, c.Name, "", -1))
 			}
 			continue

@@ -12,7 +12,6 @@
 package relyingparty
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -144,7 +143,7 @@ func (o *Options) check() error {
 		return errors.New("scope must contain openid")
 	case o.Idle <= 0 || o.Lifetime <= 0:
 		return errors.New("idle_timeout and lifetime must be positive")
-	case !isToken(o.CookieName) || len(o.CookieName) > 64:
+	case !isPlain(o.CookieName) || len(o.CookieName) > 64:
 		return fmt.Errorf("cookie_name: %q is not a name of at most 64 letters, digits, - and _", o.CookieName)
 	}
 	for _, s := range o.Scope {
@@ -229,16 +228,9 @@ func (p *Party) binding(purpose, scheme, host string) []byte {
 	return b
 }
 
-func isToken(s string) bool {
+// isPlain reports whether s is a name of letters, digits, - and _ alone.
+func isPlain(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_'
 	})
-}
-
-// lesser returns the shorter of two spans.
-func lesser(a, b time.Duration) time.Duration {
-	if cmp.Less(a, b) {
-		return a
-	}
-	return b
 }

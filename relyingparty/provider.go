@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/outbound"
 )
 
 const (
-	maxAnswer = 1 << 20
 	// metadataFor is how long a provider's metadata is used without asking again;
 	// retryAfter is the least time between two questions that failed.
 	metadataFor = time.Hour
@@ -58,12 +58,10 @@ type resolved struct {
 }
 
 func newProvider(o *Options) (*provider, error) {
-	client := *o.HTTP
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	p := &provider{o: o, http: &client}
+	p := &provider{o: o, http: outbound.Direct(o.HTTP)}
 	if o.Local != nil {
 		base, _ := url.Parse(o.Issuer) // checked
-		p.http = &http.Client{Transport: inProcess{o.Local.Handler, strings.TrimSuffix(base.Path, "/")}, CheckRedirect: client.CheckRedirect}
+		p.http = outbound.Direct(&http.Client{Transport: inProcess{o.Local.Handler, strings.TrimSuffix(base.Path, "/")}})
 		p.keys = o.Local.Keys
 	}
 	if o.Endpoints.Authorization == "" {
@@ -141,18 +139,19 @@ func (p *provider) discover(ctx context.Context) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	status, raw, err := p.call(r)
+	r.Header.Set("Accept", "application/json")
+	a, _, err := outbound.Do(p.http, r)
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
-	if status != http.StatusOK {
-		return nil, fmt.Errorf("metadata: the provider answered %d", status)
+	if a.Status != http.StatusOK {
+		return nil, fmt.Errorf("metadata: the provider answered %d", a.Status)
 	}
 	var d struct {
 		Issuer string `json:"issuer"`
 		Endpoints
 	}
-	if err := json.Unmarshal(raw, &d); err != nil {
+	if err := json.Unmarshal(a.Body, &d); err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
 	if d.Issuer != p.o.Issuer { // section 4.3: exactly
@@ -165,42 +164,18 @@ func (p *provider) discover(ctx context.Context) (*resolved, error) {
 	return found, nil
 }
 
-// call makes a request and reads a bounded answer. Redirects are not followed.
-func (p *provider) call(r *http.Request) (status int, body []byte, err error) {
-	r.Header.Set("Accept", "application/json")
-	res, err := p.http.Do(r)
-	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) { // its text has the address, which may hold a secret
-			err = u.Err
-		}
-		return 0, nil, err
-	}
-	defer res.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err == nil && len(body) > maxAnswer {
-		err = errors.New("the provider's answer is too long")
-	}
-	return res.StatusCode, body, err
-}
-
-// post sends a form as the client (RFC 6749 section 2.3.1).
-func (p *provider) post(ctx context.Context, address string, form url.Values) (status int, body []byte, err error) {
-	if p.o.ClientSecret == "" || p.o.PostSecret {
-		form.Set("client_id", p.o.ClientID)
-	}
+// post sends a form as the client.
+func (p *provider) post(ctx context.Context, address string, form url.Values) (outbound.Answer, error) {
+	client := outbound.Client{ClientID: p.o.ClientID, ClientSecret: p.o.ClientSecret}
 	if p.o.PostSecret {
-		form.Set("client_secret", p.o.ClientSecret)
+		client.ClientAuth = "client_secret_post"
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
+	r, err := client.Request(ctx, address, form)
 	if err != nil {
-		return 0, nil, err
+		return outbound.Answer{}, err
 	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if p.o.ClientSecret != "" && !p.o.PostSecret {
-		r.SetBasicAuth(url.QueryEscape(p.o.ClientID), url.QueryEscape(p.o.ClientSecret))
-	}
-	return p.call(r)
+	a, _, err := outbound.Do(p.http, r)
+	return a, err
 }
 
 // tokens are a provider's answer to a grant.
@@ -229,7 +204,7 @@ func (t *tokens) lifespan() time.Duration {
 	return time.Duration(s) * time.Second
 }
 
-// errGrant is a provider's no: the code or refresh token is worth nothing.
+// grantError is a provider's no: the code or refresh token is worth nothing.
 type grantError struct {
 	status int
 	code   string // of RFC 6749 section 5.2; empty: none
@@ -242,22 +217,22 @@ func (e *grantError) Error() string {
 // grant asks the token endpoint. Errors: *grantError when the provider said no; any
 // other means that it is not known what happened.
 func (p *provider) grant(ctx context.Context, address string, form url.Values) (*tokens, error) {
-	status, raw, err := p.post(ctx, address, form)
+	a, err := p.post(ctx, address, form)
 	if err != nil {
 		return nil, fmt.Errorf("token endpoint: %w", err)
 	}
-	if status != http.StatusOK {
+	if status := a.Status; status != http.StatusOK {
 		var e struct {
 			Error string `json:"error"`
 		}
-		_ = json.Unmarshal(raw, &e) // no JSON: no code
+		_ = json.Unmarshal(a.Body, &e) // no JSON: no code
 		if status >= 500 || status == http.StatusTooManyRequests || status < 400 {
 			return nil, fmt.Errorf("token endpoint: the provider answered %d", status)
 		}
 		return nil, &grantError{status, plainCode(e.Error)}
 	}
 	t := new(tokens)
-	if err := json.Unmarshal(raw, t); err != nil {
+	if err := json.Unmarshal(a.Body, t); err != nil {
 		return nil, fmt.Errorf("token endpoint: %w", err)
 	}
 	if t.AccessToken == "" || !strings.EqualFold(t.TokenType, "bearer") {

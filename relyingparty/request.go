@@ -48,7 +48,7 @@ func (p *Party) Session(ctx context.Context, r *access.Request) (*Session, http.
 		default:
 			return nil, nil, err
 		}
-	} else if p.settled(s, now) && now.Unix() >= s.Seen+seconds(lesser(p.o.Idle/10, maxRewrite)) {
+	} else if p.settled(s, now) && now.Unix() >= s.Seen+seconds(min(p.o.Idle/10, maxRewrite)) {
 		write = true
 	}
 	if d := p.unmet(s.Claims, now); d != DemandNone {

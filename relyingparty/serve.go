@@ -158,7 +158,7 @@ func (p *Party) logout(ctx context.Context, r *access.Request) error {
 		return err
 	}
 	for _, c := range r.Cookies {
-		if strings.HasPrefix(c.Name, p.cookieName(r, "l")+".") && len(cookies) < 4*maxChunks && isToken(strings.ReplaceAll(c.Name, ".", "_")) {
+		if strings.HasPrefix(c.Name, p.cookieName(r, "l")+".") && len(cookies) < 4*maxChunks && isPlain(strings.ReplaceAll(c.Name, ".", "_")) {
 			cookies = append(cookies, setCookie(r, c.Name, "", -1))
 		}
 	}
@@ -199,9 +199,9 @@ func (p *Party) afterLogout(r *access.Request) string {
 func (p *Party) revoke(ctx context.Context, address, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	status, _, err := p.provider.post(ctx, address, url.Values{"token": {token}, "token_type_hint": {"refresh_token"}})
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("the provider answered %d", status)
+	a, err := p.provider.post(ctx, address, url.Values{"token": {token}, "token_type_hint": {"refresh_token"}})
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("the provider answered %d", a.Status)
 	}
 	if err != nil {
 		return fmt.Errorf("revocation of the refresh token: %w", err)

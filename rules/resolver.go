@@ -88,16 +88,6 @@ func (t captureText) expand(captures []string, encode func(string) string) (stri
 	return b.String(), true
 }
 
-// hasCaptures reports whether t differs by request.
-func (t captureText) hasCaptures() bool {
-	for _, p := range t {
-		if p.group > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // resolver compiles what differs by request; nil when nothing does.
 func (r *routing) resolver(groups int) *resolver {
 	out := &resolver{}

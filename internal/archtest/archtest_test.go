@@ -32,9 +32,9 @@ var allowed = map[string][]string{
 	"edge":                {"access", "cors", "fault"},
 	"keys":                {"access", "fault"},
 	"passwords":           {"fault"},
-	"relyingparty":        {"access", "fault", "keys"},
+	"relyingparty":        {"access", "fault", "keys", "outbound"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "handler", "keys", "passwords", "relyingparty"},
+	"authn":         {"access", "fault", "handler", "keys", "outbound", "passwords", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
 	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},

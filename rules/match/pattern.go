@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/dlclark/regexp2"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
@@ -98,7 +99,7 @@ func (c *Compiler) Compile(m spec.Match) (*Pattern, []Problem) {
 		p.methods.any = true
 	}
 	for i, name := range m.Methods {
-		if name == "*" || !isToken(name) {
+		if name == "*" || !httpguts.ValidHeaderFieldName(name) {
 			report(fmt.Sprintf("/match/methods/%d", i), "%q is not a method", name)
 			p.methods.any = true
 			continue
@@ -107,7 +108,7 @@ func (c *Compiler) Compile(m spec.Match) (*Pattern, []Problem) {
 	}
 	p.headers = pairs(m.Headers, http.CanonicalHeaderKey)
 	for _, h := range p.headers {
-		if !isToken(h.name) {
+		if !httpguts.ValidHeaderFieldName(h.name) {
 			report("/match/headers", "%q is not a header name", h.name)
 			p.headers = nil
 			break
@@ -136,16 +137,6 @@ func pairs(m map[string]string, canonical func(string) string) []pair {
 	}
 	slices.SortFunc(out, func(a, b pair) int { return strings.Compare(a.name, b.name) })
 	return out
-}
-
-// isToken reports whether s is a token of RFC 9110 section 5.6.2.
-func isToken(s string) bool {
-	for _, c := range []byte(s) {
-		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
-			return false
-		}
-	}
-	return s != ""
 }
 
 func (c *Compiler) structuredTargets(m spec.Match, report func(pointer, format string, args ...any)) []*target {
