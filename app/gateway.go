@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -209,13 +208,13 @@ func (d decider) OwnedCookies() []string {
 	return nil
 }
 
-// trusted are the peers of networks.
-func trusted(networks []netip.Prefix) (edge.Trusted, error) {
-	var cidrs []string
-	for _, p := range networks {
-		cidrs = append(cidrs, p.String())
+// trusted are the peers that the configuration names.
+func trusted(named []config.Peer) (edge.Trusted, error) {
+	var peers []string
+	for _, p := range named {
+		peers = append(peers, p.String())
 	}
-	return edge.ParseTrusted(cidrs, false)
+	return edge.ParseTrusted(peers, false)
 }
 
 // SessionCookies implements edge.SessionOwner.

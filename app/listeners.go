@@ -30,12 +30,28 @@ func (a *App) bind(name, setting string, l config.Listener) error {
 	if err != nil {
 		return fmt.Errorf("%s.tls%w", setting, err)
 	}
-	bound, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.Address())
+	bound, err := open(setting, l)
 	if err != nil {
-		return fmt.Errorf("%s.port: cannot listen on %s: %w", setting, l.Address(), reason(err))
+		return err
 	}
 	a.listeners = append(a.listeners, listener{name: name, setting: setting, Listener: bound, tls: secured})
 	return nil
+}
+
+// open listens at an address or a Unix socket.
+func open(setting string, l config.Listener) (net.Listener, error) {
+	if path := l.Path(); path != "" {
+		bound, err := edge.ListenUnix(path, edge.SocketOptions{Owner: l.Socket.Owner, Group: l.Socket.Group, Mode: os.FileMode(l.Socket.Mode)})
+		if err != nil {
+			return nil, fmt.Errorf("%s.host: cannot listen on %s: %w", setting, path, reason(err))
+		}
+		return bound, nil
+	}
+	bound, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.Address())
+	if err != nil {
+		return nil, fmt.Errorf("%s.port: cannot listen on %s: %w", setting, l.Address(), reason(err))
+	}
+	return bound, nil
 }
 
 // reason strips what net repeats about the address.

@@ -33,8 +33,8 @@ func (a *App) listen(context.Context) error {
 		{a.parts&Proxy != 0, "proxy", "serve.proxy", s.Proxy.Listener},
 		{a.parts&Public != 0, "public", "serve.public", s.Public.Listener},
 		{a.parts&Management != 0, "management", "serve.api", s.API.Listener},
-		{a.parts&Management != 0 && s.Admin.Port >= 0, "admin", "serve.admin", s.Admin.Listener},
-		{a.parts&Management != 0 && s.ExtAuthz.Port >= 0, "ext_authz", "serve.ext_authz", s.ExtAuthz.Listener},
+		{a.parts&Management != 0 && s.Admin.On(), "admin", "serve.admin", s.Admin.Listener},
+		{a.parts&Management != 0 && s.ExtAuthz.On(), "ext_authz", "serve.ext_authz", s.ExtAuthz.Listener},
 		{s.Prometheus.Port >= 0, "metrics", "serve.prometheus", config.Listener{Host: s.Prometheus.Host, Port: s.Prometheus.Port}},
 	} {
 		if !l.on {

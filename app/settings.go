@@ -35,21 +35,17 @@ func newSettings(cfg *config.Config) (*settings, error) {
 		}
 		s.cors[l.name] = policy
 	}
-	trusted := func(key string, t config.Trust) edge.Trusted {
-		var cidrs []string
-		for _, p := range t.Trusted() {
-			cidrs = append(cidrs, p.String())
-		}
-		set, err := edge.ParseTrusted(cidrs, false)
+	peers := func(key string, t config.Trust) edge.Trusted {
+		set, err := trusted(t.Trusted())
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s.trusted_proxies: %w", key, err))
 		}
 		return set
 	}
 	s.proxy = edge.Settings{
-		Trusted: trusted("serve.proxy", cfg.Serve.Proxy.Trust), CORS: s.cors["proxy"], MaxBody: cfg.Serve.Proxy.Limits.Body,
+		Trusted: peers("serve.proxy", cfg.Serve.Proxy.Trust), CORS: s.cors["proxy"], MaxBody: cfg.Serve.Proxy.Limits.Body,
 	}
-	s.decision = edge.Settings{Trusted: trusted("serve.api", cfg.Serve.API.Trust)}
+	s.decision = edge.Settings{Trusted: peers("serve.api", cfg.Serve.API.Trust)}
 	return s, errors.Join(errs...)
 }
 

@@ -15,7 +15,7 @@ func TestARunningProgramAdoptsWhatCanBeSwappedAndNamesTheRest(t *testing.T) {
 	next := was
 	next.DSN, next.Serve.Proxy.Port, next.Serve.Proxy.TLS.ClientAuth = "sqlite://x", 1, "require"
 	next.Serve.Proxy.TLS.Cert.Path, next.Log.Level, next.Serve.API.CORS.Enabled = "new.crt", "debug", true
-	next.Serve.Proxy.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	next.Serve.Proxy.TrustedProxies = []Peer{{Network: netip.MustParsePrefix("10.0.0.0/8")}}
 	next.Authenticators = map[string]Handler{"jwt": {Config: json.RawMessage(`{}`)}}
 	adopted, changed, restart := was.Adopt(&next)
 	slices.Sort(changed)

@@ -10,7 +10,7 @@ package config
 
 import (
 	"encoding/json"
-	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/gatewarden/gatewarden/cors"
@@ -74,11 +74,32 @@ type Serve struct {
 
 // Listener is one address.
 type Listener struct {
+	// Host is an address, or unix:/path for a Unix socket, which needs no port.
 	Host string `key:"host"`
 	// Port 0 picks a free one; negative: no listener.
-	Port int `key:"port"`
-	TLS  TLS `key:"tls"`
+	Port   int    `key:"port"`
+	Socket Socket `key:"socket"`
+	TLS    TLS    `key:"tls"`
 }
+
+// Socket says whose a Unix socket is and who may connect.
+type Socket struct {
+	Owner string `key:"owner"` // name or number; empty: the program's
+	Group string `key:"group"` // name or number; empty: the program's
+	Mode  int    `key:"mode"`  // permissions; to connect is to write
+}
+
+// Path returns the path of a Unix socket; empty for an address.
+func (l Listener) Path() string {
+	path, found := strings.CutPrefix(l.Host, "unix:")
+	if !found {
+		return ""
+	}
+	return path
+}
+
+// On reports whether there is to be a listener.
+func (l Listener) On() bool { return l.Port >= 0 || l.Path() != "" }
 
 // CORS is the policy of a listener; see cors.Options.
 type CORS struct {
@@ -163,7 +184,7 @@ type Streams struct {
 
 // Trust says whose forwarded headers are read; nobody's by default.
 type Trust struct {
-	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
+	TrustedProxies []Peer `key:"trusted_proxies"`
 	// TrustForwardedHeaders is Oathkeeper's switch: private and loopback ranges.
 	TrustForwardedHeaders bool `key:"trust_forwarded_headers"`
 	// ClientCertHeader is the field in which trusted proxies tell of the client's
@@ -218,7 +239,7 @@ type API struct {
 // Peers may speak one of the adapters of /decisions; nobody by default, which switches
 // the adapter off.
 type Peers struct {
-	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
+	TrustedProxies []Peer `key:"trusted_proxies"`
 }
 
 // ExtAuthz is the listener of Envoy's ext_authz over gRPC.
@@ -374,12 +395,12 @@ func Default() Config {
 	d := cors.Defaults()
 	policy := CORS{AllowedOrigins: d.AllowedOrigins, AllowedMethods: d.AllowedMethods, AllowedHeaders: d.AllowedHeaders, ExposedHeaders: d.ExposedHeaders}
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
-	trust, noClients := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}
+	trust, noClients, socket := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}, Socket{Mode: 0o755}
 	return Config{
 		DSN: "memory",
 		Serve: Serve{
 			Proxy: Proxy{
-				Listener: Listener{Port: 4455, TLS: noClients},
+				Listener: Listener{Port: 4455, TLS: noClients, Socket: socket},
 				Trust:    trust,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10},
@@ -387,10 +408,10 @@ func Default() Config {
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients}, Trust: trust, Timeout: timeouts, CORS: policy},
-			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}, CORS: policy},
-			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients}, Timeout: timeouts, CORS: policy},
-			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients}},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
+			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Timeout: timeouts, CORS: policy},
+			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,

@@ -198,6 +198,36 @@ func TestTrustForwardedHeadersMeansPrivateRanges(t *testing.T) {
 	}
 }
 
+func TestUnixSocketsAreChecked(t *testing.T) {
+	cfg := load(t, Sources{Environ: []string{
+		"SERVE_API_HOST=unix:/run/gatewarden/api", "SERVE_API_PORT=-1", "SERVE_ADMIN_HOST=unix:/run/gatewarden/admin", "SERVE_ADMIN_SOCKET_MODE=0660",
+		"SERVE_ADMIN_SOCKET_GROUP=www", "SERVE_API_TRUSTED_PROXIES=unix,10.0.0.1",
+	}})
+	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, CORS: Default().Serve.Admin.CORS}
+	if diff := cmp.Diff(want, cfg.Serve.Admin); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if got := []any{cfg.Serve.API.Path(), cfg.Serve.API.On(), cfg.Serve.Admin.On(), Default().Serve.Admin.On(), cfg.Serve.API.TrustedProxies[0], cfg.Serve.API.TrustedProxies[1].String()}; !cmp.Equal(got,
+		[]any{"/run/gatewarden/api", true, true, false, Peer{Unix: true}, "10.0.0.1/32"}, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })) {
+		t.Errorf("got %v", got)
+	}
+	for env, want := range map[string]string{
+		"SERVE_PROXY_HOST=unix:relative":   "serve.proxy.host must be unix: and an absolute path",
+		"SERVE_PROXY_HOST=unix:":           "serve.proxy.host must be unix: and an absolute path",
+		"SERVE_PROXY_SOCKET_MODE=770":      "serve.proxy.socket.mode must be permissions of at most 0777, in octal",
+		"SERVE_PUBLIC_HOST=unix:/run/s":    "urls.self.issuer must be set when serve.public.host is a Unix socket",
+		"SERVE_PROMETHEUS_HOST=unix:/s":    "serve.prometheus.host must be an address",
+		"SERVE_PROXY_TRUSTED_PROXIES=Unix": "serve.proxy.trusted_proxies",
+	} {
+		if _, _, err := Load(Sources{Environ: []string{env}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", env, err, want)
+		}
+	}
+	if _, _, err := Load(Sources{Environ: []string{"SERVE_PROXY_HOST=unix:/run/s"}, Flags: []Flag{{Name: "demo", Key: "demo", Value: "true"}}}); err == nil || !strings.Contains(err.Error(), "must be an address with --demo") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func FuzzConfigFilesNeverCrash(f *testing.F) {
 	f.Add([]byte("serve: {proxy: {port: 1}}"), true)
 	f.Add([]byte("a: &x [*x]"), true)

@@ -182,7 +182,7 @@ func (l *loader) fill(cfg *Config) {
 			WeaklyTypedInput: true,
 			TagName:          "key",
 			ErrorUnused:      true,
-			DecodeHook:       mapstructure.ComposeDecodeHookFunc(decodeDuration, decodeList, decodePrefix),
+			DecodeHook:       mapstructure.ComposeDecodeHookFunc(decodeDuration, decodeList, decodePeer),
 		})
 		if err == nil {
 			err = d.Decode(l.viper.Get(key))
@@ -200,8 +200,8 @@ func expected(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[time.Duration]():
 		return "a duration such as 30s or 1h"
-	case t == reflect.TypeFor[[]netip.Prefix]():
-		return "a list of networks such as 10.0.0.0/8"
+	case t == reflect.TypeFor[[]Peer]():
+		return "a list of networks such as 10.0.0.0/8, and unix"
 	case t == reflect.TypeFor[[]Certificate]():
 		return "a list of {key: {path: ...}, cert: {path: ...}}"
 	case t.Kind() == reflect.Slice:
@@ -234,7 +234,7 @@ func decodeList(from, to reflect.Type, v any) (any, error) {
 	if !isText || to.Kind() != reflect.Slice {
 		return v, nil
 	}
-	if to.Elem().Kind() == reflect.Struct && to.Elem() != reflect.TypeFor[netip.Prefix]() {
+	if to.Elem().Kind() == reflect.Struct && to.Elem() != reflect.TypeFor[Peer]() {
 		var list []map[string]any
 		err := json.Unmarshal([]byte(text), &list)
 		return list, err
@@ -253,16 +253,19 @@ func decodeList(from, to reflect.Type, v any) (any, error) {
 	return list, nil
 }
 
-func decodePrefix(from, to reflect.Type, v any) (any, error) {
+func decodePeer(from, to reflect.Type, v any) (any, error) {
 	text, isText := v.(string)
-	if !isText || to != reflect.TypeFor[netip.Prefix]() {
+	if !isText || to != reflect.TypeFor[Peer]() {
 		return v, nil
 	}
+	if text == "unix" {
+		return Peer{Unix: true}, nil
+	}
 	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
+		return Peer{Network: netip.PrefixFrom(addr, addr.BitLen())}, nil
 	}
 	p, err := netip.ParsePrefix(text)
-	return p.Masked(), err
+	return Peer{Network: p.Masked()}, err
 }
 
 // variable returns the environment variable of a key.

@@ -59,9 +59,9 @@ func (c *Config) checkPorts(v *validation) {
 		port int
 		off  bool // negative means no listener
 	}{
-		{"serve.proxy.port", c.Serve.Proxy.Port, false},
-		{"serve.api.port", c.Serve.API.Port, false},
-		{"serve.public.port", c.Serve.Public.Port, false},
+		{"serve.proxy.port", c.Serve.Proxy.Port, c.Serve.Proxy.Path() != ""},
+		{"serve.api.port", c.Serve.API.Port, c.Serve.API.Path() != ""},
+		{"serve.public.port", c.Serve.Public.Port, c.Serve.Public.Path() != ""},
 		{"serve.admin.port", c.Serve.Admin.Port, true},
 		{"serve.prometheus.port", c.Serve.Prometheus.Port, true},
 		{"serve.ext_authz.port", c.Serve.ExtAuthz.Port, true},
@@ -107,13 +107,13 @@ func (c *Config) checkTrust(v *validation) {
 			v.fault(key+".client_cert_header", "is read from trusted proxies only: set %s.trusted_proxies", key)
 		}
 	}
-	for key, list := range map[string][]netip.Prefix{
+	for key, list := range map[string][]Peer{
 		"serve.proxy.trusted_proxies": c.Serve.Proxy.TrustedProxies, "serve.api.trusted_proxies": c.Serve.API.TrustedProxies,
 		"serve.api.nginx.trusted_proxies": c.Serve.API.Nginx.TrustedProxies, "serve.api.envoy.trusted_proxies": c.Serve.API.Envoy.TrustedProxies,
 		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies,
 	} {
 		for _, p := range list {
-			if p.Bits() == 0 {
+			if !p.Unix && p.Network.Bits() == 0 {
 				v.fault(key, "must not trust the whole internet (%s)", p)
 			}
 		}
@@ -213,7 +213,7 @@ func (c *Config) checkEdges(v *validation) {
 	if c.Serve.Proxy.Streams.Recheck < time.Second {
 		v.fault("serve.proxy.streams.recheck", "must be at least 1s")
 	}
-	if c.Serve.ExtAuthz.Port >= 0 && len(c.Serve.ExtAuthz.TrustedProxies) == 0 {
+	if c.Serve.ExtAuthz.On() && len(c.Serve.ExtAuthz.TrustedProxies) == 0 {
 		v.fault("serve.ext_authz.trusted_proxies", "must name the addresses of Envoy: nobody else is answered")
 	}
 	if c.RateLimits.MaxKeys < 1000 {
@@ -222,10 +222,16 @@ func (c *Config) checkEdges(v *validation) {
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		v.fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
 	}
+	for _, l := range c.listeners() {
+		l.socket(c, v.fault)
+	}
+	if strings.HasPrefix(c.Serve.Prometheus.Host, "unix:") {
+		v.fault("serve.prometheus.host", "must be an address; the metrics are at /metrics of serve.api, which may be a Unix socket")
+	}
 	if c.exposed(c.Serve.API.Host) {
 		v.fault("serve.api.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
 	}
-	if c.Serve.Admin.Port >= 0 && c.exposed(c.Serve.Admin.Host) {
+	if c.Serve.Admin.On() && c.exposed(c.Serve.Admin.Host) {
 		v.fault("serve.admin.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
 	}
 }
@@ -250,7 +256,7 @@ func (c *Config) exposed(host string) bool {
 
 // loopback reports whether host is this machine only.
 func loopback(host string) bool {
-	if host == "localhost" {
+	if host == "localhost" || strings.HasPrefix(host, "unix:") {
 		return true
 	}
 	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
@@ -262,12 +268,12 @@ func (l Listener) Address() string {
 	return net.JoinHostPort(strings.Trim(l.Host, "[]"), strconv.Itoa(l.Port))
 }
 
-// Trusted returns the networks whose forwarded headers are read.
-func (t Trust) Trusted() []netip.Prefix {
+// Trusted returns the peers whose forwarded headers are read.
+func (t Trust) Trusted() []Peer {
 	list := slices.Clone(t.TrustedProxies)
 	if t.TrustForwardedHeaders {
 		for _, p := range []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"} {
-			list = append(list, netip.MustParsePrefix(p))
+			list = append(list, Peer{Network: netip.MustParsePrefix(p)})
 		}
 	}
 	return list

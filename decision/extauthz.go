@@ -89,7 +89,7 @@ func (s *ExtAuthz) Drain() { s.health.Shutdown() }
 func (s *ExtAuthz) Check(ctx context.Context, c *auth.CheckRequest) (*auth.CheckResponse, error) {
 	var q question
 	var err error
-	if p, ok := peer.FromContext(ctx); !ok || !s.peers.Contains(edge.Addr(p.Addr.String())) {
+	if p, ok := peer.FromContext(ctx); !ok || !s.peers.Peer(p.Addr.String()) {
 		err = errStranger
 		if ok {
 			q.client = p.Addr.String()

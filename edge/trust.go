@@ -9,20 +9,31 @@ import (
 
 // Trusted is the set of peers whose forwarding fields are read. The zero value
 // trusts nobody.
-type Trusted struct{ prefixes []netip.Prefix }
+type Trusted struct {
+	prefixes []netip.Prefix
+	unix     bool
+}
 
-// ParseTrusted reads addresses and CIDR ranges. A range of all addresses is an
+// UnixPeer is the RemoteAddr of whoever connects to a Unix socket; see ListenUnix.
+const UnixPeer = "@"
+
+// ParseTrusted reads addresses, CIDR ranges and unix, which stands for whoever can
+// connect to the listener's Unix socket. A range of all addresses is an
 // error unless everybody is set, because it lets any client choose its address,
 // host and scheme.
-func ParseTrusted(cidrs []string, everybody bool) (Trusted, error) {
+func ParseTrusted(peers []string, everybody bool) (Trusted, error) {
 	var t Trusted
-	for _, s := range cidrs {
+	for _, s := range peers {
+		if s == "unix" {
+			t.unix = true
+			continue
+		}
 		p, err := netip.ParsePrefix(s)
 		if a, aerr := netip.ParseAddr(s); aerr == nil {
 			p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
 		}
 		if err != nil {
-			return Trusted{}, fmt.Errorf("trusted proxy %q is not an address or a CIDR range", s)
+			return Trusted{}, fmt.Errorf("trusted proxy %q is neither an address, a CIDR range nor unix", s)
 		}
 		if p.Bits() == 0 && !everybody {
 			return Trusted{}, fmt.Errorf("trusted proxy %q would trust everybody", s)
@@ -33,7 +44,7 @@ func ParseTrusted(cidrs []string, everybody bool) (Trusted, error) {
 }
 
 // Nobody reports whether t trusts nobody.
-func (t Trusted) Nobody() bool { return len(t.prefixes) == 0 }
+func (t Trusted) Nobody() bool { return len(t.prefixes) == 0 && !t.unix }
 
 // Contains reports whether a is trusted.
 func (t Trusted) Contains(a netip.Addr) bool {
@@ -43,6 +54,11 @@ func (t Trusted) Contains(a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// Peer reports whether the peer with an http.Request's RemoteAddr is trusted.
+func (t Trusted) Peer(remote string) bool {
+	return t.unix && remote == UnixPeer || t.Contains(Addr(remote))
 }
 
 // Forwarded is what the forwarding fields of a trusted peer say; for other peers
@@ -80,7 +96,7 @@ func (t Trusted) resolve(r *http.Request) Forwarded {
 	}
 	h := r.Header
 	f.Present = len(h["X-Forwarded-Method"]) > 0 || len(h["X-Forwarded-Uri"]) > 0
-	if len(t.prefixes) == 0 || !t.Contains(peer) {
+	if t.Nobody() || !(t.Contains(peer) || t.unix && r.RemoteAddr == UnixPeer) {
 		f.chain = addrText(peer, r.RemoteAddr)
 		return f
 	}
@@ -99,12 +115,13 @@ func (t Trusted) resolve(r *http.Request) Forwarded {
 		return f
 	}
 	hops := []netip.Addr{peer}
-	for entries := list(h["X-Forwarded-For"]); len(entries) > 0 && t.Contains(f.Client); entries = entries[:len(entries)-1] {
+	entries := list(h["X-Forwarded-For"])
+	for trusted := true; len(entries) > 0 && trusted; entries = entries[:len(entries)-1] {
 		a, ok := hopAddr(entries[len(entries)-1])
 		if !ok {
 			break
 		}
-		f.Client, hops = a, append(hops, a)
+		f.Client, hops, trusted = a, append(hops, a), t.Contains(a)
 	}
 	f.chain = chainText(hops)
 	f.setScheme(last(h["X-Forwarded-Proto"]))
@@ -118,7 +135,8 @@ func (t Trusted) resolve(r *http.Request) Forwarded {
 // proto are those that the outermost trusted proxy saw (RFC 7239 section 4).
 func (t Trusted) readForwarded(f *Forwarded, values []string, peer netip.Addr) {
 	hops := []netip.Addr{peer}
-	for elements := list(values); len(elements) > 0 && t.Contains(f.Client); elements = elements[:len(elements)-1] {
+	elements := list(values)
+	for trusted := true; len(elements) > 0 && trusted; elements = elements[:len(elements)-1] {
 		pairs := forwardedPairs(elements[len(elements)-1])
 		f.setScheme(pairs["proto"])
 		if v := pairs["host"]; v != "" {
@@ -128,7 +146,7 @@ func (t Trusted) readForwarded(f *Forwarded, values []string, peer netip.Addr) {
 		if !ok {
 			break
 		}
-		f.Client, hops = a, append(hops, a)
+		f.Client, hops, trusted = a, append(hops, a), t.Contains(a)
 	}
 	f.chain = chainText(hops)
 }

@@ -54,6 +54,10 @@ func TestOnlyATrustedPeersForwardingFieldsAreRead(t *testing.T) {
 			"[::ffff:10.0.0.1]:1", http.Header{"X-Forwarded-For": {"::ffff:198.51.100.1"}},
 			access.Request{Client: netip.MustParseAddr("198.51.100.1"), ID: "http://gw"}, "198.51.100.1, 10.0.0.1",
 		},
+		"an untrusted hop behind a trusted one ends the walk": {
+			"10.0.0.1:1", http.Header{"X-Forwarded-For": {"203.0.113.1, 198.51.100.1, 10.0.0.7"}},
+			access.Request{Client: netip.MustParseAddr("198.51.100.1"), ID: "http://gw"}, "198.51.100.1, 10.0.0.7, 10.0.0.1",
+		},
 		"Unix socket": {"@", http.Header{"X-Forwarded-For": {"198.51.100.1"}}, access.Request{ID: "http://gw"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,5 +136,37 @@ func TestARangeOfEverybodyIsNotTrusted(t *testing.T) {
 	}
 	if set := trusted(t, "192.0.2.1"); !set.Contains(netip.MustParseAddr("192.0.2.1")) || set.Contains(netip.MustParseAddr("192.0.2.2")) {
 		t.Error("want a single address trusted")
+	}
+}
+
+func TestUnixTrustsUnixSocketsOnly(t *testing.T) {
+	set := trusted(t, "unix")
+	for _, remote := range []string{"", "127.0.0.1:1", "unix", "/run/s", "@x"} {
+		if set.Peer(remote) {
+			t.Errorf("%q is trusted", remote)
+		}
+	}
+	if set.Nobody() || !set.Peer(UnixPeer) || trusted(t, "127.0.0.1").Peer(UnixPeer) || set.Contains(netip.Addr{}) {
+		t.Errorf("got %v", set)
+	}
+	for name, c := range map[string]struct {
+		header http.Header
+		want   Forwarded
+	}{
+		"X-Forwarded-For": {
+			http.Header{"X-Forwarded-For": {"203.0.113.1, 198.51.100.1"}, "X-Forwarded-Proto": {"https"}},
+			Forwarded{Trusted: true, Client: netip.MustParseAddr("198.51.100.1"), Scheme: "https", Host: "gw", chain: "198.51.100.1"},
+		},
+		"Forwarded": {
+			http.Header{"Forwarded": {"for=203.0.113.1, for=198.51.100.1;host=a"}},
+			Forwarded{Trusted: true, Client: netip.MustParseAddr("198.51.100.1"), Scheme: "http", Host: "a", chain: "198.51.100.1"},
+		},
+		"nothing": {http.Header{}, Forwarded{Trusted: true, Scheme: "http", Host: "gw"}},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host, r.RemoteAddr, r.Header = "gw", UnixPeer, c.header
+		if diff := cmp.Diff(c.want, set.resolve(r), cmp.AllowUnexported(Forwarded{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, diff)
+		}
 	}
 }

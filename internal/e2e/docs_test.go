@@ -92,13 +92,18 @@ func TestEveryRelativeLinkOfThePagesResolves(t *testing.T) {
 }
 
 // TestEveryExampleOfThePagesIsValid reads blocks as what they are: JSON, rules, parts
-// of a rule, or configuration.
+// of a rule, or configuration. Blocks of yml belong to other programs.
 func TestEveryExampleOfThePagesIsValid(t *testing.T) {
 	for _, page := range pages(t) {
 		text := read(t, page)
 		for _, block := range blocks(text, "json") {
 			if !json.Valid([]byte(block)) {
 				t.Errorf("%s: not valid JSON:\n%s", page, block)
+			}
+		}
+		for _, block := range blocks(text, "yml") { // configuration of other programs
+			if err := yaml.Unmarshal([]byte(block), new(any)); err != nil {
+				t.Errorf("%s: %v\n%s", page, err, block)
 			}
 		}
 		for _, block := range blocks(text, "yaml") {
