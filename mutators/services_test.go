@@ -196,6 +196,7 @@ func TestATokenRequestIsWhatTheStandardsSay(t *testing.T) {
 		d.HTTP = &http.Client{Transport: s}
 		in := input()
 		if c.bearer != "" {
+			in.Subject.Via = "oauth2_introspection"
 			in.Request.Header.Set("Authorization", c.bearer)
 		}
 		if err := build(t, d, c.handler, c.config).Mutate(t.Context(), in, &access.Pass{}); err != nil {
@@ -228,9 +229,28 @@ func TestARefusedExchangeDeniesAndNeverPassesTheClientsToken(t *testing.T) {
 	for _, header := range [][]string{nil, {""}, {"Basic x"}, {"Bearer"}, {"Bearer "}, {"Bearer a", "Bearer b"}} {
 		in := input()
 		in.Request.Header["Authorization"] = header
+		in.Subject.Via = "jwt"
 		err := build(t, deps(t), "token_exchange", `{"token_url":"http://sts.example/token","client_id":"a"}`).Mutate(t.Context(), in, &access.Pass{})
 		if !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("%q: got %v", header, err)
+		}
+	}
+}
+
+func TestABearerTokenBesideAnotherCredentialIsNeverExchanged(t *testing.T) {
+	for via, exchanged := range map[string]bool{
+		"jwt": true, "oauth2_introspection": true, "bearer_token": true,
+		"": false, "anonymous": false, "cookie_session": false, "api_key": false, "client_certificate": false, "oidc_session": false,
+	} {
+		s := &service{answer: func(string) (*http.Response, error) { return answer(200, issued) }}
+		in := input()
+		in.Subject.Via = via
+		in.Request.Header.Set("Authorization", "Bearer of-somebody-else")
+		d := deps(t)
+		d.HTTP = &http.Client{Transport: s}
+		err := build(t, d, "token_exchange", `{"token_url":"http://sts.example/token","client_id":"a","client_secret":"b"}`).Mutate(t.Context(), in, &access.Pass{})
+		if exchanged != (err == nil) || exchanged != (s.asked.Load() > 0) || !exchanged && !fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("%q: got %v after %d calls, want an exchange: %t", via, err, s.asked.Load(), exchanged)
 		}
 	}
 }
@@ -247,6 +267,7 @@ func TestAForeignTokenIsKeptForItsOwnQuestionAndNeverBeyondItsLife(t *testing.T)
 	exchange := func(config, token string) string {
 		t.Helper()
 		in := input()
+		in.Subject.Via = "jwt"
 		in.Request.Header.Set("Authorization", "Bearer "+token)
 		var p access.Pass
 		if err := build(t, d, "token_exchange", config).Mutate(t.Context(), in, &p); err != nil {

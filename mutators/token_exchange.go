@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gatewarden/gatewarden/access"
@@ -16,7 +17,7 @@ import (
 type TokenExchangeConfig struct {
 	TokenRequest
 	// SubjectToken is a template of the token that is exchanged; empty: the bearer
-	// token of the request.
+	// token of the request, when the subject was established by one.
 	SubjectToken string `json:"subject_token"`
 	// SubjectTokenType is its type; default an access token.
 	SubjectTokenType string `json:"subject_token_type"`
@@ -95,10 +96,14 @@ func (m *tokenExchange) Mutate(ctx context.Context, in access.Input, p *access.P
 	return m.set(ctx, p, parameters...)
 }
 
+// bearerAuthenticators take the bearer token of a request. Beside any other credential
+// it is nobody's: exchanging it would send another one upstream than was authorized.
+var bearerAuthenticators = []string{"jwt", "oauth2_introspection", "bearer_token"}
+
 func (m *tokenExchange) subjectToken(in *access.Input, written http.Header) (token string, err error) {
 	if m.subject != nil {
 		token, err = m.subject.Render(in, written)
-	} else if in.Request != nil {
+	} else if in.Request != nil && slices.Contains(bearerAuthenticators, in.Subject.Via) {
 		if values := in.Request.Header["Authorization"]; len(values) == 1 {
 			scheme, rest, _ := strings.Cut(values[0], " ")
 			if strings.EqualFold(scheme, "Bearer") {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatewarden/gatewarden/access"
@@ -125,9 +126,9 @@ func (t *Trip) attempts(r *http.Request, b *body) (*http.Response, error) {
 		if e == nil {
 			return nil, fault.New(fault.Unavailable, ReasonNoHealthyUpstream, "no address of the upstream is healthy")
 		}
-		told := false
+		var told atomic.Bool // an attempt that was given up may still hear of a 1xx
 		res, err := t.attempt(r, e, b, &told)
-		if n >= retry.Attempts || told || r.Context().Err() != nil {
+		if n >= retry.Attempts || told.Load() || r.Context().Err() != nil {
 			return res, err
 		}
 		why := t.repeat(r, res, err, b)
@@ -203,11 +204,13 @@ func (t *Trip) key() string {
 }
 
 // attempt sends r to e once. Told is set when the client was told something already.
-func (t *Trip) attempt(r *http.Request, e *endpoint, b *body, told *bool) (*http.Response, error) {
+func (t *Trip) attempt(r *http.Request, e *endpoint, b *body, told *atomic.Bool) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	t.cancel = cancel
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(status int, _ textproto.MIMEHeader) error {
-		*told = *told || status != http.StatusContinue
+		if status != http.StatusContinue {
+			told.Store(true)
+		}
 		return nil
 	}})
 	if limit := t.pool.route.Retry.Attempt; limit > 0 {
