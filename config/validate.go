@@ -158,11 +158,7 @@ func (c *Config) validate(place func(key string) string) []error {
 		"serve.api.nginx.trusted_proxies": c.Serve.API.Nginx.TrustedProxies, "serve.api.envoy.trusted_proxies": c.Serve.API.Envoy.TrustedProxies,
 		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies,
 	} {
-		for _, p := range list {
-			if !p.Unix && p.Network.Bits() == 0 {
-				fault(key, "must not trust the whole internet (%s)", p)
-			}
-		}
+		named(key, list, fault)
 	}
 	if up := c.Serve.Proxy.Upstream; up.Timeout <= 0 || up.ConnectTimeout <= 0 || up.IdleConnTimeout <= 0 || up.MaxHeader < 1024 {
 		fault("serve.proxy.upstream", "must have positive timeouts and allow at least 1024 bytes of response header")
@@ -181,6 +177,10 @@ func (c *Config) validate(place func(key string) string) []error {
 	}
 	for _, l := range c.listeners() {
 		l.socket(c, fault)
+		named(l.key+".proxy_protocol.trusted", l.ProxyProtocol.Trusted, fault)
+		if l.ProxyProtocol.Required && len(l.ProxyProtocol.Trusted) == 0 {
+			fault(l.key+".proxy_protocol.required", "needs %s.proxy_protocol.trusted: every connection would be closed", l.key)
+		}
 	}
 	if strings.HasPrefix(c.Serve.Prometheus.Host, "unix:") {
 		fault("serve.prometheus.host", "must be an address; the metrics are at /metrics of serve.api, which may be a Unix socket")
