@@ -14,27 +14,46 @@ import (
 
 // validate checks what one key alone cannot show; place names where a key was set.
 func (c *Config) validate(place func(key string) string) []error {
-	var faults []error
-	fault := func(key, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%s: %s %s", place(key), key, fmt.Sprintf(format, args...)))
+	v := &validation{place: place}
+	for _, check := range []func(*validation){
+		c.checkWords, c.checkPorts, c.checkTLS, c.checkTrust, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges,
+	} {
+		check(v)
 	}
-	oneOf := func(key, value string, allowed ...string) {
-		if !slices.Contains(allowed, value) {
-			fault(key, "must be one of %s", strings.Join(allowed, ", "))
-		}
-	}
-	oneOf("log.level", c.Log.Level, "trace", "debug", "info", "warn", "warning", "error")
-	oneOf("log.format", c.Log.Format, "json", "json_pretty", "text")
-	oneOf("access_rules.matching_strategy", c.AccessRules.MatchingStrategy, "regexp", "glob")
-	oneOf("access_rules.on_overlap", c.AccessRules.OnOverlap, "precedence", "refuse")
-	oneOf("access_rules.on_missing", c.AccessRules.OnMissing, "serve", "refuse")
-	if c.AccessRules.PollInterval < time.Second {
-		fault("access_rules.poll_interval", "must be at least 1s")
-	}
-	oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
-	oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
-	oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
+	return v.faults
+}
 
+// validation collects what is wrong.
+type validation struct {
+	place  func(key string) string
+	faults []error
+}
+
+func (v *validation) fault(key, format string, args ...any) {
+	v.faults = append(v.faults, fmt.Errorf("%s: %s %s", v.place(key), key, fmt.Sprintf(format, args...)))
+}
+
+func (v *validation) oneOf(key, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		v.fault(key, "must be one of %s", strings.Join(allowed, ", "))
+	}
+}
+
+func (c *Config) checkWords(v *validation) {
+	v.oneOf("log.level", c.Log.Level, "trace", "debug", "info", "warn", "warning", "error")
+	v.oneOf("log.format", c.Log.Format, "json", "json_pretty", "text")
+	v.oneOf("access_rules.matching_strategy", c.AccessRules.MatchingStrategy, "regexp", "glob")
+	v.oneOf("access_rules.on_overlap", c.AccessRules.OnOverlap, "precedence", "refuse")
+	v.oneOf("access_rules.on_missing", c.AccessRules.OnMissing, "serve", "refuse")
+	if c.AccessRules.PollInterval < time.Second {
+		v.fault("access_rules.poll_interval", "must be at least 1s")
+	}
+	v.oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
+	v.oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
+	v.oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
+}
+
+func (c *Config) checkPorts(v *validation) {
 	for _, p := range []struct {
 		key  string
 		port int
@@ -48,9 +67,12 @@ func (c *Config) validate(place func(key string) string) []error {
 		{"serve.ext_authz.port", c.Serve.ExtAuthz.Port, true},
 	} {
 		if p.port > 65535 || (p.port < 0 && !p.off) {
-			fault(p.key, "must be between 0 and 65535")
+			v.fault(p.key, "must be between 0 and 65535")
 		}
 	}
+}
+
+func (c *Config) checkTLS(v *validation) {
 	for _, t := range []struct {
 		key string
 		tls TLS
@@ -60,27 +82,45 @@ func (c *Config) validate(place func(key string) string) []error {
 		{"serve.ext_authz.tls", c.Serve.ExtAuthz.TLS},
 	} {
 		if t.tls.Key.Set() != t.tls.Cert.Set() {
-			fault(t.key, "needs both key and cert")
+			v.fault(t.key, "needs both key and cert")
 		}
 		for i, pair := range t.tls.Certificates {
 			if !pair.Key.Set() || !pair.Cert.Set() {
-				fault(t.key+".certificates", "[%d] needs both key and cert", i)
+				v.fault(t.key+".certificates", "[%d] needs both key and cert", i)
 			}
 		}
-		oneOf(t.key+".client_auth", t.tls.ClientAuth, "none", "request", "require", "verify")
+		v.oneOf(t.key+".client_auth", t.tls.ClientAuth, "none", "request", "require", "verify")
 		switch {
 		case t.tls.ClientAuth != "none" && !t.tls.On():
-			fault(t.key+".client_auth", "needs TLS: set key and cert")
+			v.fault(t.key+".client_auth", "needs TLS: set key and cert")
 		case t.tls.ClientAuth == "verify" && !t.tls.ClientCA.Set():
-			fault(t.key+".client_auth", "is verify: set client_ca to the authorities of clients")
+			v.fault(t.key+".client_auth", "is verify: set client_ca to the authorities of clients")
 		}
 	}
+}
+
+// checkTrust checks who is believed what about a connection.
+func (c *Config) checkTrust(v *validation) {
 	for key, trust := range map[string]Trust{"serve.proxy": c.Serve.Proxy.Trust, "serve.api": c.Serve.API.Trust} {
-		oneOf(key+".client_cert_header", trust.ClientCertHeader, "none", "client-cert", "x-forwarded-client-cert", "x-ssl-client-cert")
+		v.oneOf(key+".client_cert_header", trust.ClientCertHeader, "none", "client-cert", "x-forwarded-client-cert", "x-ssl-client-cert")
 		if trust.ClientCertHeader != "none" && len(trust.Trusted()) == 0 {
-			fault(key+".client_cert_header", "is read from trusted proxies only: set %s.trusted_proxies", key)
+			v.fault(key+".client_cert_header", "is read from trusted proxies only: set %s.trusted_proxies", key)
 		}
 	}
+	for key, list := range map[string][]Peer{
+		"serve.proxy.trusted_proxies": c.Serve.Proxy.TrustedProxies, "serve.api.trusted_proxies": c.Serve.API.TrustedProxies,
+		"serve.api.nginx.trusted_proxies": c.Serve.API.Nginx.TrustedProxies, "serve.api.envoy.trusted_proxies": c.Serve.API.Envoy.TrustedProxies,
+		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies,
+	} {
+		for _, p := range list {
+			if !p.Unix && p.Network.Bits() == 0 {
+				v.fault(key, "must not trust the whole internet (%s)", p)
+			}
+		}
+	}
+}
+
+func (c *Config) checkCORS(v *validation) {
 	for _, p := range []struct {
 		key string
 		CORS
@@ -91,16 +131,19 @@ func (c *Config) validate(place func(key string) string) []error {
 		_, problems := p.Policy()
 		for _, problem := range problems {
 			name, _, _ := strings.Cut(problem.Pointer[1:], "/")
-			fault(p.key+"."+name, "%s", problem.Message)
+			v.fault(p.key+"."+name, "%s", problem.Message)
 		}
 	}
 	if len(c.Management.Tokens) == 0 {
 		for key, p := range map[string]CORS{"serve.api.cors": c.Serve.API.CORS, "serve.admin.cors": c.Serve.Admin.CORS} {
 			if p.Enabled && slices.Contains(p.AllowedOrigins, "*") {
-				fault(key+".allowed_origins", "must name origins, or management.tokens must be set: any web site could call the management API through a visitor's browser")
+				v.fault(key+".allowed_origins", "must name origins, or management.tokens must be set: any web site could call the management API through a visitor's browser")
 			}
 		}
 	}
+}
+
+func (c *Config) checkURLs(v *validation) {
 	for _, u := range []struct{ key, value string }{
 		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer},
 		{"urls.login", c.URLs.Login}, {"urls.consent", c.URLs.Consent}, {"urls.logout", c.URLs.Logout},
@@ -111,29 +154,36 @@ func (c *Config) validate(place func(key string) string) []error {
 		}
 		parsed, err := url.Parse(u.value)
 		if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https" && parsed.Scheme != "h2c") {
-			fault(u.key, "must be an absolute http or https URL")
+			v.fault(u.key, "must be an absolute http or https URL")
 		} else if u.key == "urls.self.issuer" {
 			if parsed.RawQuery != "" || parsed.Fragment != "" {
-				fault(u.key, "must have neither query nor fragment (RFC 8414 section 2)")
+				v.fault(u.key, "must have neither query nor fragment (RFC 8414 section 2)")
 			}
 			if parsed.Scheme != "https" && !c.Dev && !loopback(parsed.Hostname()) {
-				fault(u.key, "must use https; --dev allows http for trials")
+				v.fault(u.key, "must use https; --dev allows http for trials")
 			}
 		}
 	}
+}
+
+func (c *Config) checkSecrets(v *validation) {
 	for _, s := range []struct {
 		key  string
 		list []string
 	}{{"secrets.system", c.Secrets.System}, {"management.tokens", c.Management.Tokens}} {
 		for _, secret := range s.list {
 			if len(secret) < 16 {
-				fault(s.key, "must have at least 16 characters each")
+				v.fault(s.key, "must have at least 16 characters each")
 			}
 		}
 	}
 	if len(c.Secrets.System) == 0 && c.DSN != "memory" {
-		fault("secrets.system", "must be set when dsn is not memory: it encrypts what is stored")
+		v.fault("secrets.system", "must be set when dsn is not memory: it encrypts what is stored")
 	}
+}
+
+// checkSpans checks spans of time.
+func (c *Config) checkSpans(v *validation) {
 	for _, d := range []struct {
 		key   string
 		value int64
@@ -147,51 +197,47 @@ func (c *Config) validate(place func(key string) string) []error {
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
 	} {
 		if d.value <= 0 && !(d.never && d.value == -1) {
-			fault(d.key, "must be positive")
+			v.fault(d.key, "must be positive")
 		}
 	}
 	if p := c.Keys.RotationPeriod; p < 0 || p > 0 && p < time.Hour {
-		fault("keys.rotation_period", "must be 0 or at least 1h: a successor is published before it signs")
+		v.fault("keys.rotation_period", "must be 0 or at least 1h: a successor is published before it signs")
 	}
-	for key, list := range map[string][]Peer{
-		"serve.proxy.trusted_proxies": c.Serve.Proxy.TrustedProxies, "serve.api.trusted_proxies": c.Serve.API.TrustedProxies,
-		"serve.api.nginx.trusted_proxies": c.Serve.API.Nginx.TrustedProxies, "serve.api.envoy.trusted_proxies": c.Serve.API.Envoy.TrustedProxies,
-		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies,
-	} {
-		named(key, list, fault)
-	}
+}
+
+// checkEdges checks what listeners carry, and to whom they are open.
+func (c *Config) checkEdges(v *validation) {
 	if up := c.Serve.Proxy.Upstream; up.Timeout <= 0 || up.ConnectTimeout <= 0 || up.IdleConnTimeout <= 0 || up.MaxHeader < 1024 {
-		fault("serve.proxy.upstream", "must have positive timeouts and allow at least 1024 bytes of response header")
+		v.fault("serve.proxy.upstream", "must have positive timeouts and allow at least 1024 bytes of response header")
 	}
 	if c.Serve.Proxy.Streams.Recheck < time.Second {
-		fault("serve.proxy.streams.recheck", "must be at least 1s")
+		v.fault("serve.proxy.streams.recheck", "must be at least 1s")
 	}
 	if c.Serve.ExtAuthz.On() && len(c.Serve.ExtAuthz.TrustedProxies) == 0 {
-		fault("serve.ext_authz.trusted_proxies", "must name the addresses of Envoy: nobody else is answered")
+		v.fault("serve.ext_authz.trusted_proxies", "must name the addresses of Envoy: nobody else is answered")
 	}
 	if c.RateLimits.MaxKeys < 1000 {
-		fault("rate_limits.max_keys", "must be at least 1000")
+		v.fault("rate_limits.max_keys", "must be at least 1000")
 	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
-		fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
+		v.fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
 	}
 	for _, l := range c.listeners() {
-		l.socket(c, fault)
-		named(l.key+".proxy_protocol.trusted", l.ProxyProtocol.Trusted, fault)
+		l.socket(c, v.fault)
+		named(l.key+".proxy_protocol.trusted", l.ProxyProtocol.Trusted, v.fault)
 		if l.ProxyProtocol.Required && len(l.ProxyProtocol.Trusted) == 0 {
-			fault(l.key+".proxy_protocol.required", "needs %s.proxy_protocol.trusted: every connection would be closed", l.key)
+			v.fault(l.key+".proxy_protocol.required", "needs %s.proxy_protocol.trusted: every connection would be closed", l.key)
 		}
 	}
 	if strings.HasPrefix(c.Serve.Prometheus.Host, "unix:") {
-		fault("serve.prometheus.host", "must be an address; the metrics are at /metrics of serve.api, which may be a Unix socket")
+		v.fault("serve.prometheus.host", "must be an address; the metrics are at /metrics of serve.api, which may be a Unix socket")
 	}
 	if c.exposed(c.Serve.API.Host) {
-		fault("serve.api.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
+		v.fault("serve.api.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
 	}
 	if c.Serve.Admin.On() && c.exposed(c.Serve.Admin.Host) {
-		fault("serve.admin.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
+		v.fault("serve.admin.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
 	}
-	return faults
 }
 
 // Level returns what a value of log.level means.
