@@ -107,6 +107,19 @@ func TestAnUpstreamSetsItsOwnCookiesOnly(t *testing.T) {
 	}
 }
 
+// A browser keeps "=a=b" as a cookie without a name and sends it back as "a=b".
+func TestAnUpstreamSetsNoSessionByACookieWithoutAName(t *testing.T) {
+	g := gate(t, Options{Decider: keeping{func(*access.Request) access.Decision { return access.Decision{Allow: true} }}})
+	w := httptest.NewRecorder()
+	g.Serve(w, httptest.NewRequest("GET", "http://a/", nil), func(x *Exchange) {
+		upstreams(x, http.Header{"Set-Cookie": {"=gw_session=planted", " = gw_session_1=x; Path=/", "=\t=GW-session=x", "=gw_session", "=theme=gw_session", "=dark"}})
+	})
+	want := http.Header{"Set-Cookie": {"=theme=gw_session", "=dark"}}
+	if diff := cmp.Diff(want, w.Result().Header); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestAPathOfTheGatewaysOwnIsAnOutcomeOfItsOwn(t *testing.T) {
 	for status, want := range map[int]string{303: OutcomeServed, 200: OutcomeServed, 400: OutcomeDeny, 503: OutcomeError} {
 		var got string

@@ -68,6 +68,7 @@ func (s *headerSet) cleanAnswer(h http.Header) {
 	kept := lines[:0:0]
 	for _, line := range lines {
 		name, _, _ := strings.Cut(line, ";")
+		name = strings.TrimLeft(name, "= \t") // without a name it comes back as what its value names
 		if name, _, _ = strings.Cut(name, "="); !s.isSession(strings.TrimSpace(name)) {
 			kept = append(kept, line)
 		}
