@@ -22,6 +22,8 @@ type listener struct {
 	net.Listener
 	tls    *secured // nil: plain HTTP
 	server *edge.Server
+	// proxied says whose PROXY protocol headers are read.
+	proxied edge.ProxyProtocol
 }
 
 // bind opens an address. The error names the setting.
@@ -30,11 +32,16 @@ func (a *App) bind(name, setting string, l config.Listener) error {
 	if err != nil {
 		return fmt.Errorf("%s.tls%w", setting, err)
 	}
+	announcers, err := trusted(l.ProxyProtocol.Trusted)
+	if err != nil {
+		return fmt.Errorf("%s.proxy_protocol.trusted: %w", setting, err)
+	}
 	bound, err := open(setting, l)
 	if err != nil {
 		return err
 	}
-	a.listeners = append(a.listeners, listener{name: name, setting: setting, Listener: bound, tls: secured})
+	a.listeners = append(a.listeners, listener{name: name, setting: setting, Listener: bound, tls: secured,
+		proxied: edge.ProxyProtocol{Trusted: announcers, Required: l.ProxyProtocol.Required}})
 	return nil
 }
 

@@ -80,6 +80,15 @@ type Listener struct {
 	Port   int    `key:"port"`
 	Socket Socket `key:"socket"`
 	TLS    TLS    `key:"tls"`
+	// ProxyProtocol says who may announce addresses; nobody by default.
+	ProxyProtocol ProxyProtocol `key:"proxy_protocol"`
+}
+
+// ProxyProtocol is HAProxy's way for a balancer to tell whose connection it passes on.
+type ProxyProtocol struct {
+	Trusted []Peer `key:"trusted"`
+	// Required closes connections without a header, and those of peers not in Trusted.
+	Required bool `key:"required"`
 }
 
 // Socket says whose a Unix socket is and who may connect.

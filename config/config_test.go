@@ -198,7 +198,7 @@ func TestTrustForwardedHeadersMeansPrivateRanges(t *testing.T) {
 	}
 }
 
-func TestUnixSocketsAreChecked(t *testing.T) {
+func TestWhatListenersAreToldIsChecked(t *testing.T) {
 	cfg := load(t, Sources{Environ: []string{
 		"SERVE_API_HOST=unix:/run/gatewarden/api", "SERVE_API_PORT=-1", "SERVE_ADMIN_HOST=unix:/run/gatewarden/admin", "SERVE_ADMIN_SOCKET_MODE=0660",
 		"SERVE_ADMIN_SOCKET_GROUP=www", "SERVE_API_TRUSTED_PROXIES=unix,10.0.0.1",
@@ -212,12 +212,14 @@ func TestUnixSocketsAreChecked(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	for env, want := range map[string]string{
-		"SERVE_PROXY_HOST=unix:relative":   "serve.proxy.host must be unix: and an absolute path",
-		"SERVE_PROXY_HOST=unix:":           "serve.proxy.host must be unix: and an absolute path",
-		"SERVE_PROXY_SOCKET_MODE=770":      "serve.proxy.socket.mode must be permissions of at most 0777, in octal",
-		"SERVE_PUBLIC_HOST=unix:/run/s":    "urls.self.issuer must be set when serve.public.host is a Unix socket",
-		"SERVE_PROMETHEUS_HOST=unix:/s":    "serve.prometheus.host must be an address",
-		"SERVE_PROXY_TRUSTED_PROXIES=Unix": "serve.proxy.trusted_proxies",
+		"SERVE_PROXY_HOST=unix:relative":               "serve.proxy.host must be unix: and an absolute path",
+		"SERVE_PROXY_HOST=unix:":                       "serve.proxy.host must be unix: and an absolute path",
+		"SERVE_PROXY_SOCKET_MODE=770":                  "serve.proxy.socket.mode must be permissions of at most 0777, in octal",
+		"SERVE_PUBLIC_HOST=unix:/run/s":                "urls.self.issuer must be set when serve.public.host is a Unix socket",
+		"SERVE_PROMETHEUS_HOST=unix:/s":                "serve.prometheus.host must be an address",
+		"SERVE_PUBLIC_PROXY_PROTOCOL_REQUIRED=true":    "serve.public.proxy_protocol.required needs serve.public.proxy_protocol.trusted",
+		"SERVE_PROXY_PROXY_PROTOCOL_TRUSTED=0.0.0.0/0": "serve.proxy.proxy_protocol.trusted must not trust the whole internet",
+		"SERVE_PROXY_TRUSTED_PROXIES=Unix":             "serve.proxy.trusted_proxies",
 	} {
 		if _, _, err := Load(Sources{Environ: []string{env}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", env, err, want)

@@ -31,3 +31,12 @@ func (l keyed) socket(c *Config, fault func(key, format string, args ...any)) {
 		fault("urls.self.issuer", "must be set when serve.public.host is a Unix socket: there is no port to name")
 	}
 }
+
+// named checks that peers are not everybody.
+func named(key string, peers []Peer, fault func(key, format string, args ...any)) {
+	for _, p := range peers {
+		if !p.Unix && p.Network.Bits() == 0 {
+			fault(key, "must not trust the whole internet (%s)", p)
+		}
+	}
+}

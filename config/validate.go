@@ -224,6 +224,10 @@ func (c *Config) checkEdges(v *validation) {
 	}
 	for _, l := range c.listeners() {
 		l.socket(c, v.fault)
+		named(l.key+".proxy_protocol.trusted", l.ProxyProtocol.Trusted, v.fault)
+		if l.ProxyProtocol.Required && len(l.ProxyProtocol.Trusted) == 0 {
+			v.fault(l.key+".proxy_protocol.required", "needs %s.proxy_protocol.trusted: every connection would be closed", l.key)
+		}
 	}
 	if strings.HasPrefix(c.Serve.Prometheus.Host, "unix:") {
 		v.fault("serve.prometheus.host", "must be an address; the metrics are at /metrics of serve.api, which may be a Unix socket")

@@ -23,6 +23,8 @@ type ServerOptions struct {
 	IdleTimeout time.Duration
 	// MaxHeaderBytes bounds a request header; default 64 KiB. Beyond it: 431.
 	MaxHeaderBytes int
+	// ProxyProtocol says whose PROXY protocol headers are read. Zero: nobody's.
+	ProxyProtocol ProxyProtocol
 	// Log gets the server's own complaints at level debug. Nil: none.
 	Log *slog.Logger
 }
@@ -31,13 +33,14 @@ type ServerOptions struct {
 // request, which would cut streams; see Options.ReadIdle and WriteIdle.
 type Server struct {
 	http    *http.Server
+	proxied ProxyProtocol
 	cancel  context.CancelFunc
 	running atomic.Int64 // handlers
 }
 
 // NewServer returns a Server that is not yet serving.
 func NewServer(o ServerOptions) *Server {
-	s := &Server{}
+	s := &Server{proxied: o.ProxyProtocol}
 	base, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	var protocols http.Protocols
@@ -76,6 +79,9 @@ func defaultTo[T ~int | ~int64](v, def T) T {
 // Serve accepts connections on l until Shutdown; then it returns nil.
 func (s *Server) Serve(l net.Listener) error {
 	var err error
+	if !s.proxied.Trusted.Nobody() {
+		l = announcing{Listener: l, ProxyProtocol: s.proxied, timeout: s.http.ReadHeaderTimeout}
+	}
 	if s.http.TLSConfig != nil {
 		err = s.http.ServeTLS(l, "", "")
 	} else {

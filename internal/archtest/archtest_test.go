@@ -73,6 +73,7 @@ var confined = map[string][]string{
 	"github.com/tidwall/gjson":               {"authn", "authz"},
 	"github.com/spf13/viper":                 {"config"},
 	"github.com/spf13/cobra":                 {"cmd/gatewarden"},
+	"github.com/pires/go-proxyproto":         {"edge"},
 	"github.com/gorilla/mux":                 {"manage/api", "oauth2/..."},
 	"github.com/pressly/goose/v3":            {"store/sql/..."},
 	"modernc.org/sqlite":                     {"store/sql/..."},

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -87,5 +88,22 @@ func TestTheExampleOfUnixSocketsWorks(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(dir + "/*"); left != nil {
 		t.Errorf("left %v", left)
+	}
+}
+
+func TestTheExampleOfTheProxyProtocolWorks(t *testing.T) {
+	p := start(t, settings{files: []string{listenerExample(t, "PROXY protocol", t.TempDir())}, rules: socketRules(upstream(t).URL),
+		parts: app.Proxy | app.Management, keys: map[string]string{"serve.proxy.proxy_protocol.trusted": "127.0.0.1"}})
+	for header, want := range map[string]string{"PROXY TCP4 192.0.2.1 192.0.2.2 7 80\r\n": `"X-Forwarded-For":["192.0.2.1"]`, "": ""} {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", p.app.Addresses()["proxy"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, header+"GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.1\r\nConnection: close\r\n\r\n")
+		answer, _ := io.ReadAll(c)
+		_ = c.Close()
+		if !strings.Contains(string(answer), want) || want == "" && len(answer) > 0 {
+			t.Errorf("%q: got %s, want %s", header, answer, want)
+		}
 	}
 }
