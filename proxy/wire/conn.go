@@ -30,6 +30,7 @@ type conn struct {
 	asked    http.Request // for http.ReadResponse: the method
 	limit    int64        // bytes that may still be read
 	received bool         // a byte of the response came
+	failed   error        // of the first Read that failed; there is nothing behind it
 	since    time.Time    // when its last request was sent
 	probe    *probe
 
@@ -88,6 +89,9 @@ func (k *conn) end() bool {
 
 // Read implements io.Reader for k.in.
 func (k *conn) Read(p []byte) (int, error) {
+	if k.failed != nil {
+		return 0, k.failed // the deadline that ended it may have been moved since
+	}
 	if k.limit <= 0 {
 		return 0, errHeaderTooLarge
 	}
@@ -102,6 +106,7 @@ func (k *conn) Read(p []byte) (int, error) {
 	}
 	k.limit -= int64(n)
 	k.received = k.received || n > 0
+	k.failed = err
 	return n, err
 }
 
