@@ -133,6 +133,18 @@ type jwtConfig struct {
 	Subject string `json:"subject"`
 }
 
+func TestAFallbackThatDoesNotExistIsNamedWithItsPlace(t *testing.T) {
+	file := write(t, "a.yaml", "errors:\n  fallback: [json, jsno]\n")
+	s := Sources{Files: []string{file}, Handlers: map[string]map[string]any{"errors": {"json": jwtConfig{}}}}
+	if _, _, err := Load(s); err == nil || err.Error() != file+":2: errors.fallback: unknown handler jsno, known are json" {
+		t.Errorf("got %v", err)
+	}
+	s = Sources{Environ: []string{"ERRORS_FALLBACK=jsno"}, Handlers: s.Handlers}
+	if _, _, err := Load(s); err == nil || !strings.HasSuffix(err.Error(), "errors.fallback: unknown handler jsno, known are json") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAHandlerThatDoesNotExistIsAFaultUnlessItIsOff(t *testing.T) {
 	file := write(t, "a.yaml", "authenticators:\n  jtw:\n    enabled: true\n  gone:\n    enabled: false\n  jwt:\n    enabled: true\n")
 	_, warnings, err := Load(Sources{Files: []string{file}, Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}}}})

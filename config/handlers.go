@@ -30,6 +30,7 @@ func (l *loader) section(part string, value any, place func(string) string) {
 					continue
 				}
 				l.fallback = list
+				l.origins["errors.fallback"] = place("errors.fallback")
 			case "handlers":
 			default:
 				l.fault(place("errors."+key), "unknown key errors.%s, known are fallback and handlers", key)
@@ -106,6 +107,11 @@ func merge(into, from map[string]any) {
 // names reports sections of handlers that do not exist; known maps part and name to
 // the handler's configuration, and without it nothing is reported.
 func (l *loader) names(known map[string]map[string]any) {
+	for _, name := range l.fallback {
+		if handlers := known["errors"]; handlers != nil && handlers[name] == nil {
+			l.fault(l.origins["errors.fallback"], "errors.fallback: unknown handler %s, known are %s", name, strings.Join(slices.Sorted(maps.Keys(handlers)), ", "))
+		}
+	}
 	for part, handlers := range known {
 		for _, name := range slices.Sorted(maps.Keys(l.sections[part])) {
 			if _, exists := handlers[name]; exists {
@@ -199,6 +205,7 @@ func (l *loader) handlerEnvironment(known map[string]map[string]any) {
 			l.fault(place, "must be a list of strings")
 		} else {
 			l.fallback = list.([]string)
+			l.origins["errors.fallback"] = place
 		}
 	}
 	for part, handlers := range known {
