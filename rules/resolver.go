@@ -229,9 +229,9 @@ func (a *address) resolve(captures []string) (*url.URL, error) {
 	}
 	valid := true
 	host, ok := a.host.expand(captures, func(c string) string {
-		c = strings.ToLower(c) // from a path; a host has one spelling
+		// Before folding: letters such as the sign for kelvin become ASCII by it.
 		valid = valid && isHostName(c)
-		return c
+		return strings.ToLower(c) // from a path; a host has one spelling
 	})
 	if !ok || !valid || !isHostName(host) || !a.allows(host) {
 		return nil, refuse(host)

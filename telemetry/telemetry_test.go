@@ -22,6 +22,8 @@ func filled() *Metrics {
 	m.Cache("jwt", true)
 	m.OAuth2("token", "")
 	m.HTTP("management", "/rules/{id}", 200, time.Millisecond)
+	m.Retry("http://b", "reset")
+	m.WatchUpstreams(func() []Upstream { return []Upstream{{Route: "http://b", Endpoint: "http://b", Healthy: true}} })
 	return m
 }
 

@@ -7,9 +7,14 @@
 package pool
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -142,22 +147,41 @@ func (p *pool) release() {
 	}
 	p.stop()
 	for _, e := range p.endpoints {
-		e.transport.CloseIdleConnections()
-		if e.h2c != nil {
-			e.h2c.CloseIdleConnections()
-		}
+		e.closeIdle()
 	}
 }
 
 // endpoint is one target and what is known of it.
 type endpoint struct {
 	access.Target
-	name           string
-	transport, h2c *http.Transport // h2c: only where the URL differs by request
-	hash           uint64
-	health         health
-	busy           atomic.Int64 // requests that are on their way
-	current        int64        // of the weighted round robin
+	name      string
+	transport *http.Transport
+	h2c       *http.Transport // only where the URL differs by request
+	upgrade   *http.Transport // only where transport may choose HTTP/2 for an upgrade
+	hash      uint64
+	health    health
+	busy      atomic.Int64 // requests that are on their way
+	current   int64        // of the weighted round robin
+}
+
+// carrier returns the transport for a request to base.
+func (e *endpoint) carrier(base *url.URL, r *http.Request) *http.Transport {
+	switch {
+	case base.Scheme == "h2c" && e.h2c != nil:
+		return e.h2c
+	case e.upgrade != nil && len(r.Header["Upgrade"]) > 0:
+		return e.upgrade
+	}
+	return e.transport
+}
+
+// closeIdle closes connections that nobody uses.
+func (e *endpoint) closeIdle() {
+	for _, t := range []*http.Transport{e.transport, e.h2c, e.upgrade} {
+		if t != nil {
+			t.CloseIdleConnections()
+		}
+	}
 }
 
 func newEndpoint(t access.Target, r *access.Route, o *Options, secure *secure) *endpoint {
@@ -185,23 +209,28 @@ func newEndpoint(t access.Target, r *access.Route, o *Options, secure *secure) *
 		}
 		return c, nil
 	}
-	make := func(h2c bool) *http.Transport {
+	make := func(h2c, only1 bool) *http.Transport {
 		transport := o.Transport(h2c)
 		transport.DialContext = dial
 		if r.MaxHeader > 0 {
 			transport.MaxResponseHeaderBytes = r.MaxHeader
 		}
-		if r.TLS != nil && r.TLS.HTTP1 && !h2c {
+		if only1 && !h2c {
 			var only http.Protocols
 			only.SetHTTP1(true)
 			transport.Protocols = &only
 		}
-		secure.apply(transport, dial)
+		secure.apply(transport, dial, only1)
 		return transport
 	}
-	e.transport = make(t.URL != nil && t.URL.Scheme == "h2c")
+	only1 := r.TLS != nil && r.TLS.HTTP1
+	e.transport = make(t.URL != nil && t.URL.Scheme == "h2c", only1)
 	if t.URL == nil {
-		e.h2c = make(true)
+		e.h2c = make(true, only1)
+	}
+	if r.TLS != nil && !only1 && (t.URL == nil || t.URL.Scheme == "https") {
+		// net/http leaves what is offered to who dials TLS, which cannot know the request.
+		e.upgrade = make(false, true)
 	}
 	return e
 }
@@ -238,18 +267,24 @@ type Status struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Statuses lists the targets of all Routes, but for those whose URLs differ by request.
+// Statuses lists the targets of all Routes by the Routes' names, but for those whose
+// URLs differ by request. The targets of a Route are in its order.
 func (p *Pools) Statuses() []Status {
 	now := time.Now()
+	all := slices.SortedFunc(maps.Values(*p.pools.Load()), func(a, b *pool) int {
+		return cmp.Or(strings.Compare(a.route.Name, b.route.Name), slices.CompareFunc(a.endpoints, b.endpoints, func(a, b *endpoint) int {
+			return strings.Compare(a.name, b.name)
+		}))
+	})
 	out := []Status{}
-	for r, known := range *p.pools.Load() {
-		if len(r.Targets) == 0 {
+	for _, known := range all {
+		if len(known.route.Targets) == 0 {
 			continue
 		}
 		for _, e := range known.endpoints {
 			healthy, ejected, why := e.health.state(now)
 			out = append(out, Status{
-				Route: r.Name, Endpoint: e.name, Healthy: healthy, Ejected: ejected,
+				Route: known.route.Name, Endpoint: e.name, Healthy: healthy, Ejected: ejected,
 				Circuit: known.breaker.state(now), Active: e.busy.Load(), Error: why,
 			})
 		}

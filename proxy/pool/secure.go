@@ -104,8 +104,8 @@ func (s *secure) files() (*x509.CertPool, *tls.Certificate, error) {
 	return s.roots, s.pair, s.err
 }
 
-// apply makes transport speak TLS as s says.
-func (s *secure) apply(transport *http.Transport, dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+// apply makes transport speak TLS as s says; with only1, HTTP/2 is not offered.
+func (s *secure) apply(transport *http.Transport, dial func(ctx context.Context, network, address string) (net.Conn, error), only1 bool) {
 	if s == nil {
 		return
 	}
@@ -113,7 +113,7 @@ func (s *secure) apply(transport *http.Transport, dial func(ctx context.Context,
 	base.MinVersion = max(tls.VersionTLS12, s.o.MinVersion)
 	base.InsecureSkipVerify = s.o.SkipVerify //nolint:gosec // asked for under a key that says dangerous
 	base.NextProtos = []string{"http/1.1"}
-	if !s.o.HTTP1 {
+	if !only1 {
 		base.NextProtos = []string{"h2", "http/1.1"}
 	}
 	limit := transport.TLSHandshakeTimeout

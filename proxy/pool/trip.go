@@ -228,11 +228,7 @@ func (t *Trip) attempt(r *http.Request, e *endpoint, b *body, told *atomic.Bool)
 		out.Host = base.Host
 	}
 	b.sendWith(out)
-	transport := e.transport
-	if base.Scheme == "h2c" && e.h2c != nil {
-		transport = e.h2c
-	}
-	res, err := transport.RoundTrip(out)
+	res, err := e.carrier(base, out).RoundTrip(out)
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errNoAnswer) {
 		err = cause
 	}
