@@ -83,6 +83,7 @@ var confined = map[string][]string{
 	"gocloud.dev":                            {"rules/source"},
 	"github.com/envoyproxy/go-control-plane": {"decision"},
 	"google.golang.org/grpc":                 {"decision"},
+	"github.com/chromedp":                    {"internal/testenv"},
 }
 
 // file is one parsed source file.
