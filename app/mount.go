@@ -71,7 +71,7 @@ func (a *App) mount(context.Context) error {
 			o.Handler, err = a.proxyEdge()
 		case "public":
 			o.ReadHeaderTimeout, o.IdleTimeout = s.Public.Timeout.Read, s.Public.Timeout.Idle
-			o.Handler = a.publicEdge()
+			o.Handler, err = a.publicEdge()
 		case "management", "admin":
 			o.ReadHeaderTimeout, o.IdleTimeout = s.API.Timeout.Read, s.API.Timeout.Idle
 			o.Handler, err = a.managementEdge(l.name)
@@ -113,11 +113,24 @@ func (a *App) proxyEdge() (http.Handler, error) {
 }
 
 // publicEdge is the authorization server with the health of the process.
-func (a *App) publicEdge() http.Handler {
+func (a *App) publicEdge() (http.Handler, error) {
+	trust := a.cfg.Serve.Public.Trust
+	believed, err := a.clientCertificates("public", trust)
+	if err != nil {
+		return nil, err
+	}
+	peers, err := trusted(trust.Trusted())
+	if err != nil {
+		return nil, err
+	}
+	certificates, err := edge.NewClientCertificates(believed, peers)
+	if err != nil {
+		return nil, err
+	}
 	probes := a.healthDeps("public")
 	probes.Discreet = true
 	health := api.New(probes)
-	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
+	endpoints := edge.Guard{Listener: "public", Certificates: certificates, Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
 	}}.Handler(a.oauth2.Public())
 	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
@@ -128,7 +141,7 @@ func (a *App) publicEdge() http.Handler {
 		default:
 			endpoints.ServeHTTP(w, r)
 		}
-	})
+	}), nil
 }
 
 // navigated reports whether r is for an endpoint that browsers are sent to, which

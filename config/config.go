@@ -267,6 +267,7 @@ type Admin struct {
 // Public is the listener of the OAuth 2.0 endpoints.
 type Public struct {
 	Listener `key:",inline"`
+	Trust    `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	CORS     CORS     `key:"cors"`
 }
@@ -331,8 +332,18 @@ type Strategies struct {
 type OAuth2 struct {
 	PKCE              PKCE              `key:"pkce"`
 	ClientCredentials ClientCredentials `key:"client_credentials"`
+	ClientAssertion   ClientAssertion   `key:"client_assertion"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
+}
+
+// ClientAssertion says which JWTs clients may authenticate with (RFC 7523).
+type ClientAssertion struct {
+	// Audience is issuer (and nobody else), or endpoints, which accepts the addresses of
+	// endpoints as well.
+	Audience string `key:"audience"`
+	// MaxTTL bounds how far exp may be away.
+	MaxTTL time.Duration `key:"max_ttl"`
 }
 
 // ClientCredentials is about that grant.
@@ -419,7 +430,7 @@ func Default() Config {
 			},
 			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
 			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, CORS: policy},
-			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Timeout: timeouts, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
 			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
@@ -434,7 +445,7 @@ func Default() Config {
 			AuthenticationSession: 720 * time.Hour,
 		},
 		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
-		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, IntrospectionCacheSize: 100_000},
+		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},

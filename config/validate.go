@@ -50,6 +50,7 @@ func (c *Config) checkWords(v *validation) {
 	}
 	v.oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
 	v.oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
+	v.oneOf("oauth2.client_assertion.audience", c.OAuth2.ClientAssertion.Audience, "issuer", "endpoints")
 	v.oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
 }
 
@@ -101,7 +102,7 @@ func (c *Config) checkTLS(v *validation) {
 
 // checkTrust checks who is believed what about a connection.
 func (c *Config) checkTrust(v *validation) {
-	for key, trust := range map[string]Trust{"serve.proxy": c.Serve.Proxy.Trust, "serve.api": c.Serve.API.Trust} {
+	for key, trust := range map[string]Trust{"serve.proxy": c.Serve.Proxy.Trust, "serve.api": c.Serve.API.Trust, "serve.public": c.Serve.Public.Trust} {
 		v.oneOf(key+".client_cert_header", trust.ClientCertHeader, "none", "client-cert", "x-forwarded-client-cert", "x-ssl-client-cert")
 		if trust.ClientCertHeader != "none" && len(trust.Trusted()) == 0 {
 			v.fault(key+".client_cert_header", "is read from trusted proxies only: set %s.trusted_proxies", key)
@@ -195,6 +196,7 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.id_token", int64(c.TTL.IDToken), false},
 		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
+		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {
 		if d.value <= 0 && !(d.never && d.value == -1) {
 			v.fault(d.key, "must be positive")

@@ -32,11 +32,12 @@ var allowed = map[string][]string{
 	"edge":                {"access", "cors", "fault"},
 	"keys":                {"access", "fault"},
 	"passwords":           {"fault"},
+	"fingerprint":         {},
 	"relyingparty":        {"access", "fault", "keys", "outbound"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "handler", "keys", "outbound", "passwords", "relyingparty"},
+	"authn":         {"access", "fault", "fingerprint", "handler", "keys", "outbound", "passwords", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
-	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
+	"mutators":      {"access", "fault", "fingerprint", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},
 	"policies":      {"access", "fault", "authz"},
 	// Row 4: what is decided by, what is kept, what an operator can do.
@@ -49,7 +50,7 @@ var allowed = map[string][]string{
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
-	"oauth2/...":      {"access", "fault", "keys", "oauth2/...", "passwords"},
+	"oauth2/...":      {"access", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
 	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys"},
