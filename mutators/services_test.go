@@ -177,8 +177,8 @@ func TestATokenAnswerIsReadStrictly(t *testing.T) {
 func TestATokenRequestIsWhatTheStandardsSay(t *testing.T) {
 	for _, c := range []struct {
 		handler, config, token string
-		want                    url.Values
-		auth                    string
+		want                   url.Values
+		auth                   string
 	}{
 		{"oauth2_client_credentials", `{"token_url":"http://sts.example/token","client_id":"a:b","client_secret":"c d","scope":["x","y"],"audience":["m","n"],"resource":["https://api/"]}`, "",
 			url.Values{"grant_type": {"client_credentials"}, "scope": {"x y"}, "audience": {"m", "n"}, "resource": {"https://api/"}}, "Basic YSUzQWI6Yytk"},
