@@ -30,11 +30,12 @@ var allowed = map[string][]string{
 	"rules/spec":          {"access", "cors", "fault", "ratelimit"},
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "cors", "fault"},
+	"dpop":                {"fault", "keys"},
 	"keys":                {"access", "fault"},
 	"passwords":           {"fault"},
 	"relyingparty":        {"access", "fault", "keys", "outbound"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "handler", "keys", "outbound", "passwords", "relyingparty"},
+	"authn":         {"access", "dpop", "fault", "handler", "keys", "outbound", "passwords", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
 	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},
@@ -49,7 +50,7 @@ var allowed = map[string][]string{
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
-	"oauth2/...":      {"access", "fault", "keys", "oauth2/...", "passwords"},
+	"oauth2/...":      {"access", "dpop", "fault", "keys", "oauth2/...", "passwords"},
 	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys"},
