@@ -153,7 +153,7 @@ func navigated(r *http.Request) bool {
 // publicRoute names the route of a path for metrics; what is no route is one label.
 func publicRoute(path string) string {
 	switch path {
-	case "/oauth2/auth", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
+	case "/oauth2/auth", "/oauth2/par", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
 		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
 		return path
 	}

@@ -334,6 +334,7 @@ type OAuth2 struct {
 	ClientCredentials ClientCredentials `key:"client_credentials"`
 	ClientAssertion   ClientAssertion   `key:"client_assertion"`
 	DPoP              DPoP              `key:"dpop"`
+	PAR               PAR               `key:"par"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
 }
@@ -355,6 +356,14 @@ type DPoP struct {
 	// Nonce is off or required.
 	Nonce    string        `key:"nonce"`
 	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// PAR is about pushed authorization requests (RFC 9126).
+type PAR struct {
+	// Required refuses every authorization request that was not pushed.
+	Required bool `key:"required"`
+	// TTL is the time from pushing to the browser's coming.
+	TTL time.Duration `key:"ttl"`
 }
 
 // ClientCredentials is about that grant.
@@ -457,7 +466,7 @@ func Default() Config {
 		},
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
-			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, IntrospectionCacheSize: 100_000},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
