@@ -213,6 +213,11 @@ type Timeouts struct {
 type Limits struct {
 	Header int   `key:"header"` // bytes of request header
 	Body   int64 `key:"body"`   // bytes of request body; 0: no limit
+	URI    int   `key:"uri"`    // bytes of the request's target; 0: no limit of its own
+	// Requests is how many may run at once, streams included; 0: no limit.
+	Requests int `key:"requests"`
+	// ConnectionsPerClient is how many connections one address may hold; 0: no limit.
+	ConnectionsPerClient int `key:"connections_per_client"`
 }
 
 // Upstream tunes the client towards upstreams.
@@ -412,7 +417,7 @@ func Default() Config {
 				Listener: Listener{Port: 4455, TLS: noClients, Socket: socket},
 				Trust:    trust,
 				Timeout:  timeouts,
-				Limits:   Limits{Header: 64 << 10},
+				Limits:   Limits{Header: 64 << 10, URI: 8 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},

@@ -222,6 +222,15 @@ func (c *Config) checkEdges(v *validation) {
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		v.fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
 	}
+	if uri := c.Serve.Proxy.Limits.URI; uri != 0 && uri < 256 {
+		v.fault("serve.proxy.limits.uri", "must be at least 256 bytes, or 0 for no limit")
+	}
+	if c.Serve.Proxy.Limits.Requests < 0 {
+		v.fault("serve.proxy.limits.requests", "must not be negative; 0 is no limit")
+	}
+	if c.Serve.Proxy.Limits.ConnectionsPerClient < 0 {
+		v.fault("serve.proxy.limits.connections_per_client", "must not be negative; 0 is no limit")
+	}
 	for _, l := range c.listeners() {
 		l.socket(c, v.fault)
 		named(l.key+".proxy_protocol.trusted", l.ProxyProtocol.Trusted, v.fault)
