@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/oauth2/server"
 )
 
@@ -17,6 +18,10 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if !a.cfg.OAuth2.PKCE.Enforced {
 		pkce = server.PKCEForPublicClients
 	}
+	audience := server.AudienceIssuer
+	if a.cfg.OAuth2.ClientAssertion.Audience == "endpoints" {
+		audience = server.AudienceEndpoints
+	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
@@ -25,6 +30,8 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 			PostLogoutRedirect: a.cfg.URLs.PostLogoutRedirect,
 		},
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
+		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
+		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,

@@ -15,7 +15,10 @@ type Client struct {
 	Secret string `json:"client_secret,omitempty"`
 	// SecretHash is a PHC string: argon2id, bcrypt, pbkdf2-sha256, or our keyed hash
 	// of a generated secret ($hmac-sha256$...). Empty for public clients.
-	SecretHash              string          `json:"-"`
+	SecretHash string `json:"-"`
+	// RotatedSecretHashes are those of earlier secrets that are still good, the newest
+	// first.
+	RotatedSecretHashes     []string        `json:"-"`
 	RedirectURIs            []string        `json:"redirect_uris"`
 	GrantTypes              []string        `json:"grant_types"`
 	ResponseTypes           []string        `json:"response_types"`
@@ -35,6 +38,11 @@ type Client struct {
 	JWKS                    json.RawMessage `json:"jwks,omitempty"`
 	TokenEndpointAuthMethod string          `json:"token_endpoint_auth_method"`
 	TokenEndpointAuthAlg    string          `json:"token_endpoint_auth_signing_alg,omitempty"`
+	TLSClientAuthSubjectDN  string          `json:"tls_client_auth_subject_dn,omitempty"`
+	TLSClientAuthSANDNS     string          `json:"tls_client_auth_san_dns,omitempty"`
+	TLSClientAuthSANURI     string          `json:"tls_client_auth_san_uri,omitempty"`
+	TLSClientAuthSANIP      string          `json:"tls_client_auth_san_ip,omitempty"`
+	TLSClientAuthSANEmail   string          `json:"tls_client_auth_san_email,omitempty"`
 	RequestURIs             []string        `json:"request_uris,omitempty"`
 	RequestObjectAlg        string          `json:"request_object_signing_alg,omitempty"`
 	UserinfoAlg             string          `json:"userinfo_signed_response_alg"`

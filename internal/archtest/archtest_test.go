@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	// Row 1: values.
 	"access": {}, "fault": {},
 	// Row 2: shared, no domain logic.
-	"handler": {}, "config": {"cors"}, "telemetry": {}, "cors": {},
+	"handler": {}, "config": {"cors"}, "telemetry": {}, "cors": {}, "acme": {},
 	"handler/handlertest": {"handler"}, // for tests
 	"outbound":            {"fault", "handler"},
 	"ratelimit":           {"access", "fault"},
@@ -32,11 +32,12 @@ var allowed = map[string][]string{
 	"edge":                {"access", "cors", "fault"},
 	"keys":                {"access", "fault"},
 	"passwords":           {"fault"},
+	"fingerprint":         {},
 	"relyingparty":        {"access", "fault", "keys", "outbound"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "handler", "keys", "outbound", "passwords", "relyingparty"},
+	"authn":         {"access", "fault", "fingerprint", "handler", "keys", "outbound", "passwords", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
-	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
+	"mutators":      {"access", "fault", "fingerprint", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},
 	"policies":      {"access", "fault", "authz"},
 	// Row 4: what is decided by, what is kept, what an operator can do.
@@ -49,7 +50,7 @@ var allowed = map[string][]string{
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
-	"oauth2/...":      {"access", "fault", "keys", "oauth2/...", "passwords"},
+	"oauth2/...":      {"access", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
 	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys"},
@@ -59,6 +60,7 @@ var allowed = map[string][]string{
 	"internal/testenv":  {"..."},
 	"internal/archtest": {},
 	"internal/testca":   {},
+	"internal/testacme": {},
 	"bench/load":        {},
 	"internal/e2e":      {"..."},
 }
@@ -72,6 +74,11 @@ var confined = map[string][]string{
 	"cel.dev/cel-go":                         {"authz"},
 	"github.com/tidwall/gjson":               {"authn", "authz"},
 	"github.com/spf13/viper":                 {"config"},
+	"github.com/caddyserver/certmagic":       {"acme"},
+	"github.com/mholt/acmez/v3":              {"acme"},
+	"go.uber.org/zap":                        {"acme"},
+	"github.com/letsencrypt/pebble/v2":       {"internal/testacme"},
+	"github.com/miekg/dns":                   {"internal/testacme"},
 	"github.com/spf13/cobra":                 {"cmd/gatewarden"},
 	"github.com/pires/go-proxyproto":         {"edge"},
 	"github.com/gorilla/mux":                 {"manage/api", "oauth2/..."},
@@ -83,6 +90,7 @@ var confined = map[string][]string{
 	"gocloud.dev":                            {"rules/source"},
 	"github.com/envoyproxy/go-control-plane": {"decision"},
 	"google.golang.org/grpc":                 {"decision"},
+	"github.com/chromedp":                    {"internal/testenv"},
 }
 
 // file is one parsed source file.

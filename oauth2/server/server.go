@@ -46,6 +46,7 @@ type Server struct {
 	base          string // the issuer without trailing slash
 	fosite        *fosite.Fosite
 	clients       *clientCache
+	keySets       *clientKeySets
 	tokens        *tokenCache
 	codes         opaque
 	accessTokens  opaque
@@ -77,6 +78,7 @@ func New(options Options) (*Server, error) {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
 	s.clients = newClientCache(o.Store.Client, o.Metrics)
+	s.keySets = newClientKeySets(o.ClientKeys)
 	s.tokens = newTokenCache(o.CacheSize)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
@@ -174,6 +176,7 @@ func (s *Server) Public() http.Handler {
 // Close stops the goroutines of the caches. The handlers must not be used after it.
 func (s *Server) Close() {
 	s.clients.cache.StopAllGoroutines()
+	s.keySets.open.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 

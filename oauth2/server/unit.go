@@ -120,7 +120,7 @@ func (st *storage) GetClient(ctx context.Context, id string) (fosite.Client, err
 	return c, nil
 }
 
-// Client assertions are refused before fosite could look at them.
+// Client assertions are verified before fosite runs, which is not shown any.
 func (*storage) ClientAssertionJWTValid(context.Context, string) error { return fosite.ErrJTIKnown }
 func (*storage) SetClientAssertionJWT(context.Context, string, time.Time) error {
 	return fosite.ErrJTIKnown
