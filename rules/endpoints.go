@@ -97,18 +97,26 @@ func taken(list []endpoint, p *match.Pattern, path string) int {
 }
 
 // serve asks the handlers that have r's path on its host, and reports whether there
-// are any. The error is their answer.
+// are any. The error is their answer. What a login costs is counted like any request:
+// under the limits of the first rule on that host which leads here.
 func (s *run) serve(ctx context.Context, r *access.Request) (bool, error) {
 	list := s.set.endpoints[r.URL.Path]
 	var answer error
+	counted := false
 	for i := range list {
 		e := &list[i]
 		rule := e.on(r.URL.Host)
 		if rule < 0 {
 			continue
 		}
-		s.stage, s.handler = "endpoint", e.name
 		s.rule, s.d.RuleID, s.d.Served = &s.set.rules[rule], s.set.rules[rule].id, true
+		if !counted && s.rule.limits != nil {
+			if err := s.limit(&access.Input{Request: r, RuleID: s.rule.id}, false); err != nil {
+				return true, err
+			}
+		}
+		counted = true
+		s.stage, s.handler = "endpoint", e.name
 		start := s.trace.start()
 		answer = e.handler.Serve(ctx, r)
 		if !errors.Is(answer, authn.ErrNoCredentials) {

@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/authn"
+	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/ratelimit"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
@@ -74,5 +76,39 @@ func TestRateLimitsRefuseBeforeAndAfterAuthentication(t *testing.T) {
 		if diff := cmp.Diff(c.stages, stages); diff != "" || last.Reason != ratelimit.Reason {
 			t.Errorf("%s: reason %s, stages (-want +got)\n%s", c.name, last.Reason, diff)
 		}
+	}
+}
+
+func TestPathsOfALoginCountUnderTheLimitsOfTheirRule(t *testing.T) {
+	served := 0
+	c, _ := compiler()
+	c.Buckets = ratelimit.NewBuckets(1000, func() time.Time { return time.Unix(1000, 0) })
+	c.Authenticators.Catalog["s"] = handler.Of(func() config { return config{} }, func(config) (authn.Authenticator, error) {
+		return &session{paths: map[string]string{"/cb": "callback"}, serve: func(*access.Request) error {
+			served++
+			return &access.Reply{Reason: "served", Response: access.Response{Status: 303}}
+		}}, nil
+	})
+	c.Authenticators.Settings["s"] = Settings{Enabled: true}
+	defs, err := spec.Decode("r.json", []byte(`[{"id": "r", "match": {"url": "http://h/r", "methods": ["GET"]}, "authenticators": [{"handler": "s"}], "authorizer": {"handler": "x"},
+		"rate_limit": [{"key": "client", "rate": 2, "window": "1m"}, {"key": "subject", "rate": 1, "window": "1m"}]}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := c.Compile(defs, nil)
+	if err != nil || set.Refused() > 0 {
+		t.Fatal(err, set.Faults())
+	}
+	engine := new(Engine)
+	engine.Swap(set)
+	for n, want := range []string{"served", "served", ratelimit.Reason} {
+		r := get(t, "http://h/cb")
+		r.Client = netip.MustParseAddr("192.0.2.1")
+		if d := engine.Decide(t.Context(), r); d.Reason != want || !d.Served || d.RuleID != "r" || d.Allow {
+			t.Errorf("request %d: got %s of rule %s (%v), want %s", n+1, d.Reason, d.RuleID, d.Err, want)
+		}
+	}
+	if served != 2 {
+		t.Errorf("the login was asked %d times", served)
 	}
 }
