@@ -87,29 +87,47 @@ func newClientCredentials(c clientCredentialsConfig, d Deps, cache *factsCache) 
 	return a, nil
 }
 
-var _ SchemeReader = (*clientCredentials)(nil)
+var (
+	_ SchemeReader = (*clientCredentials)(nil)
+	_ access.Lease = (*clientCredentials)(nil)
+)
 
 // Schemes implements SchemeReader.
 func (a *clientCredentials) Schemes() []string { return []string{"Basic"} }
 
 // Authenticate returns ErrNoCredentials when there are no Basic credentials.
 func (a *clientCredentials) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
-	id, secret, err := basicCredentials(r, clientChallenge)
+	f, err := a.accept(ctx, r)
 	if err != nil {
 		return access.Subject{}, err
+	}
+	return f.subject, nil
+}
+
+// Renew implements access.Lease: a client ends when it can get no more tokens. The life
+// of the one that it got says nothing of that.
+func (a *clientCredentials) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
+	_, err := a.accept(ctx, r)
+	return time.Time{}, err
+}
+
+func (a *clientCredentials) accept(ctx context.Context, r *access.Request) (*facts, error) {
+	id, secret, err := basicCredentials(r, clientChallenge)
+	if err != nil {
+		return nil, err
 	}
 	// Both were encoded before they were put together (RFC 6749 section 2.3.1).
 	if id, err = url.QueryUnescape(id); err == nil {
 		secret, err = url.QueryUnescape(secret)
 	}
 	if err != nil || id == "" {
-		return access.Subject{}, badCredentials("the client id or secret is malformed", clientChallenge)
+		return nil, badCredentials("the client id or secret is malformed", clientChallenge)
 	}
 	f, err := a.facts(ctx, id, secret)
 	if err != nil {
-		return access.Subject{}, undecided("token_endpoint_failed", "the client could not be checked", err)
+		return nil, undecided("token_endpoint_failed", "the client could not be checked", err)
 	}
-	return f.subject, nil
+	return f, nil
 }
 
 func (a *clientCredentials) facts(ctx context.Context, id, secret string) (*facts, error) {

@@ -187,6 +187,26 @@ func TestARememberedClientIsThatOfTheSameSecretUntilItsTokenWouldEnd(t *testing.
 	}
 }
 
+func TestAClientThatIsGoneIsNotRenewed(t *testing.T) {
+	status := atomic.Int32{}
+	status.Store(200)
+	s := newSessions(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(int(status.Load()))
+		w.Write([]byte(`{"access_token":"x","expires_in":1}`))
+	})
+	lease := build(t, Deps{}, "oauth2_client_credentials", s.tokens(`"retry":{"give_up_after":"0s"}`)).(access.Lease)
+	for _, step := range []struct {
+		status int32
+		want   string
+	}{{200, "subject "}, {503, "unavailable"}, {401, "unauthenticated"}} {
+		status.Store(step.status)
+		until, err := lease.Renew(t.Context(), basicRequest("c", "right"))
+		if got := outcome(access.Subject{}, err); got != step.want || !until.IsZero() {
+			t.Errorf("%d: got %s until %v, want %s", step.status, got, until, step.want)
+		}
+	}
+}
+
 func TestABadClientCredentialsConfigNamesTheField(t *testing.T) {
 	for config, want := range map[string]string{
 		`{}`: "token_url must be",
