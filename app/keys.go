@@ -20,6 +20,9 @@ const (
 	accessTokenKeys = "hydra.jwt.access-token"
 )
 
+// maxKeySet bounds a file that a rule names, in bytes.
+const maxKeySet = 1 << 20
+
 // rings are the program's own signing keys.
 type rings struct {
 	idToken, accessToken *keys.Ring // the authorization server's
@@ -77,6 +80,9 @@ func (r *rings) load(location string) (mutators.Signer, error) {
 	defer r.mu.Unlock()
 	if ring := r.fixed[location]; ring != nil {
 		return ring, nil
+	}
+	if info, err := os.Stat(path); err == nil && (!info.Mode().IsRegular() || info.Size() > maxKeySet) {
+		return nil, fmt.Errorf("jwks_url: %s is not a regular file of at most %d bytes", path, maxKeySet)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
