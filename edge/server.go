@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatewarden/gatewarden/edge/wire"
 )
 
 // ServerOptions configure a Server. Zero values are the defaults named.
@@ -25,6 +27,9 @@ type ServerOptions struct {
 	MaxHeaderBytes int
 	// ProxyProtocol says whose PROXY protocol headers are read. Zero: nobody's.
 	ProxyProtocol ProxyProtocol
+	// Standard serves every request by net/http. Else, on a listener without TLS, plain
+	// requests are served by package wire.
+	Standard bool
 	// Log gets the server's own complaints at level debug. Nil: none.
 	Log *slog.Logger
 }
@@ -33,6 +38,7 @@ type ServerOptions struct {
 // request, which would cut streams; see Options.ReadIdle and WriteIdle.
 type Server struct {
 	http    *http.Server
+	wire    *wire.Server // nil: not used
 	proxied ProxyProtocol
 	cancel  context.CancelFunc
 	running atomic.Int64 // handlers
@@ -65,6 +71,8 @@ func NewServer(o ServerOptions) *Server {
 	if o.TLS != nil {
 		s.http.TLSConfig = o.TLS.Clone()
 		s.http.TLSConfig.MinVersion = max(o.TLS.MinVersion, tls.VersionTLS12)
+	} else if !o.Standard {
+		s.wire = wire.New(s.http)
 	}
 	return s
 }
@@ -82,9 +90,12 @@ func (s *Server) Serve(l net.Listener) error {
 	if !s.proxied.Trusted.Nobody() {
 		l = announcing{Listener: l, ProxyProtocol: s.proxied, timeout: s.http.ReadHeaderTimeout}
 	}
-	if s.http.TLSConfig != nil {
+	switch {
+	case s.http.TLSConfig != nil:
 		err = s.http.ServeTLS(l, "", "")
-	} else {
+	case s.wire != nil:
+		err = s.wire.Serve(l)
+	default:
 		err = s.http.Serve(l)
 	}
 	if err == http.ErrServerClosed {
@@ -97,18 +108,22 @@ func (s *Server) Serve(l net.Listener) error {
 // connections included. When ctx ends first, it cuts what is left and returns
 // ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
+	shutdown, cut := s.http.Shutdown, s.http.Close
+	if s.wire != nil {
+		shutdown, cut = s.wire.Shutdown, s.wire.Close
+	}
+	err := shutdown(ctx)
 	if err == nil {
 		err = s.wait(ctx)
 	}
-	s.cancel() // ends upgraded connections, which the http.Server does not know
+	s.cancel() // ends upgraded connections, which no server knows
 	if err != nil {
-		_ = s.http.Close() // the error of ctx says more
+		_ = cut() // the error of ctx says more
 	}
 	return err
 }
 
-// count follows running handlers, because http.Server forgets hijacked connections.
+// count follows running handlers, because servers forget hijacked connections.
 func (s *Server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.running.Add(1)
