@@ -20,7 +20,7 @@ func reloads(key string) bool {
 		return true
 	}
 	_, tls, isTLS := strings.Cut(key, ".tls.")
-	return isTLS && (tls == "certificates" || strings.HasPrefix(tls, "cert.") || strings.HasPrefix(tls, "key."))
+	return isTLS && (tls == "certificates" || tls == "acme.hosts" || strings.HasPrefix(tls, "cert.") || strings.HasPrefix(tls, "key."))
 }
 
 // Adopt returns c with what of next can be put in force while the program runs. Changed

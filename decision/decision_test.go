@@ -100,6 +100,7 @@ func TestTheJudgedRequestIsTheOneThatWasMeant(t *testing.T) {
 		"fragment":                       {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Uri": {"/x#y"}}, 400, ""},
 		"bad method":                     {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Method": {"G T"}}, 400, ""},
 		"bad host":                       {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Host": {"a/b"}}, 400, ""},
+		"no host":                        {proxy, "GET", "/decisions", http.Header{"X-Forwarded-Host": {""}}, 400, ""},
 		"original uri is not this form":  {proxy, "GET", "/decisions/api", http.Header{"X-Original-Uri": {"/public"}, "X-Rewrite-Url": {"/public"}}, 200, "GET http://gw/api 10.0.0.1"},
 	} {
 		w, judged := ask(t, c.remote, c.method, c.target, "gw", c.header)

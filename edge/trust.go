@@ -125,8 +125,9 @@ func (t Trusted) resolve(r *http.Request) Forwarded {
 	}
 	f.chain = chainText(hops)
 	f.setScheme(last(h["X-Forwarded-Proto"]))
-	if v := last(h["X-Forwarded-Host"]); v != "" {
-		f.Host = v
+	if v := h["X-Forwarded-Host"]; v != nil {
+		// Said to be empty, it is: the host of the proxy's own question is another one.
+		f.Host = last(v)
 	}
 	return f
 }

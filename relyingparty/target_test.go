@@ -50,28 +50,35 @@ func TestHostileReturnTargetsLeadToTheFrontPage(t *testing.T) {
 	}
 }
 
-// mayLeave is what a careless reader of a URL reference makes of it: it strips what
+// mayLeave is what a careless reader of a URL reference makes of its path: it strips what
 // browsers strip (WHATWG URL, section 4.4), decodes once, takes a backslash for a
 // slash and looks for a host or a scheme, or for a dot segment that uncovers one.
 func mayLeave(to string) bool {
-	for range 2 {
+	if strings.ContainsAny(to, "\r\n\x00") {
+		return true
+	}
+	for _, encoded := range []bool{true, false} {
 		s := strings.ReplaceAll(strings.TrimLeft(strings.NewReplacer("\t", "", "\n", "", "\r", "").Replace(to), "\x00\x01\x0b\x1f "), `\`, "/")
-		if !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || strings.Contains(s, "/./") || strings.Contains(s, "/../") || strings.HasSuffix(s, "/..") || strings.ContainsAny(to, "\r\n\x00") {
+		if i := strings.IndexAny(s, "?#"); i >= 0 {
+			s = s[:i]
+		}
+		if !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || strings.Contains(s, "/./") || strings.Contains(s, "/../") || strings.HasSuffix(s, "/..") || strings.ContainsAny(s, "\r\n\x00") {
 			return true
 		}
-		path, _, _ := strings.Cut(s, "?")
-		decoded, err := url.PathUnescape(path)
-		if err != nil {
-			return true
+		if encoded {
+			decoded, err := url.PathUnescape(s)
+			if err != nil {
+				return true
+			}
+			to = decoded
 		}
-		to = decoded
 	}
 	return false
 }
 
 func FuzzReturnTargets(f *testing.F) {
 	p := newIDP(f).party(f)
-	for _, to := range hostile() {
+	for _, to := range append(hostile(), "/#%00", "/x?to=/../y", "/%25") {
 		f.Add(to)
 	}
 	f.Fuzz(func(t *testing.T, to string) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module, each for the given time (default 60s), as
-# many side by side as there are processors.
+# fuzz.sh [TIME [PATTERN]] runs the fuzz targets of the module whose file and name match
+# an extended regular expression (default: all), each for TIME (default 60s), as many
+# side by side as there are processors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export FUZZ_TIME=${1:-60s}
@@ -22,6 +23,6 @@ one() {
 export -f one
 
 targets=$(grep -rno --include='*_test.go' 'func Fuzz[A-Za-z0-9_]*' . | grep -v '/third_party/' |
-  sed -E 's/^\.\/([^:]+):[0-9]+:func (Fuzz.*)$/\1 \2/')
+  sed -E 's/^\.\/([^:]+):[0-9]+:func (Fuzz.*)$/\1 \2/' | grep -E -- "${2:-.}")
 echo "== fuzzing $(wc -l <<<"$targets") targets for $FUZZ_TIME each"
 xargs -P "$(getconf _NPROCESSORS_ONLN)" -L 1 bash -c 'one "$@"' _ <<<"$targets"
