@@ -36,7 +36,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,
-		DPoP: proofs, CanonicalURL: edge.CanonicalURL,
+		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,

@@ -192,6 +192,7 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.id_token", int64(c.TTL.IDToken), false},
 		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
+		{"oauth2.par.ttl", int64(c.OAuth2.PAR.TTL), false},
 		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {
 		if d.value <= 0 && !(d.never && d.value == -1) {
@@ -225,6 +226,15 @@ func (c *Config) checkEdges(v *validation) {
 	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		v.fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
+	}
+	if uri := c.Serve.Proxy.Limits.URI; uri != 0 && uri < 256 {
+		v.fault("serve.proxy.limits.uri", "must be at least 256 bytes, or 0 for no limit")
+	}
+	if c.Serve.Proxy.Limits.Requests < 0 {
+		v.fault("serve.proxy.limits.requests", "must not be negative; 0 is no limit")
+	}
+	if c.Serve.Proxy.Limits.ConnectionsPerClient < 0 {
+		v.fault("serve.proxy.limits.connections_per_client", "must not be negative; 0 is no limit")
 	}
 	for _, l := range c.listeners() {
 		l.socket(c, v.fault)

@@ -29,6 +29,7 @@ import (
 // The paths of the public endpoints, below the issuer.
 const (
 	authPath       = "/oauth2/auth"
+	parPath        = "/oauth2/par"
 	tokenPath      = "/oauth2/token"
 	revokePath     = "/oauth2/revoke"
 	introspectPath = "/oauth2/introspect"
@@ -148,6 +149,7 @@ func (s *Server) Public() http.Handler {
 		r.HandleFunc(path, h).Methods(methods...)
 	}
 	route(authPath, s.authorize, both)
+	route(parPath, s.push, post)
 	route(tokenPath, s.token, post)
 	route(revokePath, s.revoke, post)
 	route(introspectPath, s.introspectAsClient, post)
