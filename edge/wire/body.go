@@ -18,6 +18,7 @@ type body struct {
 	exchange *exchange
 
 	mu     sync.Mutex
+	buf    []byte // nil: here is part of the connection's
 	here   []byte // read ahead
 	left   int64  // still on the wire; in w.occupied while there are any
 	err    error  // of the first Read that failed
@@ -120,4 +121,6 @@ func (b *body) abandon() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.here, b.closed = nil, true
+	recycle(b.buf)
+	b.buf = nil
 }

@@ -210,20 +210,20 @@ func (c *conn) makeRoom() {
 	}
 	n := copy(to, c.buf[c.from:c.to])
 	if c.from == 0 {
-		c.recycle()
+		recycle(c.buf)
 	}
 	c.buf, c.from, c.to = to, 0, n
 }
 
 // release gives the buffer back.
 func (c *conn) release() {
-	c.recycle()
+	recycle(c.buf)
 	c.buf, c.from, c.to = nil, 0, 0
 }
 
-func (c *conn) recycle() {
-	if len(c.buf) == inputSize {
-		inputs.Put((*[inputSize]byte)(c.buf))
+func recycle(buf []byte) {
+	if len(buf) == inputSize {
+		inputs.Put((*[inputSize]byte)(buf))
 	}
 }
 
@@ -301,6 +301,9 @@ func (c *conn) begin(x *exchange, ctx context.Context, r *http.Request) {
 		if b.left = r.ContentLength - here; b.left > 0 {
 			c.watch.occupied, c.watch.bounded = b, false
 			c.setDeadline(time.Time{})
+		}
+		if c.from == c.to { // the body keeps its bytes, and a watch needs where to read to
+			b.buf, c.buf, c.from, c.to = c.buf, inputs.Get().(*[inputSize]byte)[:], 0, 0
 		}
 	}
 }

@@ -125,76 +125,6 @@ func TestHTTP2WithPriorKnowledgeGoesToTheStandardServer(t *testing.T) {
 	}
 }
 
-func TestASlowHeaderIsCutOffHoweverItTrickles(t *testing.T) {
-	for name, before := range map[string]string{"the first": "", "a later one": get} {
-		t.Run(name, func(t *testing.T) {
-			_, address := start(t, ok, func(s *http.Server) { s.ReadHeaderTimeout = 100 * time.Millisecond })
-			c, in := dial(t, address, before+"GET / HT")
-			if before != "" {
-				want(t, in, 200, "ok")
-			}
-			ended := make(chan bool)
-			go func() {
-				defer close(ended)
-				_, _ = io.Copy(io.Discard, in)
-			}()
-			for begun := time.Now(); ; {
-				_, err := io.WriteString(c, "T")
-				select {
-				case <-ended:
-					return
-				case <-time.After(10 * time.Millisecond):
-				}
-				if err == nil && time.Since(begun) > 10*time.Second {
-					t.Fatal("the header may take for ever")
-				}
-			}
-		})
-	}
-}
-
-func TestAnIdleConnectionIsClosed(t *testing.T) {
-	_, address := start(t, ok, func(s *http.Server) { s.IdleTimeout = 50 * time.Millisecond })
-	_, in := dial(t, address, get)
-	want(t, in, 200, "ok")
-	begun := time.Now()
-	wantEnd(t, in)
-	if took := time.Since(begun); took < 40*time.Millisecond {
-		t.Errorf("closed after %v", took)
-	}
-	_, address = start(t, ok, func(s *http.Server) { s.ReadHeaderTimeout = 50 * time.Millisecond })
-	_, in = dial(t, address, "") // no request at all
-	wantEnd(t, in)
-}
-
-func TestTimeoutsOfHeadersCutNothingElse(t *testing.T) {
-	pause := func() { <-time.After(120 * time.Millisecond) }
-	_, address := start(t, func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil || r.Context().Err() != nil {
-			t.Error(err, r.Context().Err())
-		}
-		_, _ = w.Write(body)
-		_ = http.NewResponseController(w).Flush()
-		pause()
-		select {
-		case <-r.Context().Done():
-			t.Error("cancelled")
-		case <-time.After(10 * time.Millisecond):
-		}
-		_, _ = w.Write(body)
-	}, func(s *http.Server) { s.ReadHeaderTimeout, s.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond })
-	c, in := dial(t, address, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\no")
-	for i := range 2 {
-		pause()
-		_, _ = io.WriteString(c, "k")
-		want(t, in, 200, "okok")
-		if i == 0 {
-			_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\no")
-		}
-	}
-}
-
 func TestLongHeadersAreReadUpToTheLimitAndRefusedBeyondIt(t *testing.T) {
 	_, address := start(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, isLoop(w), len(r.Header.Get("X")), r.Header.Get("Y"))
@@ -238,54 +168,6 @@ func TestABodyThatNobodyReadsIsNoRequest(t *testing.T) {
 		t.Error("the connection goes on after a body that was too large to read")
 	}
 	wantEnd(t, in)
-}
-
-func TestABodyThatStallsHoldsNoConnection(t *testing.T) {
-	for name, h := range map[string]http.HandlerFunc{
-		"unread, no deadline": ok,
-		"a deadline": func(w http.ResponseWriter, r *http.Request) {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(30 * time.Millisecond))
-			if _, err := io.ReadAll(r.Body); err == nil {
-				t.Error("the body is whole")
-			}
-			if r.Context().Err() == nil {
-				t.Error("the request goes on")
-			}
-			ok(w, r)
-		},
-		"unread, a deadline": func(w http.ResponseWriter, r *http.Request) {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(30 * time.Millisecond))
-			ok(w, r)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, address := start(t, h, func(s *http.Server) { s.ReadHeaderTimeout = 50 * time.Millisecond })
-			_, in := dial(t, address, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1")
-			if res := want(t, in, 200, "ok"); !res.Close {
-				t.Error("the connection goes on")
-			}
-			wantEnd(t, in)
-		})
-	}
-}
-
-func TestDeadlinesOfAHandlerEndWithItsRequest(t *testing.T) {
-	_, address := start(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/last" {
-			return
-		}
-		c := http.NewResponseController(w)
-		_ = c.SetReadDeadline(time.Now().Add(-time.Second))
-		_, _ = io.Copy(io.Discard, r.Body)
-		if err := errors.Join(c.Flush(), c.SetWriteDeadline(time.Now().Add(50*time.Millisecond)), c.EnableFullDuplex()); err != nil {
-			t.Error(err)
-		}
-	}, nil)
-	c, in := dial(t, address, get)
-	want(t, in, 200, "")
-	<-time.After(60 * time.Millisecond)
-	_, _ = io.WriteString(c, "GET /last HTTP/1.1\r\nHost: a\r\n\r\n")
-	want(t, in, 200, "")
 }
 
 func TestAClientThatTakesNothingEndsTheRequest(t *testing.T) {

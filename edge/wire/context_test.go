@@ -3,9 +3,11 @@ package wire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -46,7 +48,9 @@ type key struct{}
 
 func TestARequestEndsWhenItsClientHasGone(t *testing.T) {
 	for name, way := range ways {
-		for what, request := range map[string]string{"no body": get, "a body": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok", "a body that comes later": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"} {
+		for what, request := range map[string]string{"no body": get, "a body": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok", "a body that comes later": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n",
+			"a large body":  "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + strings.Repeat("x", 9000),
+			"a full buffer": fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", inputSize-50, strings.Repeat("x", inputSize-50))} {
 			t.Run(name+", "+what, func(t *testing.T) {
 				entered, ended := make(chan bool), make(chan error, 1)
 				_, address := start(t, func(_ http.ResponseWriter, r *http.Request) {
