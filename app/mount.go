@@ -65,7 +65,7 @@ func (a *App) mount(context.Context) error {
 	s := a.cfg.Serve
 	for i := range a.listeners {
 		l := &a.listeners[i]
-		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Log: a.log}
+		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Log: a.log}
 		var err error
 		switch l.name {
 		case "proxy":
@@ -94,6 +94,23 @@ func (a *App) mount(context.Context) error {
 		l.server = edge.NewServer(o)
 	}
 	return nil
+}
+
+// fast reports whether a listener serves plain requests by the loop of package
+// edge/wire. Those of the metrics and of gRPC have no use for it.
+func (a *App) fast(listener string) bool {
+	s := a.cfg.Serve
+	switch listener {
+	case "proxy":
+		return s.Proxy.Fast
+	case "public":
+		return s.Public.Fast
+	case "management":
+		return s.API.Fast
+	case "admin":
+		return s.Admin.Fast
+	}
+	return false
 }
 
 func (a *App) proxyEdge() (http.Handler, error) {

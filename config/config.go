@@ -181,10 +181,18 @@ type PEM struct {
 // Set reports whether a value is there.
 func (p PEM) Set() bool { return p.Path != "" || p.Base64 != "" }
 
+// Server says by what a listener without TLS is served.
+type Server struct {
+	// Fast has plain HTTP/1.1 requests served by the program's own loop, all others by
+	// net/http.
+	Fast bool `key:"fast"`
+}
+
 // Proxy is the data plane's listener.
 type Proxy struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
@@ -250,6 +258,7 @@ type Upstream struct {
 type API struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	CORS     CORS     `key:"cors"`
 	// Nginx and Envoy may ask at /decisions/nginx and /decisions/envoy.
@@ -273,6 +282,7 @@ type ExtAuthz struct {
 // Admin is the management listener at Hydra's port.
 type Admin struct {
 	Listener `key:",inline"`
+	Server   `key:",inline"`
 	CORS     CORS `key:"cors"`
 }
 
@@ -280,6 +290,7 @@ type Admin struct {
 type Public struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	CORS     CORS     `key:"cors"`
 }
@@ -477,21 +488,23 @@ func Default() Config {
 	policy := CORS{AllowedOrigins: d.AllowedOrigins, AllowedMethods: d.AllowedMethods, AllowedHeaders: d.AllowedHeaders, ExposedHeaders: d.ExposedHeaders}
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
 	trust, noClients, socket := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}, Socket{Mode: 0o755}
+	fast := Server{Fast: true}
 	return Config{
 		DSN: "memory",
 		Serve: Serve{
 			Proxy: Proxy{
 				Listener: Listener{Port: 4455, TLS: noClients, Socket: socket},
 				Trust:    trust,
+				Server:   fast,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10, URI: 8 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
-			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, CORS: policy},
-			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Server: fast, Timeout: timeouts, CORS: policy},
+			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, Server: fast, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Server: fast, Timeout: timeouts, CORS: policy},
 			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
