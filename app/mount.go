@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ func (a *App) listen(context.Context) error {
 		{a.parts&Management != 0, "management", "serve.api", s.API.Listener},
 		{a.parts&Management != 0 && s.Admin.On(), "admin", "serve.admin", s.Admin.Listener},
 		{a.parts&Management != 0 && s.ExtAuthz.On(), "ext_authz", "serve.ext_authz", s.ExtAuthz.Listener},
+		{a.acme != nil && a.cfg.ACME.HTTP.Port >= 0, "acme", "acme.http", config.Listener{Host: a.cfg.ACME.HTTP.Host, Port: a.cfg.ACME.HTTP.Port}},
 		{s.Prometheus.Port >= 0, "metrics", "serve.prometheus", config.Listener{Host: s.Prometheus.Host, Port: s.Prometheus.Port}},
 	} {
 		if !l.on {
@@ -68,6 +70,8 @@ func (a *App) mount(context.Context) error {
 		switch l.name {
 		case "proxy":
 			o.ReadHeaderTimeout, o.IdleTimeout, o.MaxHeaderBytes = s.Proxy.Timeout.Read, s.Proxy.Timeout.Idle, s.Proxy.Limits.Header
+			o.ConnectionsPerClient, o.Refused = s.Proxy.Limits.ConnectionsPerClient, func() { a.metrics.ConnectionRefused("proxy") }
+			o.Exempt = func(peer netip.Addr) bool { return a.settings.Load().proxy.Trusted.Contains(peer) }
 			o.Handler, err = a.proxyEdge()
 		case "public":
 			o.ReadHeaderTimeout, o.IdleTimeout = s.Public.Timeout.Read, s.Public.Timeout.Idle
@@ -77,6 +81,8 @@ func (a *App) mount(context.Context) error {
 			o.Handler, err = a.managementEdge(l.name)
 		case "ext_authz":
 			o.Handler, err = a.extAuthzEdge()
+		case "acme":
+			o.Handler = a.acme.HTTP01()
 		case "metrics":
 			mux := http.NewServeMux()
 			mux.Handle("GET "+s.Prometheus.MetricsPath, a.metrics.Handler())
@@ -165,7 +171,7 @@ func publicRoute(path string) string {
 
 // healthDeps are what every listener with an API answers.
 func (a *App) healthDeps(listener string) api.Deps {
-	return api.Deps{
+	d := api.Deps{
 		Checks: []api.Check{
 			{Name: "database", Check: a.store.Ping},
 			{Name: "access_rules", Check: a.rulesReady},
@@ -179,6 +185,10 @@ func (a *App) healthDeps(listener string) api.Deps {
 		},
 		Log: a.log,
 	}
+	if a.acme != nil && listener != "public" {
+		d.Certificates = func() any { return a.acme.Status() }
+	}
+	return d
 }
 
 // rulesReady reports sources that could not be read and rules that are refused.
