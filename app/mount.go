@@ -270,7 +270,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	// An answer to a preflight would be a yes for who asks /decisions.
 	return edge.CrossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if decisions.Handles(r) { // which has a gate of its own
-			whole.ServeHTTP(w, r)
+			decisions.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)
