@@ -162,8 +162,10 @@ type LoginSession struct {
 type SessionStore interface {
 	SaveLoginSession(ctx context.Context, s LoginSession) error        // insert or replace
 	LoginSession(ctx context.Context, id string) (LoginSession, error) // fault.NotFound, also when expired
-	DeleteLoginSession(ctx context.Context, id string) error           // idempotent
-	DeleteLoginSessions(ctx context.Context, subject string) error     // idempotent
+	// LoginSessions lists the sessions of a subject that have not expired, at most limit.
+	LoginSessions(ctx context.Context, subject string, limit int) ([]LoginSession, error)
+	DeleteLoginSession(ctx context.Context, id string) error       // idempotent
+	DeleteLoginSessions(ctx context.Context, subject string) error // idempotent
 }
 
 // Consent is an answered consent request.

@@ -11,6 +11,7 @@ import (
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/rules/spec"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // Store is everything that is kept.
@@ -25,6 +26,8 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
+	users.Store
+	users.AttemptStore
 	Changes
 
 	// Ping reports whether the database answers and its schema is the program's.

@@ -177,6 +177,8 @@ type flowData struct {
 	Consent      *oauth2.AcceptConsent `json:"consent,omitempty"`
 	Rejected     *oauth2.Rejection     `json:"rejected,omitempty"`
 	LoginAddress string                `json:"login_address,omitempty"` // the login challenge, for the consent app
+	// ReturnTo is where a login ends that no client asked for; empty: a client did.
+	ReturnTo string `json:"return_to,omitempty"`
 }
 
 func (d *flowData) prompt(value string) bool {
@@ -185,6 +187,9 @@ func (d *flowData) prompt(value string) bool {
 
 // requestURL is where the flow can be begun again.
 func (s *Server) requestURL(d *flowData) string {
+	if d.ReturnTo != "" {
+		return d.ReturnTo
+	}
 	if d.From != nil {
 		return withQuery(s.base+authPath, d.From)
 	}
@@ -230,12 +235,17 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 		s.refuse(w, r, request, fosite.ErrLoginRequired)
 		return
 	}
+	s.ask(w, r, d, request.Client.GetID(), request)
+}
+
+// ask stores the flow and sends the browser to the login app.
+func (s *Server) ask(w http.ResponseWriter, r *http.Request, d *flowData, clientID string, request *fosite.AuthorizeRequest) {
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
 	d.LoginAddress = challenge
 	f := oauth2.Flow{
 		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed("login_challenge", challenge),
-		ClientID: request.Client.GetID(), SessionID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent),
+		ClientID: clientID, SessionID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent),
 	}
 	if d.Session != nil {
 		f.SessionID = d.Session.ID
@@ -243,8 +253,9 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 	if d.Skip {
 		f.Subject = d.Session.Subject
 	}
+	var err error
 	if f.Data, err = json.Marshal(d); err == nil {
-		err = s.o.Store.CreateFlow(ctx, f)
+		err = s.o.Store.CreateFlow(r.Context(), f)
 	}
 	if err != nil {
 		s.refuse(w, r, request, err)

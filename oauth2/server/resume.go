@@ -35,6 +35,9 @@ func (s *Server) returned(r *http.Request, by oauth2.FlowKey, verifier string, s
 		return f, nil, nil, fosite.ErrRequestForbidden.WithHint("The cookie that binds the request to the browser is missing or another one. " +
 			"The browser must use the same host name throughout (localhost and 127.0.0.1 are two) and accept cookies.")
 	}
+	if d.ReturnTo != "" {
+		return f, d, nil, nil
+	}
 	request, err := s.parseAuthorize(r.Context(), d.Form)
 	return f, d, request, err
 }
@@ -85,6 +88,10 @@ func (s *Server) resumeLogin(w http.ResponseWriter, r *http.Request, verifier st
 		} else if gone != nil {
 			err = gone
 		}
+	}
+	if err == nil && d.ReturnTo != "" {
+		s.resumeSignIn(w, r, f, d)
+		return
 	}
 	if err == nil && d.Rejected == nil {
 		d.ConsentSkip, err = s.consentSuffices(ctx, request, d, f.Subject)

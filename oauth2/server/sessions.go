@@ -44,3 +44,8 @@ func (s *Server) RevokeLoginSessions(ctx context.Context, subject string) error 
 func (s *Server) RevokeLoginSession(ctx context.Context, sid string) error {
 	return s.o.Store.DeleteLoginSession(ctx, sid)
 }
+
+// LoginSessions lists the login sessions of a subject, at most limit.
+func (s *Server) LoginSessions(ctx context.Context, subject string, limit int) ([]oauth2.LoginSession, error) {
+	return s.o.Store.LoginSessions(ctx, subject, limit)
+}

@@ -30,6 +30,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 		{"gw_flows", "expires_at > 0 AND expires_at <= ?", []any{ms}},
 		{"gw_login_sessions", "expires_at > 0 AND expires_at <= ?", []any{ms}},
 		{"gw_replays", "expires_at <= ?", []any{ms}},
+		{"gw_attempts", "arrival <= ?", []any{ms}},
 		{"gw_consents", "((expires_at > 0 AND expires_at <= ?) OR (remember = 0 AND handled_at <= ?)) AND " + orphan,
 			[]any{ms, ms - keepUnremembered.Milliseconds()}},
 	} {

@@ -107,6 +107,10 @@ func impossibleKeys(t *testing.T, s store.Store) {
 		equal(t, "consents", must(s.Consents(c, id, "", 10, 0))(t), []oauth2.Consent(nil))
 		check(t, s.RevokeConsents(c, id, ""))
 		check(t, s.DeleteLoginSession(c, id))
+		kind(t, "creating a user", s.CreateUser(c, user(id)), fault.Invalid)
+		_, err = s.User(c, id)
+		kind(t, "reading a user", err, fault.NotFound)
+		kind(t, "deleting a user", s.DeleteUser(c, id), fault.NotFound)
 	}
 	broken := rule("broken")
 	broken.Authorizer.Config = json.RawMessage(`{"unfinished":`)
