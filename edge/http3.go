@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,7 @@ type HTTP3 struct {
 	tls     *tls.Config
 	quic    *quic.Config
 	idle    time.Duration
+	crowd   crowd        // without a Listener
 	running atomic.Int64 // handlers
 	unready atomic.Int64 // handshakes
 	offer   []string
@@ -51,12 +53,16 @@ type HTTP3 struct {
 }
 
 // NewHTTP3 returns a server that is not yet serving; o.TLS is required. Port is what
-// Advertise tells clients.
+// Advertise tells clients. Connections of a client are counted apart from a Server's.
 func NewHTTP3(o ServerOptions, port int) *HTTP3 {
 	s := &HTTP3{
 		idle: defaultTo(o.IdleTimeout, 120*time.Second), offer: []string{`h3=":` + strconv.Itoa(port) + `"; ma=86400`}, served: make(chan struct{}),
 		quic: &quic.Config{HandshakeIdleTimeout: defaultTo(o.ReadHeaderTimeout, 10*time.Second), MaxIdleTimeout: quicTimeout, KeepAlivePeriod: keepAlive,
 			MaxIncomingUniStreams: maxControlStreams},
+	}
+	s.crowd = crowd{most: o.ConnectionsPerClient, exempt: o.Exempt, refused: o.Refused, of: map[netip.Prefix]int{}}
+	if o.Refused == nil {
+		s.crowd.refused = func() {}
 	}
 	s.tls = http3.ConfigureTLSConfig(o.TLS)
 	s.tls.MinVersion = tls.VersionTLS13
@@ -189,6 +195,13 @@ func (s *HTTP3) connected(ctx context.Context, conn *quic.Conn) context.Context 
 		}
 	})
 	context.AfterFunc(ctx, func() { c.timer.Stop() })
+	if s.crowd.most > 0 { // counted when the address is known to be the client's own
+		p := &place{crowd: &s.crowd}
+		if !p.take(conn.RemoteAddr()) {
+			_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "too many connections")
+		}
+		context.AfterFunc(ctx, p.leave)
+	}
 	return ctx
 }
 

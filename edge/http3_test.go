@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,8 +78,8 @@ func (s quicServer) client(t testing.TB, config *tls.Config) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
-// body reads an answer.
-func answered(t testing.TB, res *http.Response, err error) (status int, body string) {
+// readAll reads an answer.
+func readAll(t testing.TB, res *http.Response, err error) (status int, body string) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func TestARequestOverHTTP3IsWhatItIsOverHTTP2(t *testing.T) {
 				c.want.Header = http.Header{}
 			}
 			res, err := s.client(t, nil).Do(c.request())
-			status, body := answered(t, res, err)
+			status, body := readAll(t, res, err)
 			if status != http.StatusCreated || body != "answer" || res.Header.Get("B") != "b" {
 				t.Errorf("%d %q %v", status, body, res.Header)
 			}
@@ -377,6 +378,33 @@ func TestAConnectionWithoutRequestsEndsThoughAHeaderIsHalfSent(t *testing.T) {
 	}
 }
 
+func TestAClientHoldsSoManyQUICConnectionsAndNoMore(t *testing.T) {
+	var refused atomic.Int64
+	s := listenQUIC(t, ServerOptions{ConnectionsPerClient: 2, Refused: func() { refused.Add(1) }, Handler: http.NotFoundHandler()})
+	open := func() (*quic.Conn, error) {
+		conn, err := quic.DialAddr(t.Context(), s.address, s.tls(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := (&http3.Transport{}).NewClientConn(conn).RoundTrip(mustRequest(t))
+		if err == nil {
+			err = res.Body.Close()
+		}
+		return conn, err
+	}
+	for range 2 {
+		if _, err := open(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	third, err := open()
+	var closed *http3.Error
+	if !errors.As(err, &closed) || closed.ErrorCode != http3.ErrCodeExcessiveLoad || refused.Load() != 1 {
+		t.Errorf("the third ended with %v, %d were refused", err, refused.Load())
+	}
+	<-third.Context().Done()
+}
+
 func TestNoRequestIsTakenFromEarlyData(t *testing.T) {
 	s := listenQUIC(t, ServerOptions{Handler: http.NotFoundHandler()})
 	config := s.tls()
@@ -392,7 +420,7 @@ func TestNoRequestIsTakenFromEarlyData(t *testing.T) {
 			t.Errorf("0-RTT %v, resumed %v", state.Used0RTT, state.TLS.DidResume)
 		}
 		res, err := (&http3.Transport{}).NewClientConn(conn).RoundTrip(mustRequest(t))
-		if status, _ := answered(t, res, err); status != http.StatusNotFound { // and the ticket has come
+		if status, _ := readAll(t, res, err); status != http.StatusNotFound { // and the ticket has come
 			t.Errorf("status %d", status)
 		}
 		_ = conn.CloseWithError(0, "")
@@ -419,7 +447,7 @@ func TestACertificateOfAClientIsSeenOverHTTP3(t *testing.T) {
 	ask := func(config *tls.Config) *access.ClientCertificate {
 		seen = nil
 		res, err := s.client(t, config).Get("https://gate.test/")
-		answered(t, res, err)
+		readAll(t, res, err)
 		return seen
 	}
 	if got := ask(nil); got != nil {
@@ -452,7 +480,7 @@ func TestHTTP3IsAdvertisedInPlaceOfWhatAnUpstreamSays(t *testing.T) {
 	_, address := listen(t, ServerOptions{Handler: h})
 	for _, path := range []string{"/", "/explicit"} {
 		res, err := http.Get("http://" + address + path)
-		answered(t, res, err)
+		readAll(t, res, err)
 		if got := res.Header["Alt-Svc"]; !cmp.Equal(got, []string{`h3=":8443"; ma=86400`}) {
 			t.Errorf("%s: Alt-Svc is %v", path, got)
 		}
