@@ -91,6 +91,9 @@ func (a *App) mount(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.setting, err)
 		}
+		if l.packets != nil {
+			a.serveHTTP3(l, &o)
+		}
 		l.server = edge.NewServer(o)
 	}
 	return nil
