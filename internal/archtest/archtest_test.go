@@ -45,14 +45,14 @@ var allowed = map[string][]string{
 	"rules/match":  {"access", "fault", "rules/spec"},
 	"rules/source": {"access", "fault", "rules", "rules/spec"},
 	"oauth2":       {"access", "fault"},
-	"store":        {"oauth2", "rules/spec", "policies", "keys"},
+	"store":        {"relyingparty", "oauth2", "rules/spec", "policies", "keys"},
 	"manage":       {"access", "fault", "oauth2", "rules/spec", "policies", "keys"},
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
 	"oauth2/...":      {"access", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
-	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
-	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
+	"store/sql/...":   {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys"},
+	"store/storetest": {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys"},
 	// Row 6: the whole.
 	"app":               {"..."},

@@ -137,9 +137,11 @@ func (s *Server) keepSession(ctx context.Context, w http.ResponseWriter, f oauth
 		Remember: d.Login.Remember || d.Skip, ACR: d.Login.ACR, AMR: d.Login.AMR,
 	}
 	if d.Session != nil && d.Session.ID != kept.ID {
-		if err := s.o.Store.DeleteLoginSession(ctx, d.Session.ID); err != nil {
+		told, err := s.o.Store.DeleteLoginSession(ctx, d.Session.ID)
+		if err != nil {
 			return err
 		}
+		s.farewell(ctx, told)
 	}
 	if err := s.o.Store.SaveLoginSession(ctx, kept); err != nil {
 		return err

@@ -100,12 +100,12 @@ func sessionsCRUD(t *testing.T, s store.Store) {
 	check(t, s.SaveLoginSession(c, session("b", "alice")))
 	check(t, s.SaveLoginSession(c, session("c", "bob")))
 	for range 2 {
-		check(t, s.DeleteLoginSession(c, "a"))
+		equal(t, "participants", must(s.DeleteLoginSession(c, "a"))(t), []oauth2.Participant(nil))
 	}
 	gone("a")
 	must(s.LoginSession(c, "b"))(t)
 	for range 2 {
-		check(t, s.DeleteLoginSessions(c, "alice"))
+		equal(t, "participants", must(s.DeleteLoginSessions(c, "alice"))(t), []oauth2.Participant(nil))
 	}
 	gone("b")
 	must(s.LoginSession(c, "c"))(t)
