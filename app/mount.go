@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -69,6 +70,8 @@ func (a *App) mount(context.Context) error {
 		switch l.name {
 		case "proxy":
 			o.ReadHeaderTimeout, o.IdleTimeout, o.MaxHeaderBytes = s.Proxy.Timeout.Read, s.Proxy.Timeout.Idle, s.Proxy.Limits.Header
+			o.ConnectionsPerClient, o.Refused = s.Proxy.Limits.ConnectionsPerClient, func() { a.metrics.ConnectionRefused("proxy") }
+			o.Exempt = func(peer netip.Addr) bool { return a.settings.Load().proxy.Trusted.Contains(peer) }
 			o.Handler, err = a.proxyEdge()
 		case "public":
 			o.ReadHeaderTimeout, o.IdleTimeout = s.Public.Timeout.Read, s.Public.Timeout.Idle
@@ -156,7 +159,7 @@ func navigated(r *http.Request) bool {
 // publicRoute names the route of a path for metrics; what is no route is one label.
 func publicRoute(path string) string {
 	switch path {
-	case "/oauth2/auth", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
+	case "/oauth2/auth", "/oauth2/par", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
 		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
 		return path
 	}

@@ -220,6 +220,11 @@ type Timeouts struct {
 type Limits struct {
 	Header int   `key:"header"` // bytes of request header
 	Body   int64 `key:"body"`   // bytes of request body; 0: no limit
+	URI    int   `key:"uri"`    // bytes of the request's target; 0: no limit of its own
+	// Requests is how many may run at once, streams included; 0: no limit.
+	Requests int `key:"requests"`
+	// ConnectionsPerClient is how many connections one address may hold; 0: no limit.
+	ConnectionsPerClient int `key:"connections_per_client"`
 }
 
 // Upstream tunes the client towards upstreams.
@@ -340,6 +345,8 @@ type OAuth2 struct {
 	PKCE              PKCE              `key:"pkce"`
 	ClientCredentials ClientCredentials `key:"client_credentials"`
 	ClientAssertion   ClientAssertion   `key:"client_assertion"`
+	DPoP              DPoP              `key:"dpop"`
+	PAR               PAR               `key:"par"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
 }
@@ -351,6 +358,24 @@ type ClientAssertion struct {
 	Audience string `key:"audience"`
 	// MaxTTL bounds how far exp may be away.
 	MaxTTL time.Duration `key:"max_ttl"`
+}
+
+// DPoP says which proofs bind tokens (RFC 9449).
+type DPoP struct {
+	Algorithms []string      `key:"algorithms"`
+	MaxAge     time.Duration `key:"max_age"`
+	Leeway     time.Duration `key:"leeway"`
+	// Nonce is off or required.
+	Nonce    string        `key:"nonce"`
+	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// PAR is about pushed authorization requests (RFC 9126).
+type PAR struct {
+	// Required refuses every authorization request that was not pushed.
+	Required bool `key:"required"`
+	// TTL is the time from pushing to the browser's coming.
+	TTL time.Duration `key:"ttl"`
 }
 
 // ClientCredentials is about that grant.
@@ -459,7 +484,7 @@ func Default() Config {
 				Listener: Listener{Port: 4455, TLS: noClients, Socket: socket},
 				Trust:    trust,
 				Timeout:  timeouts,
-				Limits:   Limits{Header: 64 << 10},
+				Limits:   Limits{Header: 64 << 10, URI: 8 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
@@ -480,8 +505,9 @@ func Default() Config {
 			AuthCode:              10 * time.Minute,
 			AuthenticationSession: 720 * time.Hour,
 		},
-		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
-		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour}, IntrospectionCacheSize: 100_000},
+		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
+		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000},
 		ACME:        ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", HTTP: Plain{Port: -1}},

@@ -51,6 +51,7 @@ func (c *Config) checkWords(v *validation) {
 	v.oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
 	v.oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
 	v.oneOf("oauth2.client_assertion.audience", c.OAuth2.ClientAssertion.Audience, "issuer", "endpoints")
+	v.oneOf("oauth2.dpop.nonce", c.OAuth2.DPoP.Nonce, "off", "required")
 	v.oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
 }
 
@@ -191,11 +192,18 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.id_token", int64(c.TTL.IDToken), false},
 		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
+		{"oauth2.par.ttl", int64(c.OAuth2.PAR.TTL), false},
 		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {
 		if d.value <= 0 && !(d.never && d.value == -1) {
 			v.fault(d.key, "must be positive")
 		}
+	}
+	if d := c.OAuth2.DPoP; d.MaxAge <= 0 || d.MaxAge > time.Hour || d.Leeway < 0 || d.Leeway > time.Hour {
+		v.fault("oauth2.dpop.max_age", "must be positive, and with oauth2.dpop.leeway at most 1h")
+	}
+	if d := c.OAuth2.DPoP; d.NonceTTL < time.Second || d.NonceTTL > 24*time.Hour {
+		v.fault("oauth2.dpop.nonce_ttl", "must be between 1s and 24h")
 	}
 	if p := c.Keys.RotationPeriod; p < 0 || p > 0 && p < time.Hour {
 		v.fault("keys.rotation_period", "must be 0 or at least 1h: a successor is published before it signs")
@@ -218,6 +226,15 @@ func (c *Config) checkEdges(v *validation) {
 	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		v.fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
+	}
+	if uri := c.Serve.Proxy.Limits.URI; uri != 0 && uri < 256 {
+		v.fault("serve.proxy.limits.uri", "must be at least 256 bytes, or 0 for no limit")
+	}
+	if c.Serve.Proxy.Limits.Requests < 0 {
+		v.fault("serve.proxy.limits.requests", "must not be negative; 0 is no limit")
+	}
+	if c.Serve.Proxy.Limits.ConnectionsPerClient < 0 {
+		v.fault("serve.proxy.limits.connections_per_client", "must not be negative; 0 is no limit")
 	}
 	for _, l := range c.listeners() {
 		l.socket(c, v.fault)
