@@ -100,6 +100,7 @@ type providerMetadata struct {
 	ResponseModes               []string `json:"response_modes_supported"`
 	AuthorizationResponseAlgs   []string `json:"authorization_signing_alg_values_supported"`
 	PushEndpoint                string   `json:"pushed_authorization_request_endpoint"`
+	DeviceEndpoint              string   `json:"device_authorization_endpoint"`
 	RequirePAR                  bool     `json:"require_pushed_authorization_requests"`
 	RequireSignedRequestObject  bool     `json:"require_signed_request_object"`
 	RequestObjectAlgs           []string `json:"request_object_signing_alg_values_supported"`
@@ -152,6 +153,7 @@ func (s *Server) metadata() any {
 		ResponseModes:               []string{"query", "fragment", "form_post", "jwt", "query.jwt", "fragment.jwt", "form_post.jwt"},
 		AuthorizationResponseAlgs:   algs,
 		PushEndpoint:                s.base + parPath,
+		DeviceEndpoint:              s.base + devicePath,
 		RequirePAR:                  s.o.PAR.Required,
 		RequestObjectAlgs:           signing,
 		RequestParameter:            true,
