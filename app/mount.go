@@ -173,13 +173,13 @@ func (a *App) publicEdge() (http.Handler, error) {
 // navigated reports whether r is for an endpoint that browsers are sent to, which
 // scripts have no business with (RFC 9700 section 2.6).
 func navigated(r *http.Request) bool {
-	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/")
+	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/device/verify" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/")
 }
 
 // publicRoute names the route of a path for metrics; what is no route is one label.
 func publicRoute(path string) string {
 	switch path {
-	case "/oauth2/auth", "/oauth2/par", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
+	case "/oauth2/auth", "/oauth2/par", "/oauth2/device/auth", "/oauth2/device/verify", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
 		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
 		return path
 	}
@@ -261,7 +261,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Users = &manage.Users{Store: a.store, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
-	d.LoginApp, d.LogoutApp = a.oauth2, a.oauth2
+	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
 	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}
 	d.Decisions = decisions

@@ -331,6 +331,14 @@ type URLs struct {
 	Logout             string `key:"logout"`
 	Error              string `key:"error"`
 	PostLogoutRedirect string `key:"post_logout_redirect"`
+	// Device are the pages for devices without a browser (RFC 8628).
+	Device DeviceURLs `key:"device"`
+}
+
+// DeviceURLs are where people enter the code of a device, and where they end.
+type DeviceURLs struct {
+	Verification string `key:"verification"`
+	Success      string `key:"success"`
 }
 
 // Self are the program's own addresses.
@@ -346,6 +354,7 @@ type TTL struct {
 	RefreshToken          time.Duration `key:"refresh_token"` // -1: never expires
 	IDToken               time.Duration `key:"id_token"`
 	AuthCode              time.Duration `key:"auth_code"`
+	DeviceUserCode        time.Duration `key:"device_user_code"`
 	AuthenticationSession time.Duration `key:"authentication_session"`
 }
 
@@ -362,6 +371,7 @@ type OAuth2 struct {
 	ClientAssertion   ClientAssertion   `key:"client_assertion"`
 	DPoP              DPoP              `key:"dpop"`
 	PAR               PAR               `key:"par"`
+	Device            Device            `key:"device_authorization"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
 }
@@ -383,6 +393,12 @@ type DPoP struct {
 	// Nonce is off or required.
 	Nonce    string        `key:"nonce"`
 	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// Device is about the grant of devices without a browser (RFC 8628).
+type Device struct {
+	// Interval is the time between two polls of a device.
+	Interval time.Duration `key:"token_polling_interval"`
 }
 
 // PAR is about pushed authorization requests (RFC 9126).
@@ -520,11 +536,12 @@ func Default() Config {
 			RefreshToken:          720 * time.Hour,
 			IDToken:               time.Hour,
 			AuthCode:              10 * time.Minute,
+			DeviceUserCode:        10 * time.Minute,
 			AuthenticationSession: 720 * time.Hour,
 		},
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
-			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, IntrospectionCacheSize: 100_000},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Device: Device{Interval: 5 * time.Second}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000},
 		ACME:        ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", HTTP: Plain{Port: -1}},
