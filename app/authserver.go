@@ -22,6 +22,10 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if a.cfg.OAuth2.ClientAssertion.Audience == "endpoints" {
 		audience = server.AudienceEndpoints
 	}
+	proofs, err := a.boundTokens()
+	if err != nil {
+		return err
+	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
@@ -32,6 +36,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,
+		DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
@@ -50,6 +55,18 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		return fmt.Errorf("authorization server: %w", err)
 	}
 	return nil
+}
+
+// boundTokens says which proofs bind tokens to their sender.
+func (a *App) boundTokens() (server.DPoP, error) {
+	c := a.cfg.OAuth2.DPoP
+	proofs := server.DPoP{Algorithms: c.Algorithms, MaxAge: c.MaxAge, Leeway: c.Leeway}
+	if c.Nonce != "required" {
+		return proofs, nil
+	}
+	keys, err := a.nonceKeys()
+	proofs.NonceTTL, proofs.NonceKeys = c.NonceTTL, keys
+	return proofs, err
 }
 
 // issuer is the configured issuer, or this machine's own public listener.

@@ -346,6 +346,7 @@ type OAuth2 struct {
 	PKCE              PKCE              `key:"pkce"`
 	ClientCredentials ClientCredentials `key:"client_credentials"`
 	ClientAssertion   ClientAssertion   `key:"client_assertion"`
+	DPoP              DPoP              `key:"dpop"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
 }
@@ -357,6 +358,16 @@ type ClientAssertion struct {
 	Audience string `key:"audience"`
 	// MaxTTL bounds how far exp may be away.
 	MaxTTL time.Duration `key:"max_ttl"`
+}
+
+// DPoP says which proofs bind tokens (RFC 9449).
+type DPoP struct {
+	Algorithms []string      `key:"algorithms"`
+	MaxAge     time.Duration `key:"max_age"`
+	Leeway     time.Duration `key:"leeway"`
+	// Nonce is off or required.
+	Nonce    string        `key:"nonce"`
+	NonceTTL time.Duration `key:"nonce_ttl"`
 }
 
 // ClientCredentials is about that grant.
@@ -501,8 +512,9 @@ func Default() Config {
 			AuthCode:              10 * time.Minute,
 			AuthenticationSession: 720 * time.Hour,
 		},
-		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
-		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour}, IntrospectionCacheSize: 100_000},
+		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
+		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},
 		Redis:       Redis{Timeout: 50 * time.Millisecond, KeyPrefix: "gatewarden:"},

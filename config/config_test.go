@@ -64,6 +64,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 	}{
 		{name: "a misspelt key", file: "c.yaml", text: "serve:\n  proxy:\n    prot: 1\n", want: "c.yaml:3: unknown key serve.proxy.prot, did you mean serve.proxy.port?"},
 		{name: "a misspelt section", file: "c.yaml", text: "\nserv:\n  proxy: {}\n", want: "c.yaml:2: unknown key serv, did you mean serve?"},
+		{name: "YAML that is none", file: "c.yaml", text: "dsn: memory\nserve:\n\tproxy: {}\n", want: "c.yaml:3: found character that cannot start any token"},
+		{name: "a key that is there twice", file: "c.yaml", text: "dsn: memory\nlog: {}\ndsn: memory\n", want: `c.yaml:3: mapping key "dsn" already defined at line 1`},
 		{name: "a key of another case", file: "c.yaml", text: "DSN: memory\n", want: "c.yaml:1: unknown key DSN"},
 		{name: "a misspelt key in TOML", file: "c.toml", text: "dns = 'memory'\n", want: "c.toml: unknown key dns, did you mean dsn?"},
 		{name: "a value of the wrong type", file: "c.yaml", text: "serve:\n  proxy:\n    port: many\n", want: "c.yaml:3: serve.proxy.port must be a whole number"},
@@ -72,7 +74,7 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a file of a variable that is missing", environ: []string{"DSN_FILE=/does/not/exist"}, want: "environment DSN_FILE: open /does/not/exist: no such file or directory"},
 		{name: "a variable and its file", environ: []string{"DSN=memory", "DSN_FILE=/x"}, want: "environment DSN: DSN_FILE is set as well; set one of the two"},
 		{name: "a port out of range", environ: []string{"PROXY_PORT=70000"}, want: "environment PROXY_PORT: serve.proxy.port must be between 0 and 65535"},
-		{name: "broken YAML", file: "c.yaml", text: "a: [\n", want: "line"},
+		{name: "broken YAML", file: "c.yaml", text: "a: [\n", want: "c.yaml:1: did not find expected node content"},
 		{name: "broken TOML", file: "c.toml", text: "\na = \n", want: "c.toml:2"},
 		{name: "a key twice", file: "c.yaml", text: "dsn: memory\ndsn: memory\n", want: `"dsn" already defined at line 1`},
 		{name: "two documents", file: "c.yaml", text: "dsn: memory\n---\ndsn: memory\n", want: "more than one document"},

@@ -51,6 +51,7 @@ func (c *Config) checkWords(v *validation) {
 	v.oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
 	v.oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
 	v.oneOf("oauth2.client_assertion.audience", c.OAuth2.ClientAssertion.Audience, "issuer", "endpoints")
+	v.oneOf("oauth2.dpop.nonce", c.OAuth2.DPoP.Nonce, "off", "required")
 	v.oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
 }
 
@@ -196,6 +197,12 @@ func (c *Config) checkSpans(v *validation) {
 		if d.value <= 0 && !(d.never && d.value == -1) {
 			v.fault(d.key, "must be positive")
 		}
+	}
+	if d := c.OAuth2.DPoP; d.MaxAge <= 0 || d.MaxAge > time.Hour || d.Leeway < 0 || d.Leeway > time.Hour {
+		v.fault("oauth2.dpop.max_age", "must be positive, and with oauth2.dpop.leeway at most 1h")
+	}
+	if d := c.OAuth2.DPoP; d.NonceTTL < time.Second || d.NonceTTL > 24*time.Hour {
+		v.fault("oauth2.dpop.nonce_ttl", "must be between 1s and 24h")
 	}
 	if p := c.Keys.RotationPeriod; p < 0 || p > 0 && p < time.Hour {
 		v.fault("keys.rotation_period", "must be 0 or at least 1h: a successor is published before it signs")

@@ -43,20 +43,23 @@ type Client struct {
 	TLSClientAuthSANURI     string          `json:"tls_client_auth_san_uri,omitempty"`
 	TLSClientAuthSANIP      string          `json:"tls_client_auth_san_ip,omitempty"`
 	TLSClientAuthSANEmail   string          `json:"tls_client_auth_san_email,omitempty"`
-	RequestURIs             []string        `json:"request_uris,omitempty"`
-	RequestObjectAlg        string          `json:"request_object_signing_alg,omitempty"`
-	UserinfoAlg             string          `json:"userinfo_signed_response_alg"`
-	IDTokenAlg              string          `json:"id_token_signed_response_alg,omitempty"`
-	CreatedAt               time.Time       `json:"created_at"`
-	UpdatedAt               time.Time       `json:"updated_at"`
-	FrontchannelLogoutURI   string          `json:"frontchannel_logout_uri,omitempty"`
-	FrontchannelLogoutSID   bool            `json:"frontchannel_logout_session_required,omitempty"`
-	PostLogoutRedirectURIs  []string        `json:"post_logout_redirect_uris,omitempty"`
-	BackchannelLogoutURI    string          `json:"backchannel_logout_uri,omitempty"`
-	BackchannelLogoutSID    bool            `json:"backchannel_logout_session_required,omitempty"`
-	Metadata                json.RawMessage `json:"metadata,omitempty"`
-	SkipConsent             bool            `json:"skip_consent"`
-	SkipLogoutConsent       *bool           `json:"skip_logout_consent,omitempty"`
+	// Bound tokens are all that the client gets (RFC 9449 section 5.2, RFC 8705 section 3.4).
+	DPoPBoundAccessTokens  bool            `json:"dpop_bound_access_tokens,omitempty"`
+	TLSBoundAccessTokens   bool            `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+	RequestURIs            []string        `json:"request_uris,omitempty"`
+	RequestObjectAlg       string          `json:"request_object_signing_alg,omitempty"`
+	UserinfoAlg            string          `json:"userinfo_signed_response_alg"`
+	IDTokenAlg             string          `json:"id_token_signed_response_alg,omitempty"`
+	CreatedAt              time.Time       `json:"created_at"`
+	UpdatedAt              time.Time       `json:"updated_at"`
+	FrontchannelLogoutURI  string          `json:"frontchannel_logout_uri,omitempty"`
+	FrontchannelLogoutSID  bool            `json:"frontchannel_logout_session_required,omitempty"`
+	PostLogoutRedirectURIs []string        `json:"post_logout_redirect_uris,omitempty"`
+	BackchannelLogoutURI   string          `json:"backchannel_logout_uri,omitempty"`
+	BackchannelLogoutSID   bool            `json:"backchannel_logout_session_required,omitempty"`
+	Metadata               json.RawMessage `json:"metadata,omitempty"`
+	SkipConsent            bool            `json:"skip_consent"`
+	SkipLogoutConsent      *bool           `json:"skip_logout_consent,omitempty"`
 	// AccessTokenStrategy is opaque, jwt, or empty for the server's default.
 	AccessTokenStrategy string `json:"access_token_strategy,omitempty"`
 	Lifespans

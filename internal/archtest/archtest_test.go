@@ -31,12 +31,13 @@ var allowed = map[string][]string{
 	"rules/spec":          {"access", "cors", "fault", "ratelimit"},
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "cors", "fault"},
+	"dpop":                {"fault", "keys"},
 	"keys":                {"access", "fault"},
 	"passwords":           {"fault"},
 	"fingerprint":         {},
 	"relyingparty":        {"access", "fault", "keys", "outbound"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "fingerprint", "handler", "keys", "outbound", "passwords", "relyingparty"},
+	"authn":         {"access", "dpop", "fault", "fingerprint", "handler", "keys", "outbound", "passwords", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
 	"mutators":      {"access", "fault", "fingerprint", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},
@@ -51,7 +52,7 @@ var allowed = map[string][]string{
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
-	"oauth2/...":      {"access", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
+	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
 	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys"},

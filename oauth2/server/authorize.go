@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"maps"
@@ -108,9 +109,12 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 		if method != "S256" {
 			return invalid("The parameter 'code_challenge_method' must be 'S256'.")
 		}
-		if raw, err := base64.RawURLEncoding.Strict().DecodeString(challenge); err != nil || len(raw) != 32 {
+		if !isSHA256(challenge) {
 			return invalid("The parameter 'code_challenge' must be a SHA-256 hash in base64url without padding.")
 		}
+	}
+	if jkt := form.Get("dpop_jkt"); jkt != "" && !isSHA256(jkt) {
+		return invalid("The parameter 'dpop_jkt' must be a SHA-256 thumbprint in base64url without padding.")
 	}
 	prompt := strings.Fields(form.Get("prompt"))
 	for _, p := range prompt {
@@ -127,6 +131,12 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 		}
 	}
 	return nil
+}
+
+// isSHA256 reports whether text is a SHA-256 hash in base64url without padding.
+func isSHA256(text string) bool {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return err == nil && len(raw) == sha256.Size
 }
 
 // flowData is what a flow remembers beside its columns.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -108,6 +109,8 @@ type providerMetadata struct {
 	IntrospectionAuthMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
 	IntrospectionAuthAlgs       []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
 	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
+	DPoPAlgs                    []string `json:"dpop_signing_alg_values_supported"`
+	TLSBoundAccessTokens        bool     `json:"tls_client_certificate_bound_access_tokens"`
 	Prompts                     []string `json:"prompt_values_supported"`
 	Claims                      []string `json:"claims_supported"`
 	ClaimsParameter             bool     `json:"claims_parameter_supported"`
@@ -151,6 +154,8 @@ func (s *Server) metadata() any {
 		IntrospectionAuthMethods:    confidential,
 		IntrospectionAuthAlgs:       signing,
 		CodeChallengeMethods:        []string{"S256"},
+		DPoPAlgs:                    strings.Fields(s.proofs.Algorithms()),
+		TLSBoundAccessTokens:        true,
 		Prompts:                     prompts,
 		Claims:                      []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"},
 		AuthorizationResponseIssuer: true,

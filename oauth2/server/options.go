@@ -47,6 +47,15 @@ type SecretVerifier interface {
 	VerifyAny(ctx context.Context, hashes []string, plain string) error
 }
 
+// DPoP says which proofs are good (RFC 9449).
+type DPoP struct {
+	Algorithms     []string      // default: ES256, ES384, ES512, EdDSA, PS256, RS256
+	MaxAge, Leeway time.Duration // of iat; default 1m and 10s
+	// NonceTTL switches nonces on and is how long one is good; 0: none are asked for.
+	NonceTTL  time.Duration
+	NonceKeys [][]byte // the first makes, all check; required with NonceTTL
+}
+
 // ClientAssertions says which client assertions are good (RFC 7523).
 type ClientAssertions struct {
 	Audience AssertionAudience
@@ -132,6 +141,12 @@ type Options struct {
 	// Certificate returns the certificate that the client of a request has shown; nil:
 	// none is ever there.
 	Certificate func(ctx context.Context) *access.ClientCertificate
+	// DPoP says which proofs of possession are good; Algorithms, MaxAge and Nonce have
+	// the defaults of the configuration.
+	DPoP DPoP
+	// CanonicalURL returns the form of a URL that a request for it has, for the htu of
+	// proofs; nil: htu must be in that form.
+	CanonicalURL func(raw string) (*url.URL, error)
 	// DummySecretHash is what the secret of an unknown client is compared with, so
 	// that the answer takes as long as for a known one.
 	DummySecretHash string

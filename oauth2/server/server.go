@@ -22,6 +22,7 @@ import (
 	foauth2 "github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/pkce"
 
+	"github.com/gatewarden/gatewarden/dpop"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
@@ -47,6 +48,7 @@ type Server struct {
 	fosite        *fosite.Fosite
 	clients       *clientCache
 	keySets       *clientKeySets
+	proofs        *dpop.Checker
 	tokens        *tokenCache
 	codes         opaque
 	accessTokens  opaque
@@ -79,6 +81,9 @@ func New(options Options) (*Server, error) {
 	}
 	s.clients = newClientCache(o.Store.Client, o.Metrics)
 	s.keySets = newClientKeySets(o.ClientKeys)
+	if s.proofs, err = newProofs(o); err != nil {
+		return nil, err
+	}
 	s.tokens = newTokenCache(o.CacheSize)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
@@ -102,7 +107,7 @@ func (s *Server) provider() *fosite.Fosite {
 		EnablePKCEPlainChallengeMethod: false,
 		MinParameterEntropy:            1, // parseAuthorize has the real rule
 		RefreshTokenScopes:             []string{"offline", "offline_access"},
-		SanitationWhiteList:            []string{"redirect_uri", "code_challenge", "code_challenge_method", "nonce", "acr_values"},
+		SanitationWhiteList:            []string{"redirect_uri", "code_challenge", "code_challenge_method", "nonce", "acr_values", "dpop_jkt"},
 		ClientAuthenticationStrategy:   s.authenticatedClient,
 		ClientSecretsHasher:            noHasher{},
 	}

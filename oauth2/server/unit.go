@@ -8,6 +8,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
@@ -25,6 +26,9 @@ type unit struct {
 	accessToken, refreshToken string
 	// subject is the token of a token exchange, which is not spent; nil for other grants.
 	subject *oauth2.Token
+	// bound is what the sender of the request has proved to hold, to which what is
+	// issued is bound; the zero value: nothing.
+	bound access.Confirmation
 	// notAfter bounds the life of what is issued; zero: nothing does.
 	notAfter time.Time
 	// failure is an error of the store that fosite would only mention in a hint.
