@@ -108,6 +108,10 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a binding that is not base64url", file: "c.yaml", text: "acme:\n  eab: {key_id: a, hmac_key: 'a+b='}\n", want: "c.yaml:2: acme.eab.hmac_key must be base64url"},
 		{name: "a contact that is none", file: "c.yaml", text: "acme:\n  email: me\n", want: "c.yaml:2: acme.email must be one address"},
 		{name: "challenges of nobody", file: "c.yaml", text: "acme:\n  http: {port: 80}\n", want: "c.yaml:2: acme.http.port needs acme.accept_terms"},
+		{name: "HTTP/3 without TLS", file: "c.yaml", text: "serve:\n  proxy:\n    http3: true\n", want: "c.yaml:3: serve.proxy.http3 needs TLS"},
+		{name: "HTTP/3 at a Unix socket", file: "c.yaml", text: "serve:\n  proxy:\n    host: unix:/a\n    http3: true\n    tls: {key: {path: k}, cert: {path: c}}\n", want: "c.yaml:4: serve.proxy.http3 needs an address"},
+		{name: "HTTP/3 behind the PROXY protocol", file: "c.yaml", text: "serve:\n  proxy:\n    proxy_protocol: {trusted: [10.0.0.1]}\n    http3: true\n    tls: {key: {path: k}, cert: {path: c}}\n", want: "c.yaml:4: serve.proxy.http3 cannot be served behind the PROXY protocol"},
+		{name: "HTTP/3 at a port that is none", file: "c.yaml", text: "serve:\n  proxy:\n    http3_port: 70000\n", want: "c.yaml:3: serve.proxy.http3_port must be between"},
 		{name: "half a certificate", file: "c.yaml", text: "serve:\n  proxy:\n    tls:\n      key: {path: k.pem}\n", want: "serve.proxy.tls needs both key and cert"},
 		{name: "CORS with credentials for everybody", file: "c.yaml", text: "serve:\n  public:\n    cors:\n      enabled: true\n      allow_credentials: true\n", want: "c.yaml:5: serve.public.cors.allow_credentials would let every site act as the visitor"},
 		{name: "CORS of an origin that is none", file: "c.yaml", text: "serve:\n  proxy:\n    cors: {enabled: true, allowed_origins: [shop.example]}\n", want: `c.yaml:3: serve.proxy.cors.allowed_origins "shop.example" is not an origin`},
@@ -235,7 +239,7 @@ func TestWhatListenersAreToldIsChecked(t *testing.T) {
 		"SERVE_API_HOST=unix:/run/gatewarden/api", "SERVE_API_PORT=-1", "SERVE_ADMIN_HOST=unix:/run/gatewarden/admin", "SERVE_ADMIN_SOCKET_MODE=0660",
 		"SERVE_ADMIN_SOCKET_GROUP=www", "SERVE_API_TRUSTED_PROXIES=unix,10.0.0.1",
 	}})
-	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, CORS: Default().Serve.Admin.CORS}
+	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, Server: Server{Fast: true}, CORS: Default().Serve.Admin.CORS}
 	if diff := cmp.Diff(want, cfg.Serve.Admin); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

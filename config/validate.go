@@ -94,6 +94,17 @@ func (c *Config) checkTLS(v *validation) {
 			v.fault(key+".client_auth", "is verify: set client_ca to the authorities of clients")
 		}
 	}
+	switch p := c.Serve.Proxy; {
+	case p.HTTP3Port < 0 || p.HTTP3Port > 65535:
+		v.fault("serve.proxy.http3_port", "must be between 0 and 65535")
+	case !p.HTTP3:
+	case !p.TLS.On():
+		v.fault("serve.proxy.http3", "needs TLS: set serve.proxy.tls")
+	case p.Path() != "":
+		v.fault("serve.proxy.http3", "needs an address: serve.proxy.host is a Unix socket")
+	case len(p.ProxyProtocol.Trusted) > 0:
+		v.fault("serve.proxy.http3", "cannot be served behind the PROXY protocol: it would not know the addresses of clients")
+	}
 }
 
 // checkTrust checks who is believed what about a connection.
@@ -192,6 +203,9 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.id_token", int64(c.TTL.IDToken), false},
 		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
+		{"ttl.device_user_code", int64(c.TTL.DeviceUserCode), false},
+		{"oauth2.device_authorization.token_polling_interval", int64(c.OAuth2.Device.Interval), false},
+		{"oauth2.par.ttl", int64(c.OAuth2.PAR.TTL), false},
 		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {
 		if d.value <= 0 && !(d.never && d.value == -1) {
