@@ -111,7 +111,7 @@ func (s *run) serve(ctx context.Context, r *access.Request) (bool, error) {
 		}
 		s.rule, s.d.RuleID, s.d.Served = &s.set.rules[rule], s.set.rules[rule].id, true
 		if !counted && s.rule.limits != nil {
-			if err := s.limit(&access.Input{Request: r, RuleID: s.rule.id}, false); err != nil {
+			if err := s.limit(ctx, &access.Input{Request: r, RuleID: s.rule.id}, false); err != nil {
 				return true, err
 			}
 		}
