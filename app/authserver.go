@@ -20,10 +20,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
-		URLs: server.URLs{
-			Login: a.cfg.URLs.Login, Consent: a.cfg.URLs.Consent, Logout: a.cfg.URLs.Logout, Error: a.cfg.URLs.Error,
-			PostLogoutRedirect: a.cfg.URLs.PostLogoutRedirect,
-		},
+		URLs:   a.loginURLs(), Subject: a.subject(),
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/login"
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/proxy"
@@ -119,7 +121,7 @@ func (a *App) publicEdge() http.Handler {
 	health := api.New(probes)
 	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
-	}}.Handler(a.oauth2.Public())
+	}}.Handler(a.publicPages())
 	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -131,10 +133,29 @@ func (a *App) publicEdge() http.Handler {
 	})
 }
 
+// publicPages are the endpoints of the authorization server and the built-in pages.
+func (a *App) publicPages() http.Handler {
+	endpoints := a.oauth2.Public()
+	if a.login == nil {
+		return endpoints
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.login.Handles(r.URL.Path) {
+			a.login.ServeHTTP(w, r)
+			return
+		}
+		endpoints.ServeHTTP(w, r)
+	})
+}
+
+// pagePaths are those of the built-in pages, which browsers are sent to.
+var pagePaths = []string{login.LoginPath, login.ConsentPath, login.LogoutPath, login.DonePath, login.ErrorPath, login.AccountPath}
+
 // navigated reports whether r is for an endpoint that browsers are sent to, which
 // scripts have no business with (RFC 9700 section 2.6).
 func navigated(r *http.Request) bool {
-	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/")
+	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/") ||
+		slices.Contains(pagePaths, r.URL.Path)
 }
 
 // publicRoute names the route of a path for metrics; what is no route is one label.
@@ -142,6 +163,9 @@ func publicRoute(path string) string {
 	switch path {
 	case "/oauth2/auth", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
 		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
+		return path
+	}
+	if slices.Contains(pagePaths, path) {
 		return path
 	}
 	if strings.HasPrefix(path, "/oauth2/fallbacks/") {

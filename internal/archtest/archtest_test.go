@@ -50,6 +50,7 @@ var allowed = map[string][]string{
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
+	"login":           {"fault", "oauth2", "passwords", "users"},
 	"oauth2/...":      {"access", "fault", "keys", "oauth2/...", "passwords"},
 	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys", "users"},

@@ -114,6 +114,9 @@ type Options struct {
 	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
 	AccessTokenAlg string
 	ClientSecrets  SecretVerifier
+	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
+	// a person who must not have tokens any more. Nil: everybody may.
+	Subject func(ctx context.Context, id string) error
 	// DummySecretHash is what the secret of an unknown client is compared with, so
 	// that the answer takes as long as for a known one.
 	DummySecretHash string
