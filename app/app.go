@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/gatewarden/gatewarden/acme"
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/keys"
@@ -75,6 +76,7 @@ type App struct {
 	level  *slog.LevelVar
 
 	listeners []listener
+	acme      *acme.Manager // nil: no certificates are got
 	metrics   *telemetry.Metrics
 	store     *sql.Store
 	secrets   []string
@@ -122,7 +124,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.openSettings, a.listen, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openLogin, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.openSettings, a.openACME, a.listen, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openLogin, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.watchCertificates,
 	} {
 		if err := open(ctx); err != nil {
 			return nil, err
@@ -211,6 +214,9 @@ func (a *App) greet() {
 func (a *App) Close() error {
 	for _, l := range a.listeners {
 		_ = l.Listener.Close()
+	}
+	if a.acme != nil {
+		a.acme.Close()
 	}
 	if a.proxy != nil {
 		a.proxy.Close()

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/oauth2/server"
 )
 
@@ -17,11 +18,22 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if !a.cfg.OAuth2.PKCE.Enforced {
 		pkce = server.PKCEForPublicClients
 	}
+	audience := server.AudienceIssuer
+	if a.cfg.OAuth2.ClientAssertion.Audience == "endpoints" {
+		audience = server.AudienceEndpoints
+	}
+	proofs, err := a.boundTokens()
+	if err != nil {
+		return err
+	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
 		URLs:   a.loginURLs(), Subject: a.subject(),
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
+		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
+		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,
+		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
@@ -40,6 +52,18 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		return fmt.Errorf("authorization server: %w", err)
 	}
 	return nil
+}
+
+// boundTokens says which proofs bind tokens to their sender.
+func (a *App) boundTokens() (server.DPoP, error) {
+	c := a.cfg.OAuth2.DPoP
+	proofs := server.DPoP{Algorithms: c.Algorithms, MaxAge: c.MaxAge, Leeway: c.Leeway}
+	if c.Nonce != "required" {
+		return proofs, nil
+	}
+	keys, err := a.nonceKeys()
+	proofs.NonceTTL, proofs.NonceKeys = c.NonceTTL, keys
+	return proofs, err
 }
 
 // issuer is the configured issuer, or this machine's own public listener.

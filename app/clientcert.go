@@ -43,8 +43,11 @@ func clientAuthorities(t config.TLS) (*x509.CertPool, error) {
 // clientCertificates says whose certificates of clients an edge believes.
 func (a *App) clientCertificates(name string, trust config.Trust) (edge.Certificates, error) {
 	listener := a.cfg.Serve.API.Listener
-	if name == "proxy" {
+	switch name {
+	case "proxy":
 		listener = a.cfg.Serve.Proxy.Listener
+	case "public":
+		listener = a.cfg.Serve.Public.Listener
 	}
 	authorities, err := clientAuthorities(listener.TLS)
 	c := edge.Certificates{Authorities: authorities, Now: a.now}

@@ -232,7 +232,7 @@ func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edg
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, MaxURI: s.MaxURI, MaxRequests: s.MaxRequests, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Request(telemetry.Request{

@@ -15,7 +15,7 @@ import (
 
 // listener is one bound address and the server behind it.
 type listener struct {
-	// name is proxy, management, public, admin or metrics.
+	// name is proxy, management, public, admin, ext_authz, acme or metrics.
 	name string
 	// setting is the key that says where it listens.
 	setting string
@@ -28,7 +28,7 @@ type listener struct {
 
 // bind opens an address. The error names the setting.
 func (a *App) bind(name, setting string, l config.Listener) error {
-	secured, err := newSecured(l.TLS)
+	secured, err := newSecured(l.TLS, a.acme)
 	if err != nil {
 		return fmt.Errorf("%s.tls%w", setting, err)
 	}

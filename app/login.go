@@ -55,7 +55,7 @@ func (a *App) openLogin(context.Context) error {
 	if !a.builtInLogin() || a.parts&Public == 0 {
 		return nil
 	}
-	peers, err := trusted(a.cfg.Serve.Public.TrustedProxies)
+	peers, err := trusted(a.cfg.Serve.Public.Trusted())
 	if err != nil {
 		return fmt.Errorf("serve.public.trusted_proxies: %w", err)
 	}

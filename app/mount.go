@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ func (a *App) listen(context.Context) error {
 		{a.parts&Management != 0, "management", "serve.api", s.API.Listener},
 		{a.parts&Management != 0 && s.Admin.On(), "admin", "serve.admin", s.Admin.Listener},
 		{a.parts&Management != 0 && s.ExtAuthz.On(), "ext_authz", "serve.ext_authz", s.ExtAuthz.Listener},
+		{a.acme != nil && a.cfg.ACME.HTTP.Port >= 0, "acme", "acme.http", config.Listener{Host: a.cfg.ACME.HTTP.Host, Port: a.cfg.ACME.HTTP.Port}},
 		{s.Prometheus.Port >= 0, "metrics", "serve.prometheus", config.Listener{Host: s.Prometheus.Host, Port: s.Prometheus.Port}},
 	} {
 		if !l.on {
@@ -70,15 +72,19 @@ func (a *App) mount(context.Context) error {
 		switch l.name {
 		case "proxy":
 			o.ReadHeaderTimeout, o.IdleTimeout, o.MaxHeaderBytes = s.Proxy.Timeout.Read, s.Proxy.Timeout.Idle, s.Proxy.Limits.Header
+			o.ConnectionsPerClient, o.Refused = s.Proxy.Limits.ConnectionsPerClient, func() { a.metrics.ConnectionRefused("proxy") }
+			o.Exempt = func(peer netip.Addr) bool { return a.settings.Load().proxy.Trusted.Contains(peer) }
 			o.Handler, err = a.proxyEdge()
 		case "public":
 			o.ReadHeaderTimeout, o.IdleTimeout = s.Public.Timeout.Read, s.Public.Timeout.Idle
-			o.Handler = a.publicEdge()
+			o.Handler, err = a.publicEdge()
 		case "management", "admin":
 			o.ReadHeaderTimeout, o.IdleTimeout = s.API.Timeout.Read, s.API.Timeout.Idle
 			o.Handler, err = a.managementEdge(l.name)
 		case "ext_authz":
 			o.Handler, err = a.extAuthzEdge()
+		case "acme":
+			o.Handler = a.acme.HTTP01()
 		case "metrics":
 			mux := http.NewServeMux()
 			mux.Handle("GET "+s.Prometheus.MetricsPath, a.metrics.Handler())
@@ -115,11 +121,24 @@ func (a *App) proxyEdge() (http.Handler, error) {
 }
 
 // publicEdge is the authorization server with the health of the process.
-func (a *App) publicEdge() http.Handler {
+func (a *App) publicEdge() (http.Handler, error) {
+	trust := a.cfg.Serve.Public.Trust
+	believed, err := a.clientCertificates("public", trust)
+	if err != nil {
+		return nil, err
+	}
+	peers, err := trusted(trust.Trusted())
+	if err != nil {
+		return nil, err
+	}
+	certificates, err := edge.NewClientCertificates(believed, peers)
+	if err != nil {
+		return nil, err
+	}
 	probes := a.healthDeps("public")
 	probes.Discreet = true
 	health := api.New(probes)
-	endpoints := edge.Guard{Listener: "public", Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
+	endpoints := edge.Guard{Listener: "public", Certificates: certificates, Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
 	}}.Handler(a.publicPages())
 	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
@@ -130,7 +149,7 @@ func (a *App) publicEdge() http.Handler {
 		default:
 			endpoints.ServeHTTP(w, r)
 		}
-	})
+	}), nil
 }
 
 // publicPages are the endpoints of the authorization server and the built-in pages.
@@ -161,7 +180,7 @@ func navigated(r *http.Request) bool {
 // publicRoute names the route of a path for metrics; what is no route is one label.
 func publicRoute(path string) string {
 	switch path {
-	case "/oauth2/auth", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
+	case "/oauth2/auth", "/oauth2/par", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
 		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
 		return path
 	}
@@ -176,7 +195,7 @@ func publicRoute(path string) string {
 
 // healthDeps are what every listener with an API answers.
 func (a *App) healthDeps(listener string) api.Deps {
-	return api.Deps{
+	d := api.Deps{
 		Checks: []api.Check{
 			{Name: "database", Check: a.store.Ping},
 			{Name: "access_rules", Check: a.rulesReady},
@@ -190,6 +209,10 @@ func (a *App) healthDeps(listener string) api.Deps {
 		},
 		Log: a.log,
 	}
+	if a.acme != nil && listener != "public" {
+		d.Certificates = func() any { return a.acme.Status() }
+	}
+	return d
 }
 
 // rulesReady reports sources that could not be read and rules that are refused.

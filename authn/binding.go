@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/dpop"
 	"github.com/gatewarden/gatewarden/fault"
 )
 
@@ -17,7 +18,7 @@ import (
 type binding struct {
 	token   *tokenReader
 	require string
-	proofs  *proofs
+	proofs  *dpop.Checker
 }
 
 // newBinding makes token accept the scheme DPoP. Require is none, or refuses tokens
@@ -43,7 +44,7 @@ func (b *binding) prove(ctx context.Context, r *access.Request, token string, kn
 	scheme := b.token.bearer && hasDPoPScheme(r)
 	shown := scheme || r.Header["Dpop"] != nil
 	if *bound == (access.Confirmation{}) && b.require == "none" && !shown {
-		return known.subject, nil
+		return withToken(known.subject, token), nil
 	}
 	if err := b.acceptable(bound); err != nil {
 		return access.Subject{}, err
@@ -53,19 +54,26 @@ func (b *binding) prove(ctx context.Context, r *access.Request, token string, kn
 	}
 	switch {
 	case bound.JKT == "" && !shown:
-		return known.subject, nil
+		return withToken(known.subject, token), nil
 	case bound.JKT == "":
-		return access.Subject{}, b.proofs.refuse("invalid_token", "a proof came with a token that is not bound to a key", nil)
+		return access.Subject{}, b.proofs.Refuse("invalid_token", "a proof came with a token that is not bound to a key", nil)
 	case b.token.bearer && !scheme:
-		return access.Subject{}, b.proofs.refuse("invalid_token", "the token is bound to a key, it is no bearer token", nil)
+		return access.Subject{}, b.proofs.Refuse("invalid_token", "the token is bound to a key, it is no bearer token", nil)
 	}
-	header, err := b.proofs.check(ctx, r, token, bound.JKT)
+	_, header, err := b.proofs.Check(ctx, dpop.Request{Header: r.Header, Method: r.Method, URL: r.URL, Token: token, JKT: bound.JKT})
 	if err != nil {
 		return access.Subject{}, err
 	}
 	subject := known.subject
 	subject.ResponseHeader = header
 	return subject, nil
+}
+
+// withToken returns a subject with the token that established it, which the cache does
+// not keep.
+func withToken(s access.Subject, token string) access.Subject {
+	s.Token = token
+	return s
 }
 
 // refused words the challenge of a token that was refused for the scheme in which it
@@ -80,7 +88,7 @@ func (b *binding) refused(r *access.Request, err error) error {
 		return err
 	}
 	worded := *e
-	worded.Challenge = "DPoP " + rest + `, algs="` + b.proofs.algs + `"`
+	worded.Challenge = "DPoP " + rest + `, algs="` + b.proofs.Algorithms() + `"`
 	return &worded
 }
 
@@ -91,11 +99,11 @@ func (b *binding) acceptable(bound *access.Confirmation) error {
 	}
 	switch {
 	case b.require == "dpop" && bound.JKT == "":
-		return b.proofs.refuse("invalid_token", "the token is not bound to a key", nil)
+		return b.proofs.Refuse("invalid_token", "the token is not bound to a key", nil)
 	case b.require == "mtls" && bound.X5TS256 == "":
 		return invalidToken("the token is not bound to a certificate", nil)
 	case b.require == "any" && bound.JKT == "" && bound.X5TS256 == "":
-		return b.proofs.refuse("invalid_token", "the token is not bound to its sender", nil)
+		return b.proofs.Refuse("invalid_token", "the token is not bound to its sender", nil)
 	}
 	return nil
 }
@@ -135,13 +143,4 @@ func confirmation(v any) (c access.Confirmation, err error) {
 		}
 	}
 	return c, nil
-}
-
-// undecidedReplay makes an error of the replay store one of the request's.
-func undecidedReplay(err error) error {
-	kind := fault.Unavailable
-	if fault.Is(err, fault.Timeout) {
-		kind = fault.Timeout
-	}
-	return fault.Wrap(kind, "replay_check_failed", "the proof could not be checked", err)
 }

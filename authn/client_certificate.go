@@ -164,7 +164,7 @@ func (a *clientCertificate) accept(r *access.Request) (*facts, error) {
 	if a.authorities == nil && !c.Verified {
 		return nil, badCertificate("the client's certificate is not of an authority that is accepted here", nil)
 	}
-	now, key := a.d.Now(), a.identity.key(chainDigest(c))
+	now, key := a.d.Now(), a.cache.key(a.identity, chainDigest(c))
 	known := a.cache.get(key, 0, now)
 	a.d.Cache("client_certificate", known != nil)
 	if known == nil || now.Before(known.notBefore) || !now.Before(known.expires) {

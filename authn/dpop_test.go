@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/dpop"
 	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/fault"
 )
@@ -442,7 +443,7 @@ func TestNoncesAreAskedForAndRenewed(t *testing.T) {
 		if got, again := ask(first); got != "subject alice" || again != "" {
 			t.Errorf("%s: got %s, %q", kind, got, again)
 		}
-		old := (&nonces{keys: keys[1:]}).make(c.Now())
+		old := (&dpop.Nonces{Keys: keys[1:]}).Make(c.Now())
 		if got, _ := ask(old); got != "subject alice" {
 			t.Errorf("%s, a nonce of the secret before: got %s", kind, got)
 		}
@@ -455,7 +456,7 @@ func TestNoncesAreAskedForAndRenewed(t *testing.T) {
 		if got, third := ask(first); got != challenged || third == "" {
 			t.Errorf("%s, expired: got %s, %q", kind, got, third)
 		}
-		for _, bad := range []any{"", "x", 1, first + "=", first[:31] + "!", "A" + first[1:], (&nonces{keys: [][]byte{[]byte("another system")}}).make(c.Now()), (&nonces{keys: keys}).make(c.Now().Add(time.Hour))} {
+		for _, bad := range []any{"", "x", 1, first + "=", first[:31] + "!", "A" + first[1:], (&dpop.Nonces{Keys: [][]byte{[]byte("another system")}}).Make(c.Now()), (&dpop.Nonces{Keys: keys}).Make(c.Now().Add(time.Hour))} {
 			if got, _ := ask(bad); got != challenged {
 				t.Errorf("%s, nonce %v: got %s", kind, bad, got)
 			}

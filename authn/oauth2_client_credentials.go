@@ -2,7 +2,6 @@ package authn
 
 import (
 	"context"
-	"crypto/sha256"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -112,11 +111,7 @@ func (a *clientCredentials) facts(ctx context.Context, id, secret string) (*fact
 	if a.cache == nil {
 		return a.ask(ctx, id, secret)
 	}
-	h := sha256.New()
-	h.Write(a.identity[:])
-	write(h, id, secret)
-	var key cacheKey
-	h.Sum(key[:0])
+	key := a.cache.key(a.identity, id, secret)
 	known := a.cache.get(key, 0, a.d.Now())
 	a.d.Cache("client_credentials", known != nil)
 	if known != nil {

@@ -210,11 +210,7 @@ func (a *introspection) facts(ctx context.Context, r *access.Request, token stri
 		}
 		return introspected(t)
 	}
-	id := token
-	if a.preserveHost {
-		id = host + "\x00" + token // a token has no NUL
-	}
-	key := a.identity.key(id)
+	key := a.cache.key(a.identity, token, host)
 	known := a.cache.get(key, 0, a.d.Now())
 	a.d.Cache("introspection", known != nil)
 	if known != nil {

@@ -36,6 +36,7 @@ type Config struct {
 	OAuth2      OAuth2      `key:"oauth2"`
 	AccessRules AccessRules `key:"access_rules"`
 	RateLimits  RateLimits  `key:"rate_limits"`
+	ACME        ACME        `key:"acme"`
 	IDToken     IDToken     `key:"id_token"`
 	Keys        SigningKeys `key:"keys"`
 	Log         Log         `key:"log"`
@@ -134,13 +135,14 @@ func (c CORS) Policy() (*cors.Policy, []cors.Problem) {
 	})
 }
 
-// TLS holds certificates; TLS is on when there is one.
+// TLS holds certificates; TLS is on when there is one, or hosts that one is got for.
 type TLS struct {
 	Key  PEM `key:"key"`
 	Cert PEM `key:"cert"`
 	// Certificates are further ones. Clients get the first that is for the name they ask
 	// for and that they can use, else the first of all.
 	Certificates []Certificate `key:"certificates"`
+	ACME         Hosts         `key:"acme"`
 	// ClientAuth says what is asked of clients: none, request (a certificate may come),
 	// require (one must come) or verify (one of ClientCA must come).
 	ClientAuth string `key:"client_auth"`
@@ -154,8 +156,13 @@ type Certificate struct {
 	Cert PEM `key:"cert"`
 }
 
+// Hosts are names that certificates are got for as ACME says.
+type Hosts struct {
+	Hosts []string `key:"hosts"`
+}
+
 // On reports whether the listener speaks TLS.
-func (t TLS) On() bool { return len(t.All()) > 0 }
+func (t TLS) On() bool { return len(t.All()) > 0 || len(t.ACME.Hosts) > 0 }
 
 // All returns every certificate in order.
 func (t TLS) All() []Certificate {
@@ -214,6 +221,11 @@ type Timeouts struct {
 type Limits struct {
 	Header int   `key:"header"` // bytes of request header
 	Body   int64 `key:"body"`   // bytes of request body; 0: no limit
+	URI    int   `key:"uri"`    // bytes of the request's target; 0: no limit of its own
+	// Requests is how many may run at once, streams included; 0: no limit.
+	Requests int `key:"requests"`
+	// ConnectionsPerClient is how many connections one address may hold; 0: no limit.
+	ConnectionsPerClient int `key:"connections_per_client"`
 }
 
 // Upstream tunes the client towards upstreams.
@@ -268,10 +280,9 @@ type Admin struct {
 // Public is the listener of the OAuth 2.0 endpoints.
 type Public struct {
 	Listener `key:",inline"`
-	// Peers tell the address of a client, which counts for limits on logins.
-	Peers   `key:",inline"`
-	Timeout Timeouts `key:"timeout"`
-	CORS    CORS     `key:"cors"`
+	Trust    `key:",inline"`
+	Timeout  Timeouts `key:"timeout"`
+	CORS     CORS     `key:"cors"`
 }
 
 // Prometheus is an extra listener for the metrics.
@@ -343,8 +354,38 @@ type Strategies struct {
 type OAuth2 struct {
 	PKCE              PKCE              `key:"pkce"`
 	ClientCredentials ClientCredentials `key:"client_credentials"`
+	ClientAssertion   ClientAssertion   `key:"client_assertion"`
+	DPoP              DPoP              `key:"dpop"`
+	PAR               PAR               `key:"par"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
+}
+
+// ClientAssertion says which JWTs clients may authenticate with (RFC 7523).
+type ClientAssertion struct {
+	// Audience is issuer (and nobody else), or endpoints, which accepts the addresses of
+	// endpoints as well.
+	Audience string `key:"audience"`
+	// MaxTTL bounds how far exp may be away.
+	MaxTTL time.Duration `key:"max_ttl"`
+}
+
+// DPoP says which proofs bind tokens (RFC 9449).
+type DPoP struct {
+	Algorithms []string      `key:"algorithms"`
+	MaxAge     time.Duration `key:"max_age"`
+	Leeway     time.Duration `key:"leeway"`
+	// Nonce is off or required.
+	Nonce    string        `key:"nonce"`
+	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// PAR is about pushed authorization requests (RFC 9126).
+type PAR struct {
+	// Required refuses every authorization request that was not pushed.
+	Required bool `key:"required"`
+	// TTL is the time from pushing to the browser's coming.
+	TTL time.Duration `key:"ttl"`
 }
 
 // ClientCredentials is about that grant.
@@ -377,6 +418,35 @@ type AccessRules struct {
 type RateLimits struct {
 	// MaxKeys bounds how many clients, subjects and values are counted at once.
 	MaxKeys int `key:"max_keys"`
+}
+
+// ACME is where certificates of tls.acme.hosts come from.
+type ACME struct {
+	// Directory is the URL of the directory (RFC 8555 section 7.1.1).
+	Directory string `key:"directory"`
+	// AcceptTerms says that the operator agrees to the directory's terms of service.
+	AcceptTerms bool   `key:"accept_terms"`
+	Email       string `key:"email"`
+	// Storage is a folder for certificates, keys and locks.
+	Storage string `key:"storage"`
+	// CAFile is PEM of further authorities that the directory's own certificate may
+	// come from.
+	CAFile string `key:"ca_file"`
+	EAB    EAB    `key:"eab"`
+	// HTTP is the listener of HTTP-01; negative port: TLS-ALPN-01 alone.
+	HTTP Plain `key:"http"`
+}
+
+// EAB binds the account to one that the directory knows (RFC 8555 section 7.3.4).
+type EAB struct {
+	KeyID   string `key:"key_id"`
+	HMACKey string `key:"hmac_key"` // base64url
+}
+
+// Plain is an address without TLS.
+type Plain struct {
+	Host string `key:"host"`
+	Port int    `key:"port"`
 }
 
 // IDToken is about the keys of the id_token mutator.
@@ -424,14 +494,14 @@ func Default() Config {
 				Listener: Listener{Port: 4455, TLS: noClients, Socket: socket},
 				Trust:    trust,
 				Timeout:  timeouts,
-				Limits:   Limits{Header: 64 << 10},
+				Limits:   Limits{Header: 64 << 10, URI: 8 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},
 			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
 			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, CORS: policy},
-			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Timeout: timeouts, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
 			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
@@ -445,10 +515,12 @@ func Default() Config {
 			AuthCode:              10 * time.Minute,
 			AuthenticationSession: 720 * time.Hour,
 		},
-		Strategies:  Strategies{Scope: "exact", AccessToken: "opaque"},
-		OAuth2:      OAuth2{PKCE: PKCE{Enforced: true}, IntrospectionCacheSize: 100_000},
+		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
+		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000},
+		ACME:        ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", HTTP: Plain{Port: -1}},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},
 		Errors:      Errors{Fallback: []string{"json"}},

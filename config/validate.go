@@ -16,7 +16,7 @@ import (
 func (c *Config) validate(place func(key string) string) []error {
 	v := &validation{place: place}
 	for _, check := range []func(*validation){
-		c.checkWords, c.checkPorts, c.checkTLS, c.checkTrust, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges,
+		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges,
 	} {
 		check(v)
 	}
@@ -50,6 +50,8 @@ func (c *Config) checkWords(v *validation) {
 	}
 	v.oneOf("strategies.scope", c.Strategies.Scope, "exact", "wildcard", "DEPRECATED_HIERARCHICAL_SCOPE_STRATEGY")
 	v.oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
+	v.oneOf("oauth2.client_assertion.audience", c.OAuth2.ClientAssertion.Audience, "issuer", "endpoints")
+	v.oneOf("oauth2.dpop.nonce", c.OAuth2.DPoP.Nonce, "off", "required")
 	v.oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
 }
 
@@ -65,6 +67,7 @@ func (c *Config) checkPorts(v *validation) {
 		{"serve.admin.port", c.Serve.Admin.Port, true},
 		{"serve.prometheus.port", c.Serve.Prometheus.Port, true},
 		{"serve.ext_authz.port", c.Serve.ExtAuthz.Port, true},
+		{"acme.http.port", c.ACME.HTTP.Port, true},
 	} {
 		if p.port > 65535 || (p.port < 0 && !p.off) {
 			v.fault(p.key, "must be between 0 and 65535")
@@ -73,35 +76,29 @@ func (c *Config) checkPorts(v *validation) {
 }
 
 func (c *Config) checkTLS(v *validation) {
-	for _, t := range []struct {
-		key string
-		tls TLS
-	}{
-		{"serve.proxy.tls", c.Serve.Proxy.TLS}, {"serve.api.tls", c.Serve.API.TLS},
-		{"serve.public.tls", c.Serve.Public.TLS}, {"serve.admin.tls", c.Serve.Admin.TLS},
-		{"serve.ext_authz.tls", c.Serve.ExtAuthz.TLS},
-	} {
-		if t.tls.Key.Set() != t.tls.Cert.Set() {
-			v.fault(t.key, "needs both key and cert")
+	for _, l := range c.listeners() {
+		key, tls := l.key+".tls", l.TLS
+		if tls.Key.Set() != tls.Cert.Set() {
+			v.fault(key, "needs both key and cert")
 		}
-		for i, pair := range t.tls.Certificates {
+		for i, pair := range tls.Certificates {
 			if !pair.Key.Set() || !pair.Cert.Set() {
-				v.fault(t.key+".certificates", "[%d] needs both key and cert", i)
+				v.fault(key+".certificates", "[%d] needs both key and cert", i)
 			}
 		}
-		v.oneOf(t.key+".client_auth", t.tls.ClientAuth, "none", "request", "require", "verify")
+		v.oneOf(key+".client_auth", tls.ClientAuth, "none", "request", "require", "verify")
 		switch {
-		case t.tls.ClientAuth != "none" && !t.tls.On():
-			v.fault(t.key+".client_auth", "needs TLS: set key and cert")
-		case t.tls.ClientAuth == "verify" && !t.tls.ClientCA.Set():
-			v.fault(t.key+".client_auth", "is verify: set client_ca to the authorities of clients")
+		case tls.ClientAuth != "none" && !tls.On():
+			v.fault(key+".client_auth", "needs TLS: set key and cert, or acme.hosts")
+		case tls.ClientAuth == "verify" && !tls.ClientCA.Set():
+			v.fault(key+".client_auth", "is verify: set client_ca to the authorities of clients")
 		}
 	}
 }
 
 // checkTrust checks who is believed what about a connection.
 func (c *Config) checkTrust(v *validation) {
-	for key, trust := range map[string]Trust{"serve.proxy": c.Serve.Proxy.Trust, "serve.api": c.Serve.API.Trust} {
+	for key, trust := range map[string]Trust{"serve.proxy": c.Serve.Proxy.Trust, "serve.api": c.Serve.API.Trust, "serve.public": c.Serve.Public.Trust} {
 		v.oneOf(key+".client_cert_header", trust.ClientCertHeader, "none", "client-cert", "x-forwarded-client-cert", "x-ssl-client-cert")
 		if trust.ClientCertHeader != "none" && len(trust.Trusted()) == 0 {
 			v.fault(key+".client_cert_header", "is read from trusted proxies only: set %s.trusted_proxies", key)
@@ -195,10 +192,18 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.id_token", int64(c.TTL.IDToken), false},
 		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
+		{"oauth2.par.ttl", int64(c.OAuth2.PAR.TTL), false},
+		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {
 		if d.value <= 0 && !(d.never && d.value == -1) {
 			v.fault(d.key, "must be positive")
 		}
+	}
+	if d := c.OAuth2.DPoP; d.MaxAge <= 0 || d.MaxAge > time.Hour || d.Leeway < 0 || d.Leeway > time.Hour {
+		v.fault("oauth2.dpop.max_age", "must be positive, and with oauth2.dpop.leeway at most 1h")
+	}
+	if d := c.OAuth2.DPoP; d.NonceTTL < time.Second || d.NonceTTL > 24*time.Hour {
+		v.fault("oauth2.dpop.nonce_ttl", "must be between 1s and 24h")
 	}
 	if p := c.Keys.RotationPeriod; p < 0 || p > 0 && p < time.Hour {
 		v.fault("keys.rotation_period", "must be 0 or at least 1h: a successor is published before it signs")
@@ -221,6 +226,15 @@ func (c *Config) checkEdges(v *validation) {
 	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		v.fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
+	}
+	if uri := c.Serve.Proxy.Limits.URI; uri != 0 && uri < 256 {
+		v.fault("serve.proxy.limits.uri", "must be at least 256 bytes, or 0 for no limit")
+	}
+	if c.Serve.Proxy.Limits.Requests < 0 {
+		v.fault("serve.proxy.limits.requests", "must not be negative; 0 is no limit")
+	}
+	if c.Serve.Proxy.Limits.ConnectionsPerClient < 0 {
+		v.fault("serve.proxy.limits.connections_per_client", "must not be negative; 0 is no limit")
 	}
 	for _, l := range c.listeners() {
 		l.socket(c, v.fault)

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -99,6 +100,45 @@ func (c *certificates) of(r *http.Request, f *Forwarded) (*access.ClientCertific
 		found.Verified = found.Verified || !now.Before(from) && now.Before(until)
 	}
 	return found, nil
+}
+
+// ClientCertificates finds the certificates of clients of listeners that decide
+// nothing. Use NewClientCertificates.
+type ClientCertificates struct {
+	found   *certificates
+	trusted Trusted
+}
+
+// NewClientCertificates returns a finder that reads the field of c from trusted peers
+// alone. An error names the field that is not known.
+func NewClientCertificates(c Certificates, trusted Trusted) (*ClientCertificates, error) {
+	found, err := newCertificates(c, false)
+	if err != nil {
+		return nil, err
+	}
+	return &ClientCertificates{found: found, trusted: trusted}, nil
+}
+
+type certificateKey struct{}
+
+// attach puts the certificate of the client of r into its context.
+func (c *ClientCertificates) attach(r *http.Request) (*http.Request, error) {
+	if c == nil {
+		return r, nil
+	}
+	forwarded := c.trusted.resolve(r)
+	found, err := c.found.of(r, &forwarded)
+	if err != nil || found == nil {
+		return r, err
+	}
+	return r.WithContext(context.WithValue(r.Context(), certificateKey{}, found)), nil
+}
+
+// CertificateOf returns the certificate of the client that sent the request, which a
+// Guard with Certificates has found; nil for none.
+func CertificateOf(ctx context.Context) *access.ClientCertificate {
+	found, _ := ctx.Value(certificateKey{}).(*access.ClientCertificate)
+	return found
 }
 
 func newClientCertificate(shown []*x509.Certificate, forwarded bool) *access.ClientCertificate {

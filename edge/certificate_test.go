@@ -223,6 +223,46 @@ func TestListenersThatDecideNothingSeeNoCertificateFields(t *testing.T) {
 	})).ServeHTTP(w, from("10.0.0.1", "Client-Cert", "a", "Client_cert", "b", "Client-Cert-Chain", "c", "X-Forwarded-Client-Cert", "d", "X_ssl.client-Cert", "e", "X-Client-Cert-Id", "kept"))
 }
 
+func TestAGuardFindsTheCertificateOfTheClient(t *testing.T) {
+	ca := testca.New(t, "root", time.Now())
+	leaf := ca.Issue(t, nil).Leaf
+	trusted, err := ParseTrusted([]string{"10.0.0.1"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := NewClientCertificates(Certificates{Field: ClientCert, Authorities: ca.Pool}, trusted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(g Guard, r *http.Request) (*access.ClientCertificate, int) {
+		var seen *access.ClientCertificate
+		w := httptest.NewRecorder()
+		g.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			seen = CertificateOf(r.Context())
+			if r.Header.Get("Client-Cert") != "" {
+				t.Error("the field was let through")
+			}
+		})).ServeHTTP(w, r)
+		return seen, w.Code
+	}
+	field := testca.Field(leaf)
+	if c, _ := serve(Guard{Certificates: found}, from("10.0.0.1", "Client-Cert", field)); c == nil || !c.Leaf.Equal(leaf) || !c.Verified || !c.Forwarded {
+		t.Errorf("of a trusted peer: %+v", c)
+	}
+	if c, _ := serve(Guard{Certificates: found}, from("10.0.0.2", "Client-Cert", field)); c != nil {
+		t.Error("a stranger's field was believed")
+	}
+	if c, _ := serve(Guard{}, from("10.0.0.1", "Client-Cert", field)); c != nil {
+		t.Error("a guard without finder found one")
+	}
+	if _, status := serve(Guard{Certificates: found}, from("10.0.0.1", "Client-Cert", ":x:")); status != http.StatusBadRequest {
+		t.Errorf("a field that cannot be read: %d", status)
+	}
+	if _, err := NewClientCertificates(Certificates{Field: "x-cert"}, trusted); err == nil {
+		t.Error("a field that nobody knows was taken")
+	}
+}
+
 func TestAFieldOfCertificatesMustBeKnown(t *testing.T) {
 	if _, err := NewGate(Options{Decider: decide(allowed), Certificates: Certificates{Field: "x-cert"}}); err == nil {
 		t.Error("a field that nobody knows was taken")

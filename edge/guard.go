@@ -18,6 +18,9 @@ type Guard struct {
 	// BodyTimeout bounds the arrival of a whole request body; 0: 30 s. WriteIdle bounds
 	// the wait for a client to take the next bytes of an answer; 0: 60 s.
 	BodyTimeout, WriteIdle time.Duration
+	// Certificates finds the certificates of clients for CertificateOf. Nil: no request
+	// has one.
+	Certificates *ClientCertificates
 	// Log gets panics. Nil: nothing.
 	Log *slog.Logger
 	// Observe is called once per request, after the answer; status is 0 when nothing
@@ -35,6 +38,7 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began, id := time.Now(), rand.Text()
 		rw := &responseWriter{ResponseWriter: w, idle: g.WriteIdle, multiplexed: r.ProtoMajor > 1}
+		r, unreadable := g.Certificates.attach(r)
 		stripCertificates(r.Header)
 		r.Header[RequestID] = []string{id}
 		rw.Header()[RequestID] = []string{id}
@@ -64,6 +68,10 @@ func (g Guard) Handler(next http.Handler) http.Handler {
 				panic(http.ErrAbortHandler)
 			}
 		}()
+		if unreadable != nil {
+			writeResponse(rw, Refusal(id, unreadable))
+			return
+		}
 		next.ServeHTTP(rw, r)
 	})
 }

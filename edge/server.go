@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -25,6 +26,14 @@ type ServerOptions struct {
 	MaxHeaderBytes int
 	// ProxyProtocol says whose PROXY protocol headers are read. Zero: nobody's.
 	ProxyProtocol ProxyProtocol
+	// ConnectionsPerClient bounds the connections of one client, an IPv4 address or an
+	// IPv6 network of 64 bits, after PROXY protocol; 0: no bound. The next ones are
+	// closed. Exempt clients and peers without an address are not counted.
+	ConnectionsPerClient int
+	Exempt               func(netip.Addr) bool // nil: nobody
+	// Refused is called for each connection that is closed for being too many. Nil:
+	// nothing. It must not block.
+	Refused func()
 	// Log gets the server's own complaints at level debug. Nil: none.
 	Log *slog.Logger
 }
@@ -34,13 +43,17 @@ type ServerOptions struct {
 type Server struct {
 	http    *http.Server
 	proxied ProxyProtocol
+	crowd   crowd // but for its Listener
 	cancel  context.CancelFunc
 	running atomic.Int64 // handlers
 }
 
 // NewServer returns a Server that is not yet serving.
 func NewServer(o ServerOptions) *Server {
-	s := &Server{proxied: o.ProxyProtocol}
+	s := &Server{proxied: o.ProxyProtocol, crowd: crowd{most: o.ConnectionsPerClient, exempt: o.Exempt, refused: o.Refused, of: map[netip.Prefix]int{}}}
+	if o.Refused == nil {
+		s.crowd.refused = func() {}
+	}
 	base, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	var protocols http.Protocols
@@ -81,6 +94,10 @@ func (s *Server) Serve(l net.Listener) error {
 	var err error
 	if !s.proxied.Trusted.Nobody() {
 		l = announcing{Listener: l, ProxyProtocol: s.proxied, timeout: s.http.ReadHeaderTimeout}
+	}
+	if s.crowd.most > 0 {
+		s.crowd.Listener = l
+		l = &s.crowd
 	}
 	if s.http.TLSConfig != nil {
 		err = s.http.ServeTLS(l, "", "")

@@ -68,6 +68,13 @@ func parseKey(raw []byte) (jose.JSONWebKey, error) {
 	return k, nil
 }
 
+// ParseSet reads a JWK set of somebody else: its public keys for signatures. Others
+// are left out; only a malformed set is an error.
+func ParseSet(raw []byte) ([]jose.JSONWebKey, error) {
+	usable, _, err := parseSet(raw)
+	return slices.DeleteFunc(usable, func(k jose.JSONWebKey) bool { return !k.IsPublic() }), err
+}
+
 // parseSet reads a JWK set. Keys that cannot be used are left out with the reason,
 // as RFC 7517 section 5 asks; only a malformed set is an error.
 func parseSet(raw []byte) (usable []jose.JSONWebKey, skipped []error, err error) {

@@ -158,13 +158,18 @@ func decodeBase64(text string) ([]byte, error) {
 // fault.Unavailable or fault.Timeout when a set that could hold the key cannot be
 // had.
 func (r *Remote) Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error) {
+	return r.Find(ctx, func(k jose.JSONWebKey) bool { return k.KeyID == kid })
+}
+
+// Find is Keys for whatever wanted says of a key.
+func (r *Remote) Find(ctx context.Context, wanted func(jose.JSONWebKey) bool) ([]jose.JSONWebKey, error) {
 	deadline, cancel := context.WithTimeout(ctx, r.maxWait)
 	defer cancel()
 	r.refresh(deadline, func(s *source, now time.Time) bool { return !s.fresh(now) })
-	found, missing := r.find(kid)
+	found, missing := r.find(wanted)
 	if len(found) == 0 {
 		r.refresh(deadline, func(*source, time.Time) bool { return true })
-		found, missing = r.find(kid)
+		found, missing = r.find(wanted)
 	}
 	if len(found) > 0 || missing == nil {
 		return found, nil
@@ -195,8 +200,8 @@ func (r *Remote) refresh(ctx context.Context, wanted func(*source, time.Time) bo
 	}
 }
 
-// find returns the usable keys with an id, and why sets are missing.
-func (r *Remote) find(kid string) (found []jose.JSONWebKey, missing error) {
+// find returns the usable keys that are wanted, and why sets are missing.
+func (r *Remote) find(wanted func(jose.JSONWebKey) bool) (found []jose.JSONWebKey, missing error) {
 	for _, s := range r.sources {
 		state, err := s.usable(r.now())
 		if err != nil {
@@ -204,7 +209,7 @@ func (r *Remote) find(kid string) (found []jose.JSONWebKey, missing error) {
 			continue
 		}
 		for _, k := range state.keys {
-			if k.KeyID == kid {
+			if wanted(k) {
 				found = append(found, k)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -18,7 +19,7 @@ import (
 
 var (
 	secretMethods = []string{"client_secret_basic", "client_secret_post"}
-	authMethods   = append([]string{"none"}, secretMethods...)
+	authMethods   = append([]string{"none", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}, secretMethods...)
 	grantTypes    = []string{"authorization_code", "client_credentials", "refresh_token", "implicit", "password"}
 	responseParts = []string{"code", "token", "id_token", "none"}
 	// ownAlgs are those that the server signs with; signingAlgs those that it may be
@@ -111,6 +112,13 @@ func (k *checker) checkAuthentication(c oauth2.Client) {
 	if len(c.JWKS) > 0 {
 		k.checkJWKS(c.JWKS)
 	}
+	if (method == "private_key_jwt" || method == "self_signed_tls_client_auth") && len(c.JWKS) == 0 && c.JWKSURI == "" {
+		k.fail(metadata, "/jwks", "a client that authenticates with %s needs jwks or jwks_uri", method)
+	}
+	if c.RequireSignedRequestObject && len(c.JWKS) == 0 && c.JWKSURI == "" {
+		k.fail(metadata, "/require_signed_request_object", "needs jwks or jwks_uri")
+	}
+	k.checkCertificateName(c)
 	for pointer, choice := range map[string]struct {
 		alg     string
 		allowed []string
@@ -119,6 +127,8 @@ func (k *checker) checkAuthentication(c oauth2.Client) {
 		"/request_object_signing_alg":      {c.RequestObjectAlg, signingAlgs},
 		"/id_token_signed_response_alg":    {c.IDTokenAlg, ownAlgs},
 		"/userinfo_signed_response_alg":    {c.UserinfoAlg, ownAlgs},
+
+		"/authorization_signed_response_alg": {c.AuthorizationResponseAlg, ownAlgs},
 	} {
 		// Only an unsigned userinfo answer is safe: it comes over TLS to who asked.
 		if choice.alg == "" || choice.alg == "none" && pointer == "/userinfo_signed_response_alg" {
@@ -127,6 +137,33 @@ func (k *checker) checkAuthentication(c oauth2.Client) {
 		if !slices.Contains(choice.allowed, choice.alg) {
 			k.fail(metadata, pointer, "must be one of %s", strings.Join(choice.allowed, ", "))
 		}
+	}
+}
+
+// checkCertificateName wants the one name of the certificate that RFC 8705 section
+// 2.1.2 asks for, and no name that would never be looked at.
+func (k *checker) checkCertificateName(c oauth2.Client) {
+	var names []string
+	for pointer, name := range map[string]string{
+		"/tls_client_auth_subject_dn": c.TLSClientAuthSubjectDN, "/tls_client_auth_san_dns": c.TLSClientAuthSANDNS, "/tls_client_auth_san_uri": c.TLSClientAuthSANURI,
+		"/tls_client_auth_san_ip": c.TLSClientAuthSANIP, "/tls_client_auth_san_email": c.TLSClientAuthSANEmail,
+	} {
+		if name != "" {
+			names = append(names, pointer)
+		}
+	}
+	slices.Sort(names)
+	switch {
+	case c.TokenEndpointAuthMethod == "tls_client_auth" && len(names) != 1:
+		k.fail(metadata, "/token_endpoint_auth_method", "tls_client_auth needs exactly one of tls_client_auth_subject_dn, _san_dns, _san_uri, _san_ip and _san_email")
+	case c.TokenEndpointAuthMethod != "tls_client_auth" && len(names) > 0:
+		k.fail(metadata, names[0], "is for clients that authenticate with tls_client_auth")
+	}
+	if _, err := netip.ParseAddr(c.TLSClientAuthSANIP); c.TLSClientAuthSANIP != "" && err != nil {
+		k.fail(metadata, "/tls_client_auth_san_ip", "must be an IP address")
+	}
+	if c.TLSClientAuthSubjectDN != "" && !strings.Contains(c.TLSClientAuthSubjectDN, "=") {
+		k.fail(metadata, "/tls_client_auth_subject_dn", "must be a distinguished name as RFC 4514 writes it, such as CN=app,O=Example")
 	}
 }
 
@@ -170,6 +207,9 @@ func (k *checker) checkURLs(c oauth2.Client) {
 			k.fail(metadata, pointer, "must be an http or https URL")
 		}
 	}
+	if u, err := url.Parse(c.JWKSURI); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		k.fail(metadata, "/jwks_uri", "must be https: who can change the answer could be the client")
+	}
 	for i, raw := range c.RequestURIs {
 		if !isHTTP(raw) {
 			k.fail(metadata, fmt.Sprintf("/request_uris/%d", i), "must be an http or https URL")
@@ -181,6 +221,12 @@ func (k *checker) checkURLs(c oauth2.Client) {
 			k.fail(metadata, fmt.Sprintf("/allowed_cors_origins/%d", i), "must be an origin such as https://app.example.org")
 		}
 	}
+}
+
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // parseRedirect parses a redirect URI strictly: what is registered is compared

@@ -46,10 +46,22 @@ func TestClientsAreChecked(t *testing.T) {
 		"an unsigned ID token":       {func(c *oauth2.Client) { c.IDTokenAlg = "none" }, []string{"invalid_client_metadata /id_token_signed_response_alg"}},
 		"an unsigned request object": {func(c *oauth2.Client) { c.RequestObjectAlg = "none" }, []string{"invalid_client_metadata /request_object_signing_alg"}},
 		"a symmetric assertion":      {func(c *oauth2.Client) { c.TokenEndpointAuthAlg = "HS256" }, []string{"invalid_client_metadata /token_endpoint_auth_signing_alg"}},
-		// Registering a method that the token endpoint does not serve would lock the client out.
-		"an auth method that is not served": {func(c *oauth2.Client) {
+		"a key of its own": {func(c *oauth2.Client) {
 			c.TokenEndpointAuthMethod, c.JWKS = "private_key_jwt", json.RawMessage(`{"keys":[`+publicJWK+`]}`)
-		}, []string{"invalid_client_metadata /token_endpoint_auth_method"}},
+		}, nil},
+		"a key of its own that nobody knows": {func(c *oauth2.Client) { c.TokenEndpointAuthMethod = "private_key_jwt" }, []string{"invalid_client_metadata /jwks"}},
+		"keys that others can replace":       {func(c *oauth2.Client) { c.JWKSURI = "http://app.example/jwks" }, []string{"invalid_client_metadata /jwks_uri"}},
+		"keys on this machine":               {func(c *oauth2.Client) { c.JWKSURI = "http://127.0.0.1:8080/jwks" }, nil},
+		"a certificate of its own":           {func(c *oauth2.Client) { c.TokenEndpointAuthMethod = "self_signed_tls_client_auth" }, []string{"invalid_client_metadata /jwks"}},
+		"a certificate's name": {func(c *oauth2.Client) {
+			c.TokenEndpointAuthMethod, c.TLSClientAuthSubjectDN = "tls_client_auth", "CN=app"
+		}, nil},
+		"a certificate without name": {func(c *oauth2.Client) { c.TokenEndpointAuthMethod = "tls_client_auth" }, []string{"invalid_client_metadata /token_endpoint_auth_method"}},
+		"two names": {func(c *oauth2.Client) {
+			c.TokenEndpointAuthMethod, c.TLSClientAuthSANDNS, c.TLSClientAuthSANIP = "tls_client_auth", "app", "everywhere"
+		}, []string{"invalid_client_metadata /tls_client_auth_san_ip", "invalid_client_metadata /token_endpoint_auth_method"}},
+		"a name for a secret":                     {func(c *oauth2.Client) { c.TLSClientAuthSANDNS = "app" }, []string{"invalid_client_metadata /tls_client_auth_san_dns"}},
+		"a name that is none":                     {func(c *oauth2.Client) { c.TokenEndpointAuthMethod, c.TLSClientAuthSubjectDN = "tls_client_auth", "app" }, []string{"invalid_client_metadata /tls_client_auth_subject_dn"}},
 		"an ID token that the server cannot sign": {func(c *oauth2.Client) { c.IDTokenAlg = "PS512" }, []string{"invalid_client_metadata /id_token_signed_response_alg"}},
 		"a private key in jwks":                   {func(c *oauth2.Client) { c.JWKS = json.RawMessage(`{"keys":[` + privateJWK + `]}`) }, []string{"invalid_client_metadata /jwks/keys/0"}},
 		"a secret in jwks":                        {func(c *oauth2.Client) { c.JWKS = json.RawMessage(`{"keys":[{"kty":"oct","k":"AAAA"}]}`) }, []string{"invalid_client_metadata /jwks/keys/0"}},

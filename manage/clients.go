@@ -23,6 +23,9 @@ const (
 // faster; then it is fault.Conflict.
 const changeAttempts = 10
 
+// maxRotated is how many rotated secrets of a client stay good, Hydra's number.
+const maxRotated = 5
+
 // defaultScope is what Hydra gives to a client that registered no scope.
 const defaultScope = "offline_access offline openid"
 
@@ -53,7 +56,7 @@ func (s *Clients) Get(ctx context.Context, id string) (oauth2.Client, error) {
 // shown is a client as it is answered: without secret, and without null where
 // Hydra's clients expect a list.
 func shown(c oauth2.Client) oauth2.Client {
-	c.Secret, c.SecretHash, c.ETag = "", "", ""
+	c.Secret, c.SecretHash, c.RotatedSecretHashes, c.ETag = "", "", nil, ""
 	for _, list := range []*[]string{&c.RedirectURIs, &c.GrantTypes, &c.ResponseTypes, &c.Audience, &c.AllowedCORSOrigins, &c.Contacts} {
 		if *list == nil {
 			*list = []string{}
@@ -69,7 +72,7 @@ func (s *Clients) Create(ctx context.Context, c oauth2.Client) (oauth2.Client, e
 		c.ID = newID()
 	}
 	c.AuthMethodSet = c.TokenEndpointAuthMethod != ""
-	c.SecretHash = ""
+	c.SecretHash, c.RotatedSecretHashes = "", nil
 	c.CreatedAt = s.Now().UTC().Truncate(time.Second)
 	c.UpdatedAt = c.CreatedAt
 	secret, err := s.settle(&c)
@@ -85,7 +88,39 @@ func (s *Clients) Create(ctx context.Context, c oauth2.Client) (oauth2.Client, e
 // Replace changes everything about a client but its id. An empty secret keeps the
 // one that it has.
 func (s *Clients) Replace(ctx context.Context, c oauth2.Client) (oauth2.Client, error) {
-	return s.change(ctx, c.ID, func(oauth2.Client) (oauth2.Client, error) { return c, nil })
+	return s.change(ctx, c.ID, func(old oauth2.Client) (oauth2.Client, error) { return withSecretsOf(c, old), nil })
+}
+
+// withSecretsOf returns c with the secrets that old has. A secret that c brings takes
+// the place of all of them: it may be chosen because the others are known to somebody.
+func withSecretsOf(c, old oauth2.Client) oauth2.Client {
+	c.SecretHash, c.RotatedSecretHashes = old.SecretHash, old.RotatedSecretHashes
+	if c.Secret != "" {
+		c.RotatedSecretHashes = nil
+	}
+	return c
+}
+
+// RotateSecret gives a client a new secret, which the answer holds. The one that it
+// had stays good, with those that were rotated before, five at most, until
+// EndRotatedSecrets.
+func (s *Clients) RotateSecret(ctx context.Context, id string) (oauth2.Client, error) {
+	return s.change(ctx, id, func(c oauth2.Client) (oauth2.Client, error) {
+		if c.SecretHash == "" {
+			return c, invalid("/token_endpoint_auth_method", "a client that authenticates with "+c.TokenEndpointAuthMethod+" has no secret")
+		}
+		rotated := append([]string{c.SecretHash}, c.RotatedSecretHashes...)
+		c.SecretHash, c.RotatedSecretHashes = "", rotated[:min(len(rotated), maxRotated)]
+		return c, nil
+	})
+}
+
+// EndRotatedSecrets leaves a client its newest secret alone.
+func (s *Clients) EndRotatedSecrets(ctx context.Context, id string) (oauth2.Client, error) {
+	return s.change(ctx, id, func(c oauth2.Client) (oauth2.Client, error) {
+		c.RotatedSecretHashes = nil
+		return c, nil
+	})
 }
 
 // change reads a client and writes what edit makes of it. When somebody else writes
@@ -111,7 +146,7 @@ func (s *Clients) change(ctx context.Context, id string, edit func(old oauth2.Cl
 func (s *Clients) replace(ctx context.Context, old, c oauth2.Client) (oauth2.Client, error) {
 	// What Get filled in and comes back is no explicit registration.
 	c.AuthMethodSet = c.TokenEndpointAuthMethod != "" && (old.AuthMethodSet || c.TokenEndpointAuthMethod != old.TokenEndpointAuthMethod)
-	c.SecretHash, c.ETag = old.SecretHash, old.ETag
+	c.ETag = old.ETag
 	c.CreatedAt, c.UpdatedAt = old.CreatedAt, s.Now().UTC().Truncate(time.Second)
 	secret, err := s.settle(&c)
 	if err != nil {
@@ -136,7 +171,10 @@ func (s *Clients) Patch(ctx context.Context, id string, operations []Operation) 
 			return oauth2.Client{}, invalid(fmt.Sprintf("/%d/path", i), "the client as a whole cannot be changed; use PUT")
 		}
 	}
-	return s.change(ctx, id, func(old oauth2.Client) (oauth2.Client, error) { return patched(old, operations) })
+	return s.change(ctx, id, func(old oauth2.Client) (oauth2.Client, error) {
+		c, err := patched(old, operations)
+		return withSecretsOf(c, old), err
+	})
 }
 
 // patched is a client after a JSON Patch.
@@ -220,7 +258,7 @@ func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
 	secret, c.Secret = c.Secret, ""
 	switch {
 	case !slices.Contains(secretMethods, c.TokenEndpointAuthMethod):
-		c.SecretHash = ""
+		c.SecretHash, c.RotatedSecretHashes = "", nil
 	case secret != "":
 		c.SecretHash, err = s.Hasher.Hash(secret)
 	case c.SecretHash == "":

@@ -96,6 +96,10 @@ type TokenStore interface {
 // FlowState is how far an authorization request has come.
 type FlowState int
 
+// FlowPushed is the state of a request that the client has pushed (RFC 9126) and that no
+// browser has come for. Its LoginChallenge is the hash of the request_uri.
+const FlowPushed FlowState = -1
+
 // The states of a Flow. A transition goes from exactly one state to a later one.
 const (
 	FlowLoginRequested FlowState = iota + 1

@@ -179,12 +179,19 @@ func (p *Party) logout(ctx context.Context, r *access.Request) error {
 		if p.o.AfterLogout != "" {
 			query.Set("post_logout_redirect_uri", p.afterLogout(r))
 		}
-		return &access.Reply{Reason: "logout_completed", Err: cause, Response: redirect(http.StatusSeeOther, withQuery(at.EndSession, query), cookies)}
+		return loggedOut(redirect(http.StatusSeeOther, withQuery(at.EndSession, query), cookies), cause)
 	}
 	if p.o.AfterLogout != "" {
-		return &access.Reply{Reason: "logout_completed", Err: cause, Response: redirect(http.StatusSeeOther, p.afterLogout(r), cookies)}
+		return loggedOut(redirect(http.StatusSeeOther, p.afterLogout(r), cookies), cause)
 	}
-	return &access.Reply{Reason: "logout_completed", Err: cause, Response: page(http.StatusOK, "Logged out", "<p>You are logged out.</p>", cookies)}
+	return loggedOut(page(http.StatusOK, "Logged out", "<p>You are logged out.</p>", cookies), cause)
+}
+
+// loggedOut answers a logout. The browser forgets the pages it has kept of this host,
+// so that its back button does not show them.
+func loggedOut(r access.Response, cause error) error {
+	r.Header["Clear-Site-Data"] = []string{`"cache"`}
+	return &access.Reply{Reason: "logout_completed", Err: cause, Response: r}
 }
 
 func (p *Party) afterLogout(r *access.Request) string {

@@ -23,21 +23,23 @@ var allowed = map[string][]string{
 	// Row 1: values.
 	"access": {}, "fault": {},
 	// Row 2: shared, no domain logic.
-	"handler": {}, "config": {"cors"}, "telemetry": {}, "cors": {},
+	"handler": {}, "config": {"cors"}, "telemetry": {}, "cors": {}, "acme": {},
 	"handler/handlertest": {"handler"}, // for tests
 	"outbound":            {"fault", "handler"},
 	"ratelimit":           {"access", "fault"},
 	"rules/spec":          {"access", "cors", "fault", "ratelimit"},
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "cors", "fault"},
+	"dpop":                {"fault", "keys"},
 	"keys":                {"access", "fault"},
 	"passwords":           {"fault"},
 	"users":               {"fault"},
+	"fingerprint":         {},
 	"relyingparty":        {"access", "fault", "keys", "outbound"},
 	// Row 3: the stages of a decision.
-	"authn":         {"access", "fault", "handler", "keys", "outbound", "passwords", "relyingparty"},
+	"authn":         {"access", "dpop", "fault", "fingerprint", "handler", "keys", "outbound", "passwords", "relyingparty"},
 	"authz":         {"access", "fault", "handler", "outbound", "templates"},
-	"mutators":      {"access", "fault", "handler", "keys", "outbound", "templates"},
+	"mutators":      {"access", "fault", "fingerprint", "handler", "keys", "outbound", "templates"},
 	"errorhandlers": {"access", "fault", "handler"},
 	"policies":      {"access", "fault", "authz"},
 	// Row 4: what is decided by, what is kept, what an operator can do.
@@ -51,7 +53,7 @@ var allowed = map[string][]string{
 	"proxy/...":       {"access", "fault", "edge", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
 	"login":           {"fault", "oauth2", "passwords", "users"},
-	"oauth2/...":      {"access", "fault", "keys", "oauth2/...", "passwords"},
+	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
 	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys", "users"},
@@ -61,6 +63,7 @@ var allowed = map[string][]string{
 	"internal/testenv":  {"..."},
 	"internal/archtest": {},
 	"internal/testca":   {},
+	"internal/testacme": {},
 	"bench/load":        {},
 	"internal/e2e":      {"..."},
 }
@@ -74,6 +77,11 @@ var confined = map[string][]string{
 	"cel.dev/cel-go":                         {"authz"},
 	"github.com/tidwall/gjson":               {"authn", "authz"},
 	"github.com/spf13/viper":                 {"config"},
+	"github.com/caddyserver/certmagic":       {"acme"},
+	"github.com/mholt/acmez/v3":              {"acme"},
+	"go.uber.org/zap":                        {"acme"},
+	"github.com/letsencrypt/pebble/v2":       {"internal/testacme"},
+	"github.com/miekg/dns":                   {"internal/testacme"},
 	"github.com/spf13/cobra":                 {"cmd/gatewarden"},
 	"github.com/pires/go-proxyproto":         {"edge"},
 	"github.com/gorilla/mux":                 {"manage/api", "oauth2/..."},
@@ -85,6 +93,7 @@ var confined = map[string][]string{
 	"gocloud.dev":                            {"rules/source"},
 	"github.com/envoyproxy/go-control-plane": {"decision"},
 	"google.golang.org/grpc":                 {"decision"},
+	"github.com/chromedp":                    {"internal/testenv"},
 }
 
 // file is one parsed source file.

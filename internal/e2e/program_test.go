@@ -164,6 +164,12 @@ func client() *http.Client {
 // send makes one request; header pairs are name, value.
 func send(t *testing.T, method, target, body string, header ...string) answer {
 	t.Helper()
+	return sendWith(t, client(), method, target, body, header...)
+}
+
+// sendWith is send with a client of the test's own.
+func sendWith(t *testing.T, c *http.Client, method, target, body string, header ...string) answer {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +177,6 @@ func send(t *testing.T, method, target, body string, header ...string) answer {
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	c := client()
 	defer c.CloseIdleConnections()
 	res, err := c.Do(r)
 	if err != nil {

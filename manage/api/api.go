@@ -94,6 +94,10 @@ type Deps struct {
 	// Sources returns the state of every source of access rules, as JSON, for
 	// /health/ready?verbose; nil: none is told.
 	Sources func() any
+	// Certificates returns the state of every host that a certificate is got for, in the
+	// same way. One that is missing does not make the program unready: a balancer that
+	// asks would keep the directory's challenge away.
+	Certificates func() any
 	// Discreet keeps the errors of checks to the log: readiness names only the parts
 	// that fail. For listeners that strangers reach.
 	Discreet bool

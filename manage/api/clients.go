@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 
@@ -21,6 +22,7 @@ func (a *API) clientRoutes() {
 	a.route(hydra, "/clients", methods{http.MethodGet: a.listClients, http.MethodPost: a.createClient})
 	a.route(hydra, "/clients/{id}", methods{http.MethodGet: a.getClient, http.MethodPut: a.replaceClient, http.MethodPatch: a.patchClient, http.MethodDelete: a.deleteClient})
 	a.route(hydra, "/clients/{id}/lifespans", methods{http.MethodPut: a.setLifespans})
+	a.route(hydra, "/clients/{id}/secrets/rotate", methods{http.MethodPost: a.changeSecrets(a.Clients.RotateSecret), http.MethodDelete: a.changeSecrets(a.Clients.EndRotatedSecrets)})
 }
 
 // unusedLifespans are of grants that are not offered. Hydra prints them, so they
@@ -157,4 +159,18 @@ func (a *API) setLifespans(x *exchange) error {
 		return err
 	}
 	return x.json(http.StatusOK, c)
+}
+
+func (a *API) changeSecrets(change func(ctx context.Context, id string) (oauth2.Client, error)) action {
+	return func(x *exchange) error {
+		id, err := x.id("id")
+		if err != nil {
+			return err
+		}
+		c, err := change(x.r.Context(), id)
+		if err != nil {
+			return err
+		}
+		return x.json(http.StatusOK, c)
+	}
 }

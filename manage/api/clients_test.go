@@ -91,6 +91,45 @@ func TestSecretsOfClients(t *testing.T) {
 	}
 }
 
+func TestASecretIsRotatedWithoutEndingTheOnesBefore(t *testing.T) {
+	f := newFixture(t, nil)
+	stored := func() oauth2.Client {
+		c, err := f.store.Client(t.Context(), "app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	f.call("POST", "/clients", `{"client_id":"app","client_name":"the app"}`).want(201)
+	hashes := []string{stored().SecretHash}
+	for range 7 {
+		a := f.call("POST", "/clients/app/secrets/rotate", "")
+		if c := a.client(200); !strings.HasPrefix(c.Secret, "gw_cs_") || c.Name != "the app" || strings.Contains(a.body, "$hmac") {
+			t.Fatalf("rotated: %s", a.body)
+		}
+		if diff := cmp.Diff(hashes[:min(len(hashes), 5)], stored().RotatedSecretHashes); diff != "" {
+			t.Fatalf("still good (-want +got):\n%s", diff)
+		}
+		hashes = append([]string{stored().SecretHash}, hashes...)
+	}
+	f.call("PATCH", "/clients/app", `[{"op":"replace","path":"/client_name","value":"renamed"}]`, "Content-Type", "application/json-patch+json").want(200)
+	f.call("PUT", "/clients/app/lifespans", `{}`).want(200)
+	if c := stored(); c.SecretHash != hashes[0] || len(c.RotatedSecretHashes) != 5 {
+		t.Error("another change changed the secrets")
+	}
+	if c := f.call("DELETE", "/admin/clients/app/secrets/rotate", "").client(200); c.Secret != "" || stored().SecretHash != hashes[0] || stored().RotatedSecretHashes != nil {
+		t.Errorf("after the end: %v", stored().RotatedSecretHashes)
+	}
+	f.call("POST", "/clients/app/secrets/rotate", "").want(200)
+	f.call("PUT", "/clients/app", `{"client_secret":"because-the-others-leaked"}`).want(200)
+	if stored().RotatedSecretHashes != nil {
+		t.Error("a secret that was chosen anew left others good")
+	}
+	f.call("PUT", "/clients/app", `{"token_endpoint_auth_method":"none"}`).want(200)
+	f.call("POST", "/clients/app/secrets/rotate", "").want(400)
+	f.call("POST", "/clients/nobody/secrets/rotate", "").want(404)
+}
+
 func TestAnImplicitAuthMethodStaysImplicitThroughARoundTrip(t *testing.T) {
 	f := newFixture(t, nil)
 	f.call("POST", "/clients", `{"client_id":"a"}`).want(201)

@@ -103,10 +103,23 @@ func (h *Hasher) VerifyDummy(ctx context.Context, plain string) error {
 // for a wrong secret, fault.RateLimited when too many are being checked,
 // fault.Internal for a hash that cannot be checked, and the context's.
 func (h *Hasher) Verify(ctx context.Context, hash, plain string) error {
+	return h.VerifyAny(ctx, []string{hash}, plain)
+}
+
+// VerifyAny is Verify for the secrets that a client has at one time, of which any may
+// be shown.
+func (h *Hasher) VerifyAny(ctx context.Context, hashes []string, plain string) error {
 	if len(plain) > maxSecret {
 		return wrong()
 	}
-	if len(hash) > len(keyedScheme) && hash[:len(keyedScheme)] == keyedScheme {
+	var chosen []string
+	for _, hash := range hashes {
+		if len(hash) <= len(keyedScheme) || hash[:len(keyedScheme)] != keyedScheme {
+			if hash != "" && hash != h.dummy {
+				chosen = append(chosen, hash)
+			}
+			continue
+		}
 		stored, err := encoding.DecodeString(hash[len(keyedScheme):])
 		if err != nil || len(stored) != sha256.Size {
 			return fault.Wrap(fault.Internal, "", "stored client secret", errUnknownHash)
@@ -116,15 +129,17 @@ func (h *Hasher) Verify(ctx context.Context, hash, plain string) error {
 				return nil
 			}
 		}
-		// Failing here faster than for an unknown client would tell that this one
-		// exists.
-		hash = h.dummy
 	}
-	verify := h.passwords.Verify
-	if hash == "" || hash == h.dummy {
-		hash, verify = h.dummy, h.passwords.Fail
+	for _, hash := range chosen {
+		if err := h.passwords.Verify(ctx, hash, plain); !errors.Is(err, passwords.ErrWrong) {
+			return err
+		}
 	}
-	if err := verify(ctx, hash, plain); !errors.Is(err, passwords.ErrWrong) {
+	if len(chosen) > 0 {
+		return wrong()
+	}
+	// Failing here faster than for an unknown client would tell that this one exists.
+	if err := h.passwords.Fail(ctx, h.dummy, plain); !errors.Is(err, passwords.ErrWrong) {
 		return err
 	}
 	return wrong()

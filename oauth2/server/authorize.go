@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"maps"
@@ -56,6 +57,18 @@ func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.A
 	plain := maps.Clone(form)
 	plain.Del("request")
 	plain.Del("request_uri")
+	resource, err := resources(form, c)
+	if err != nil {
+		// fosite finds the redirect URI to which the error goes.
+		plain.Del("audience")
+	} else if len(resource) > 0 {
+		plain["audience"] = append(slices.Clone(form["audience"]), resource...)
+	}
+	refused := err
+	if mode := form.Get("response_mode"); mode != "" {
+		mode, _ = plainResponseMode(mode)
+		plain.Set("response_mode", mode)
+	}
 	if !plain.Has("state") {
 		plain.Set("state", "absent")
 	}
@@ -68,6 +81,9 @@ func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.A
 	if request.RedirectURI != nil && !s.redirectIsSecure(request.RedirectURI) {
 		request.RedirectURI = nil
 		return request, fosite.ErrInvalidRequest.WithHint("The redirect URI must use https.")
+	}
+	if err == nil {
+		err = refused
 	}
 	if err == nil {
 		err = s.checkAuthorize(c, form)
@@ -84,7 +100,7 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 		return fosite.ErrUnsupportedResponseType
 	case !c.allowsGrant("authorization_code"):
 		return fosite.ErrUnauthorizedClient.WithHint("The client is not registered for grant type 'authorization_code'.")
-	case form.Has("request"):
+	case form.Has("request"): // requestObject takes it out
 		return fosite.ErrRequestNotSupported
 	case form.Has("request_uri"):
 		return fosite.ErrRequestURINotSupported
@@ -108,9 +124,12 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 		if method != "S256" {
 			return invalid("The parameter 'code_challenge_method' must be 'S256'.")
 		}
-		if raw, err := base64.RawURLEncoding.Strict().DecodeString(challenge); err != nil || len(raw) != 32 {
+		if !isSHA256(challenge) {
 			return invalid("The parameter 'code_challenge' must be a SHA-256 hash in base64url without padding.")
 		}
+	}
+	if jkt := form.Get("dpop_jkt"); jkt != "" && !isSHA256(jkt) {
+		return invalid("The parameter 'dpop_jkt' must be a SHA-256 thumbprint in base64url without padding.")
 	}
 	prompt := strings.Fields(form.Get("prompt"))
 	for _, p := range prompt {
@@ -129,9 +148,18 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 	return nil
 }
 
+// isSHA256 reports whether text is a SHA-256 hash in base64url without padding.
+func isSHA256(text string) bool {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return err == nil && len(raw) == sha256.Size
+}
+
 // flowData is what a flow remembers beside its columns.
 type flowData struct {
-	Form        url.Values         `json:"form"`
+	Form url.Values `json:"form"`
+	// From is what the browser came with when that was not Form: a pushed or signed
+	// request.
+	From        url.Values         `json:"from,omitempty"`
 	RequestedAt time.Time          `json:"requested_at"`
 	Browser     string             `json:"browser"` // hash of the browser's secret
 	OIDC        oauth2.OIDCContext `json:"oidc_context"`
@@ -162,18 +190,30 @@ func (s *Server) requestURL(d *flowData) string {
 	if d.ReturnTo != "" {
 		return d.ReturnTo
 	}
+	if d.From != nil {
+		return withQuery(s.base+authPath, d.From)
+	}
 	return withQuery(s.base+authPath, d.Form)
 }
 
 // begin starts a flow and sends the browser to the login app.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) {
 	ctx := r.Context()
+	came := form
+	form, from, err := s.requested(ctx, came)
+	if err != nil {
+		s.refuse(w, r, nil, err)
+		return
+	}
 	request, err := s.parseAuthorize(ctx, form)
 	if err != nil {
 		s.refuse(w, r, request, err)
 		return
 	}
 	d := &flowData{Form: form, RequestedAt: s.now(), Scope: request.RequestedScope, Audience: request.RequestedAudience}
+	if came.Has("request") || came.Has("request_uri") {
+		d.From = from
+	}
 	d.OIDC = oauth2.OIDCContext{
 		ACRValues: strings.Fields(form.Get("acr_values")), UILocales: strings.Fields(form.Get("ui_locales")),
 		Display: form.Get("display"), LoginHint: form.Get("login_hint"),

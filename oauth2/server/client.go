@@ -8,9 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/maypok86/otter/v2"
 	"github.com/ory/fosite"
 
+	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
@@ -22,6 +24,7 @@ const cacheFor = time.Minute
 type client struct {
 	oauth2.Client
 	scopes fosite.Arguments
+	keys   []jose.JSONWebKey // of jwks
 	// spans are the client's own lifespans by grant type and token, where it has any.
 	spans map[string]time.Duration
 }
@@ -33,6 +36,9 @@ var (
 
 func newClient(c oauth2.Client) *client {
 	wrapped := &client{Client: c, scopes: strings.Fields(c.Scope)}
+	if len(c.JWKS) > 0 {
+		wrapped.keys, _ = keys.ParseSet(c.JWKS) // which was checked when it was registered
+	}
 	for key, text := range map[string]string{
 		"authorization_code access_token":  c.AuthorizationCodeGrantAccess,
 		"authorization_code id_token":      c.AuthorizationCodeGrantID,

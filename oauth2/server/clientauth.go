@@ -14,20 +14,26 @@ import (
 
 // credentials are what a client said about itself, by exactly one method.
 type credentials struct {
-	method     string // client_secret_basic, client_secret_post, none
+	// method is client_secret_basic, client_secret_post, private_key_jwt, or none, which
+	// is the method of a client that shows a certificate too.
+	method     string
 	id, secret string
 	// rawID and rawSecret are basic credentials that were not form-encoded.
 	rawID, rawSecret string
+	assertion        *assertion // of private_key_jwt
 }
 
 // clientCredentials reads the client's credentials (RFC 6749 section 2.3.1). More
 // than one method is an error (section 2.3).
 func clientCredentials(r *http.Request, form url.Values) (credentials, error) {
 	_, hasSecret := form["client_secret"]
-	if form.Has("client_assertion") || form.Has("client_assertion_type") {
-		return credentials{}, fosite.ErrInvalidClient.WithHint("Client assertions are not supported.")
-	}
 	header := r.Header.Values("Authorization")
+	if form.Has("client_assertion") || form.Has("client_assertion_type") {
+		if len(header) > 0 || hasSecret {
+			return credentials{}, fosite.ErrInvalidRequest.WithHint("A client must authenticate with exactly one method.")
+		}
+		return assertedCredentials(form)
+	}
 	if len(header) == 0 {
 		c := credentials{method: "none", id: form.Get("client_id")}
 		if c.id == "" {
@@ -60,6 +66,21 @@ func clientCredentials(r *http.Request, form url.Values) (credentials, error) {
 	return c, nil
 }
 
+// assertedCredentials reads a client assertion (RFC 7521 section 4.2).
+func assertedCredentials(form url.Values) (credentials, error) {
+	if form.Get("client_assertion_type") != assertionType {
+		return credentials{}, fosite.ErrInvalidClient.WithHintf("The parameter 'client_assertion_type' must be '%s'.", assertionType)
+	}
+	a, err := parseAssertion(form.Get("client_assertion"))
+	if err != nil {
+		return credentials{}, err
+	}
+	if named := form.Get("client_id"); named != "" && named != a.clientID {
+		return credentials{}, fosite.ErrInvalidClient.WithHint("The parameter 'client_id' names another client than the client assertion.")
+	}
+	return credentials{method: "private_key_jwt", id: a.clientID, assertion: a}, nil
+}
+
 // authenticateClient returns the client that makes the request. An unknown client
 // and a wrong secret get the same answer.
 func (s *Server) authenticateClient(ctx context.Context, r *http.Request, form url.Values) (*client, error) {
@@ -72,22 +93,38 @@ func (s *Server) authenticateClient(ctx context.Context, r *http.Request, form u
 		c, err = s.clients.get(ctx, creds.rawID)
 	}
 	if fault.Is(err, fault.NotFound) {
-		return nil, s.verifySecret(ctx, &client{}, creds)
+		c, err = &client{}, nil // whose authentication fails
+	}
+	if err == nil {
+		err = s.verifyCredentials(ctx, c, creds, r.URL.Path)
 	}
 	if err != nil {
-		return nil, err
-	}
-	if c.Public() {
-		if creds.method != "none" && creds.secret != "" {
-			return nil, s.verifySecret(ctx, &client{}, creds)
-		}
-	} else if err := s.verifySecret(ctx, c, creds); err != nil {
 		return nil, err
 	}
 	if c.Disabled {
 		return nil, fosite.ErrInvalidClient.WithHint("The client is disabled.")
 	}
 	return c, nil
+}
+
+// verifyCredentials checks the credentials by the client's registered method. A client
+// without id stands for an unknown one.
+func (s *Server) verifyCredentials(ctx context.Context, c *client, creds credentials, endpoint string) error {
+	switch method := c.TokenEndpointAuthMethod; {
+	case creds.assertion != nil && method == "private_key_jwt":
+		return s.verifyAssertion(ctx, c, creds.assertion, endpoint)
+	case creds.assertion != nil:
+		return fosite.ErrInvalidClient
+	case creds.method == "none" && c.Public():
+		return nil
+	case creds.method == "none" && (method == "tls_client_auth" || method == "self_signed_tls_client_auth"):
+		return s.verifyCertificate(ctx, c)
+	case c.Public() && creds.secret == "":
+		return nil
+	case c.Public():
+		return s.verifySecret(ctx, &client{}, creds)
+	}
+	return s.verifySecret(ctx, c, creds)
 }
 
 // verifySecret checks the secret first, so that only who knows it is told what else
@@ -101,14 +138,14 @@ func (s *Server) verifySecret(ctx context.Context, c *client, creds credentials)
 	if creds.secret == "" {
 		return failed
 	}
-	hash := c.SecretHash
-	if hash == "" {
-		hash = s.o.DummySecretHash
+	hashes := []string{s.o.DummySecretHash}
+	if c.SecretHash != "" {
+		hashes = append([]string{c.SecretHash}, c.RotatedSecretHashes...)
 	}
-	err := s.o.ClientSecrets.Verify(ctx, hash, creds.secret)
+	err := s.o.ClientSecrets.VerifyAny(ctx, hashes, creds.secret)
 	if fault.Is(err, fault.Unauthenticated) && creds.rawSecret != "" && creds.rawSecret != creds.secret {
 		// Many clients send the secret as it is instead of form-encoded.
-		err = s.o.ClientSecrets.Verify(ctx, c.SecretHash, creds.rawSecret)
+		err = s.o.ClientSecrets.VerifyAny(ctx, hashes, creds.rawSecret)
 	}
 	switch {
 	case fault.Is(err, fault.Unauthenticated):
@@ -120,7 +157,7 @@ func (s *Server) verifySecret(ctx context.Context, c *client, creds credentials)
 	case c.AuthMethodSet && c.TokenEndpointAuthMethod != creds.method:
 		return failed.WithHintf("The client must authenticate with '%s'.", c.TokenEndpointAuthMethod)
 	case c.TokenEndpointAuthMethod != "" && c.TokenEndpointAuthMethod != "client_secret_basic" && c.TokenEndpointAuthMethod != "client_secret_post":
-		return failed.WithHint("The client's authentication method is not supported.")
+		return failed.WithHintf("The client must authenticate with '%s'.", c.TokenEndpointAuthMethod)
 	case c.SecretExpiresAt > 0 && s.o.Now().Unix() >= c.SecretExpiresAt:
 		return failed.WithHint("The client secret has expired.")
 	}

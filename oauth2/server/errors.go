@@ -30,6 +30,10 @@ var renamed = map[string]string{
 // process; a store that does not answer is temporarily_unavailable.
 func wire(err error) wireError {
 	switch kind := fault.KindOf(err); {
+	case kind == fault.Unauthenticated:
+		if code := fault.ReasonOf(err); code == "invalid_dpop_proof" || code == "use_dpop_nonce" {
+			return wireError{http.StatusBadRequest, code, printable(fault.MessageOf(err))} // RFC 9449 sections 5 and 8
+		}
 	case kind == fault.Unavailable || kind == fault.Timeout || errors.Is(err, context.Canceled):
 		return wireError{http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot answer right now. Try again later."}
 	case kind == fault.RateLimited:
@@ -72,7 +76,7 @@ var counted = map[string]bool{
 	"invalid_request": true, "invalid_client": true, "invalid_grant": true, "unauthorized_client": true, "unsupported_grant_type": true,
 	"unsupported_response_type": true, "invalid_scope": true, "access_denied": true, "server_error": true, "temporarily_unavailable": true,
 	"login_required": true, "consent_required": true, "interaction_required": true, "request_forbidden": true, "request_not_supported": true,
-	"request_uri_not_supported": true, "slow_down": true, "registration_not_supported": true, "invalid_target": true, "invalid_token": true, "insufficient_scope": true,
+	"request_uri_not_supported": true, "slow_down": true, "registration_not_supported": true, "invalid_target": true, "invalid_request_uri": true, "invalid_request_object": true, "invalid_dpop_proof": true, "use_dpop_nonce": true, "invalid_token": true, "insufficient_scope": true,
 }
 
 // report counts the error and logs what an operator must look at.

@@ -94,7 +94,6 @@ func TestNothingIsFetchedForAClient(t *testing.T) {
 		c.RequestURIs, c.RequestObjectAlg = []string{elsewhere.URL + "/request"}, "RS256"
 		c.SectorIdentifierURI, c.BackchannelLogoutURI, c.FrontchannelLogoutURI = elsewhere.URL+"/sector", elsewhere.URL+"/out", elsewhere.URL+"/out"
 	})
-	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	assertion := strings.Join([]string{
 		part(`{"alg":"RS256","kid":"k","jku":"` + elsewhere.URL + `","x5u":"` + elsewhere.URL + `"}`),
 		part(`{"iss":"app","sub":"app","aud":"` + r.url + `/oauth2/token","jti":"1","exp":4102444800}`), part("signature"),
@@ -117,3 +116,6 @@ func TestNothingIsFetchedForAClient(t *testing.T) {
 		t.Errorf("the server asked %d times where a client said", n)
 	}
 }
+
+// part is a part of a compact JWS.
+func part(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }

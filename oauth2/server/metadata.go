@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -97,14 +98,24 @@ type providerMetadata struct {
 	ScopesSupported             []string `json:"scopes_supported"`
 	ResponseTypes               []string `json:"response_types_supported"`
 	ResponseModes               []string `json:"response_modes_supported"`
+	AuthorizationResponseAlgs   []string `json:"authorization_signing_alg_values_supported"`
+	PushEndpoint                string   `json:"pushed_authorization_request_endpoint"`
+	RequirePAR                  bool     `json:"require_pushed_authorization_requests"`
+	RequireSignedRequestObject  bool     `json:"require_signed_request_object"`
+	RequestObjectAlgs           []string `json:"request_object_signing_alg_values_supported"`
 	GrantTypes                  []string `json:"grant_types_supported"`
 	SubjectTypes                []string `json:"subject_types_supported"`
 	IDTokenAlgs                 []string `json:"id_token_signing_alg_values_supported"`
 	UserinfoAlgs                []string `json:"userinfo_signing_alg_values_supported"`
 	TokenAuthMethods            []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgs               []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationAuthMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAuthAlgs          []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	IntrospectionAuthMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAuthAlgs       []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
 	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
+	DPoPAlgs                    []string `json:"dpop_signing_alg_values_supported"`
+	TLSBoundAccessTokens        bool     `json:"tls_client_certificate_bound_access_tokens"`
 	Prompts                     []string `json:"prompt_values_supported"`
 	Claims                      []string `json:"claims_supported"`
 	ClaimsParameter             bool     `json:"claims_parameter_supported"`
@@ -124,7 +135,7 @@ func (s *Server) metadata() any {
 		}
 	}
 	slices.Sort(algs)
-	secret := []string{"client_secret_basic", "client_secret_post"}
+	confidential, signing := []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}, asymmetricNames()
 	return providerMetadata{
 		Issuer:                      s.o.Issuer,
 		AuthorizationEndpoint:       s.base + authPath,
@@ -136,15 +147,25 @@ func (s *Server) metadata() any {
 		EndSessionEndpoint:          s.base + logoutPath,
 		ScopesSupported:             []string{"openid", "offline", "offline_access"},
 		ResponseTypes:               []string{"code"},
-		ResponseModes:               []string{"query", "fragment", "form_post"},
+		ResponseModes:               []string{"query", "fragment", "form_post", "jwt", "query.jwt", "fragment.jwt", "form_post.jwt"},
+		AuthorizationResponseAlgs:   algs,
+		PushEndpoint:                s.base + parPath,
+		RequirePAR:                  s.o.PAR.Required,
+		RequestObjectAlgs:           signing,
+		RequestParameter:            true,
 		GrantTypes:                  grantTypes,
 		SubjectTypes:                []string{"public"},
 		IDTokenAlgs:                 algs,
 		UserinfoAlgs:                append([]string{"none"}, algs...),
-		TokenAuthMethods:            append(slices.Clone(secret), "none"),
-		RevocationAuthMethods:       append(slices.Clone(secret), "none"),
-		IntrospectionAuthMethods:    secret,
+		TokenAuthMethods:            append(slices.Clone(confidential), "none"),
+		TokenAuthAlgs:               signing,
+		RevocationAuthMethods:       append(slices.Clone(confidential), "none"),
+		RevocationAuthAlgs:          signing,
+		IntrospectionAuthMethods:    confidential,
+		IntrospectionAuthAlgs:       signing,
 		CodeChallengeMethods:        []string{"S256"},
+		DPoPAlgs:                    strings.Fields(s.proofs.Algorithms()),
+		TLSBoundAccessTokens:        true,
 		Prompts:                     prompts,
 		Claims:                      []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"},
 		AuthorizationResponseIssuer: true,

@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
@@ -21,6 +23,7 @@ type Store interface {
 	oauth2.FlowStore
 	oauth2.SessionStore
 	oauth2.ConsentStore
+	oauth2.ReplayStore
 }
 
 // Signer is a ring of signing keys.
@@ -38,9 +41,34 @@ type Signer interface {
 
 // SecretVerifier compares a client secret with what is stored of it.
 type SecretVerifier interface {
-	// Verify returns nil for the right secret, fault.Unauthenticated for a wrong
-	// one, and another error when it could not be found out.
-	Verify(ctx context.Context, hash, plain string) error
+	// VerifyAny returns nil for a secret of which one of the hashes was made,
+	// fault.Unauthenticated for a wrong one, and another error when it could not be
+	// found out.
+	VerifyAny(ctx context.Context, hashes []string, plain string) error
+}
+
+// PAR is about pushed authorization requests (RFC 9126).
+type PAR struct {
+	// Required refuses every request that was not pushed.
+	Required bool
+	// Lifespan of a pushed request until the browser comes; default 1m.
+	Lifespan time.Duration
+}
+
+// DPoP says which proofs are good (RFC 9449).
+type DPoP struct {
+	Algorithms     []string      // default: ES256, ES384, ES512, EdDSA, PS256, RS256
+	MaxAge, Leeway time.Duration // of iat; default 1m and 10s
+	// NonceTTL switches nonces on and is how long one is good; 0: none are asked for.
+	NonceTTL  time.Duration
+	NonceKeys [][]byte // the first makes, all check; required with NonceTTL
+}
+
+// ClientAssertions says which client assertions are good (RFC 7523).
+type ClientAssertions struct {
+	Audience AssertionAudience
+	// MaxLifespan bounds how far exp may be away; default 1h.
+	MaxLifespan time.Duration
 }
 
 // The ways to write an access token.
@@ -116,7 +144,21 @@ type Options struct {
 	ClientSecrets  SecretVerifier
 	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
 	// a person who must not have tokens any more. Nil: everybody may.
-	Subject func(ctx context.Context, id string) error
+	Subject          func(ctx context.Context, id string) error
+	ClientAssertions ClientAssertions
+	// ClientKeys fetches the key sets that operators registered for clients by address
+	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
+	ClientKeys *keys.Remotes
+	// Certificate returns the certificate that the client of a request has shown; nil:
+	// none is ever there.
+	Certificate func(ctx context.Context) *access.ClientCertificate
+	PAR         PAR
+	// DPoP says which proofs of possession are good; Algorithms, MaxAge and Nonce have
+	// the defaults of the configuration.
+	DPoP DPoP
+	// CanonicalURL returns the form of a URL that a request for it has, for the htu of
+	// proofs; nil: htu must be in that form.
+	CanonicalURL func(raw string) (*url.URL, error)
 	// DummySecretHash is what the secret of an unknown client is compared with, so
 	// that the answer takes as long as for a known one.
 	DummySecretHash string
@@ -201,6 +243,15 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Cookies.SameSite == 0 {
 		o.Cookies.SameSite = http.SameSiteLaxMode
+	}
+	if o.ClientAssertions.MaxLifespan <= 0 {
+		o.ClientAssertions.MaxLifespan = time.Hour
+	}
+	if o.PAR.Lifespan <= 0 {
+		o.PAR.Lifespan = time.Minute
+	}
+	if o.Certificate == nil {
+		o.Certificate = func(context.Context) *access.ClientCertificate { return nil }
 	}
 	if o.CacheSize <= 0 {
 		o.CacheSize = 100_000

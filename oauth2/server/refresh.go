@@ -54,6 +54,9 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 		return fosite.ErrInvalidScope.WithHint(err.Error())
 	}
 	audience, err := narrowed(r.GetRequestedAudience(), t.Grant.GrantedAudience)
+	if err != nil && r.GetRequestForm().Has("resource") {
+		return invalidTarget.WithHint(err.Error())
+	}
 	if err != nil {
 		return fosite.ErrInvalidRequest.WithHint(err.Error())
 	}
@@ -91,8 +94,15 @@ func (h *refreshGrant) PopulateTokenEndpointResponse(ctx context.Context, r fosi
 	if err != nil {
 		return err
 	}
+	about, ok := r.GetSession().(*session)
+	if !ok {
+		return fosite.ErrServerError
+	}
 	full := u.spend.Grant
 	full.RequestedAt = u.now
+	if full.Session, err = about.encode(); err != nil { // it may be bound to another key
+		return err
+	}
 	narrow := full
 	narrow.GrantedScope, narrow.GrantedAudience = r.GetGrantedScopes(), r.GetGrantedAudience()
 	u.access = &oauth2.Token{Signature: accessSignature, Grant: narrow, ExpiresAt: h.s.accessExpiry(u)}

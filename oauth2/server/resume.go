@@ -228,7 +228,7 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 		return
 	}
 	s.o.Metrics.OAuth2("authorize", "")
-	s.sendBack(w, request, answer.GetParameters())
+	s.sendBack(w, r, request, answer.GetParameters())
 }
 
 // about returns what the grant's tokens will say about the person.

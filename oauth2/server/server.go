@@ -22,12 +22,14 @@ import (
 	foauth2 "github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/pkce"
 
+	"github.com/gatewarden/gatewarden/dpop"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
 // The paths of the public endpoints, below the issuer.
 const (
 	authPath       = "/oauth2/auth"
+	parPath        = "/oauth2/par"
 	tokenPath      = "/oauth2/token"
 	revokePath     = "/oauth2/revoke"
 	introspectPath = "/oauth2/introspect"
@@ -46,6 +48,8 @@ type Server struct {
 	base          string // the issuer without trailing slash
 	fosite        *fosite.Fosite
 	clients       *clientCache
+	keySets       *clientKeySets
+	proofs        *dpop.Checker
 	tokens        *tokenCache
 	codes         opaque
 	accessTokens  opaque
@@ -77,6 +81,10 @@ func New(options Options) (*Server, error) {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
 	s.clients = newClientCache(o.Store.Client, o.Metrics)
+	s.keySets = newClientKeySets(o.ClientKeys)
+	if s.proofs, err = newProofs(o); err != nil {
+		return nil, err
+	}
 	s.tokens = newTokenCache(o.CacheSize)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
@@ -100,7 +108,7 @@ func (s *Server) provider() *fosite.Fosite {
 		EnablePKCEPlainChallengeMethod: false,
 		MinParameterEntropy:            1, // parseAuthorize has the real rule
 		RefreshTokenScopes:             []string{"offline", "offline_access"},
-		SanitationWhiteList:            []string{"redirect_uri", "code_challenge", "code_challenge_method", "nonce", "acr_values"},
+		SanitationWhiteList:            []string{"redirect_uri", "code_challenge", "code_challenge_method", "nonce", "acr_values", "dpop_jkt"},
 		ClientAuthenticationStrategy:   s.authenticatedClient,
 		ClientSecretsHasher:            noHasher{},
 	}
@@ -141,6 +149,7 @@ func (s *Server) Public() http.Handler {
 		r.HandleFunc(path, h).Methods(methods...)
 	}
 	route(authPath, s.authorize, both)
+	route(parPath, s.push, post)
 	route(tokenPath, s.token, post)
 	route(revokePath, s.revoke, post)
 	route(introspectPath, s.introspectAsClient, post)
@@ -174,6 +183,7 @@ func (s *Server) Public() http.Handler {
 // Close stops the goroutines of the caches. The handlers must not be used after it.
 func (s *Server) Close() {
 	s.clients.cache.StopAllGoroutines()
+	s.keySets.open.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 

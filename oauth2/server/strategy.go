@@ -8,6 +8,7 @@ import (
 	"github.com/ory/fosite"
 	foauth2 "github.com/ory/fosite/handler/oauth2"
 
+	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
 )
 
@@ -88,6 +89,8 @@ type accessClaims struct {
 	AMR      []string       `json:"amr,omitempty"`
 	Extra    map[string]any `json:"ext,omitempty"`
 	Act      *actor         `json:"act,omitempty"`
+	// Bound is RFC 8705 section 3.1 and RFC 9449 section 6.1.
+	Bound *access.Confirmation `json:"cnf,omitempty"`
 }
 
 // signAccessToken returns a JWT access token. The store knows it by its jti, so it
@@ -98,10 +101,10 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 		return "", "", fosite.ErrServerError
 	}
 	c := accessClaims{
-		Issuer: s.o.Issuer, Subject: about.subject, Audience: r.GetGrantedAudience(), ClientID: u.client.ID,
+		Issuer: s.o.Issuer, Subject: about.subject, Audience: u.audienceFor(r.GetGrantedAudience()), ClientID: u.client.ID,
 		ExpiresAt: s.accessExpiry(u).Unix(), IssuedAt: u.now.Unix(), NotBefore: u.now.Unix(), ID: randomString(),
 		Scope: strings.Join(r.GetGrantedScopes(), " "), Scopes: append([]string{}, r.GetGrantedScopes()...),
-		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act,
+		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act, Bound: about.Bound,
 	}
 	if len(c.Audience) == 0 {
 		c.Audience = []string{s.o.Issuer} // aud is required: RFC 9068 section 3

@@ -56,6 +56,16 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if !u.client.allowsGrant(u.grantType) || (u.grantType == "client_credentials" || u.grantType == exchangeGrantType) && u.client.Public() {
 		return tokenAnswer{}, fosite.ErrUnauthorizedClient.WithHintf("The client may not use grant type '%s'.", u.grantType)
 	}
+	if u.bound, err = s.senderOf(w, r, u.client); err != nil {
+		return tokenAnswer{}, err
+	}
+	asked, err := resources(form, u.client)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	if len(asked) > 0 { // fosite knows it by the other name
+		form["audience"] = append(form["audience"], asked...)
+	}
 	ctx := context.WithValue(r.Context(), unitKey{}, u)
 	// fosite reads the form that was parsed and limited here, never the wire.
 	request, err := s.fosite.NewAccessRequest(ctx, &http.Request{Method: http.MethodPost, Header: http.Header{}, Form: form, PostForm: form}, &session{})
@@ -68,6 +78,12 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if u.grantType == "client_credentials" {
 		s.grantToClient(u, request)
 	}
+	if err := bind(u, request); err != nil {
+		return tokenAnswer{}, err
+	}
+	if err := narrow(u, asked); err != nil {
+		return tokenAnswer{}, err
+	}
 	answer, err := s.fosite.NewAccessResponse(ctx, request)
 	if err != nil {
 		return tokenAnswer{}, err
@@ -78,6 +94,9 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	out := tokenAnswer{
 		AccessToken: u.accessToken, ExpiresIn: int64(u.access.ExpiresAt.Sub(u.now).Seconds()),
 		RefreshToken: u.refreshToken, Scope: strings.Join(u.access.Grant.GrantedScope, " "), TokenType: "bearer",
+	}
+	if u.bound.JKT != "" {
+		out.TokenType = "DPoP"
 	}
 	if u.grantType == exchangeGrantType {
 		out.IssuedTokenType = accessTokenURN

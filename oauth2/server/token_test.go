@@ -263,7 +263,7 @@ func TestTooManySecretsAtOnceIsNoServerError(t *testing.T) {
 // busy checks no secret.
 type busy struct{}
 
-func (busy) Verify(context.Context, string, string) error {
+func (busy) VerifyAny(context.Context, []string, string) error {
 	return fault.New(fault.RateLimited, "too_many_secrets", "later")
 }
 

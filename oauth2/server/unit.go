@@ -8,6 +8,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
@@ -25,6 +26,11 @@ type unit struct {
 	accessToken, refreshToken string
 	// subject is the token of a token exchange, which is not spent; nil for other grants.
 	subject *oauth2.Token
+	// bound is what the sender of the request has proved to hold, to which what is
+	// issued is bound; the zero value: nothing.
+	bound access.Confirmation
+	// audience is what of the granted audience the access token is for; nil: all.
+	audience []string
 	// notAfter bounds the life of what is issued; zero: nothing does.
 	notAfter time.Time
 	// failure is an error of the store that fosite would only mention in a hint.
@@ -135,7 +141,7 @@ func (st *storage) GetClient(ctx context.Context, id string) (fosite.Client, err
 	return c, nil
 }
 
-// Client assertions are refused before fosite could look at them.
+// Client assertions are verified before fosite runs, which is not shown any.
 func (*storage) ClientAssertionJWTValid(context.Context, string) error { return fosite.ErrJTIKnown }
 func (*storage) SetClientAssertionJWT(context.Context, string, time.Time) error {
 	return fosite.ErrJTIKnown
@@ -188,7 +194,7 @@ func (*storage) InvalidateAuthorizeCodeSession(context.Context, string) error { 
 func (st *storage) CreateAccessTokenSession(ctx context.Context, signature string, r fosite.Requester) error {
 	u := unitOf(ctx)
 	g, err := grantOf(r)
-	g.RequestedAt = u.now
+	g.RequestedAt, g.GrantedAudience = u.now, u.audienceFor(g.GrantedAudience)
 	u.access = &oauth2.Token{Signature: signature, Grant: g, ExpiresAt: st.s.accessExpiry(u)}
 	return err
 }

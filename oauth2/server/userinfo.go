@@ -13,7 +13,7 @@ import (
 // about the person who granted the access token, which must have scope openid.
 // Errors are RFC 6750's.
 func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
-	token, err := bearer(w, r)
+	token, scheme, err := bearer(w, r)
 	if err != nil {
 		s.fail(w, r, "userinfo", err)
 		return
@@ -30,6 +30,12 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
 	case stored == nil:
 		s.challenge(w, r, http.StatusUnauthorized, "invalid_token", "The access token is unknown, expired or revoked.")
 		return
+	}
+	if err := s.provesPossession(w, r, scheme, token, stored); err != nil {
+		s.challengeSender(w, r, err)
+		return
+	}
+	switch {
 	case !slices.Contains(stored.Grant.GrantedScope, "openid"):
 		s.challenge(w, r, http.StatusForbidden, "insufficient_scope", "The access token does not have scope openid.")
 		return
@@ -64,29 +70,33 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(token))
 }
 
-// bearer returns the access token of a request: from the Authorization header or
+// bearer returns the access token of a request, and the scheme Bearer or DPoP: from the Authorization header or
 // the form of a POST, never from the query (RFC 9700 section 2.1.2), and from one
 // of them only (RFC 6750 section 2).
-func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+func bearer(w http.ResponseWriter, r *http.Request) (token, scheme string, err error) {
+	named, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	scheme = "Bearer"
+	switch {
+	case strings.EqualFold(named, "DPoP"):
+		scheme = "DPoP"
+	case !strings.EqualFold(named, "Bearer"):
 		token = ""
 	}
 	token = strings.TrimSpace(token)
 	if r.Method != http.MethodPost || r.Header.Get("Content-Type") == "" {
-		return token, nil
+		return token, scheme, nil
 	}
 	form, err := postForm(w, r)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if inForm := form.Get("access_token"); inForm != "" {
 		if token != "" {
-			return "", fosite.ErrInvalidRequest.WithHint("The access token is given twice.")
+			return "", "", fosite.ErrInvalidRequest.WithHint("The access token is given twice.")
 		}
-		token = inForm
+		token, scheme = inForm, "Bearer"
 	}
-	return token, nil
+	return token, scheme, nil
 }
 
 // challenge answers with WWW-Authenticate (RFC 6750 section 3). A request without

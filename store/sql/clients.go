@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"strings"
 
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/store"
@@ -103,7 +104,9 @@ func clientArgs(c oauth2.Client) ([]any, error) {
 	}
 	c.Secret = ""
 	doc, err := encode("client", c)
-	return []any{c.Name, c.Owner, c.SecretHash, flag(c.AuthMethodSet), doc, rand.Text(), c.ID}, err
+	// Hashes have no blanks; the ones after the first are of rotated secrets.
+	hashes := strings.Join(append([]string{c.SecretHash}, c.RotatedSecretHashes...), " ")
+	return []any{c.Name, c.Owner, hashes, flag(c.AuthMethodSet), doc, rand.Text(), c.ID}, err
 }
 
 func readClient(scan func(...any) error) (c oauth2.Client, err error) {
@@ -114,7 +117,13 @@ func readClient(scan func(...any) error) (c oauth2.Client, err error) {
 		return c, err
 	}
 	err = decode("client", doc, &c)
-	c.SecretHash, c.AuthMethodSet = hash, set != 0
+	c.AuthMethodSet = set != 0
+	if hashes := strings.Fields(hash); len(hashes) > 0 {
+		c.SecretHash = hashes[0]
+		if len(hashes) > 1 {
+			c.RotatedSecretHashes = hashes[1:]
+		}
+	}
 	return c, err
 }
 

@@ -33,6 +33,7 @@ func clientsCRUD(t *testing.T, s store.Store) {
 	}
 	a, b := client("a"), client("b")
 	b.Name, b.Owner, b.AuthMethodSet = "special", "somebody", false
+	b.RotatedSecretHashes = []string{"$hmac-sha256$y", "$2a$10$abcdefghijklmnopqrstuv"}
 	check(t, s.CreateClient(c, b))
 	check(t, s.CreateClient(c, a))
 	kind(t, "creating an id twice", s.CreateClient(c, a), fault.Conflict)

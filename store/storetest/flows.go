@@ -56,6 +56,13 @@ func flowsRace(t *testing.T, s store.Store) {
 		equal(t, "subject", got.Subject, numbered("subject", won))
 		spent(t, "going back", s.AdvanceFlow(c, states[0], got))
 	}
+	pushed := flow("pushed")
+	pushed.State = oauth2.FlowPushed
+	check(t, s.CreateFlow(c, pushed))
+	equal(t, "a pushed request", must(s.Flow(c, oauth2.ByLoginChallenge, "lc-pushed"))(t), pushed)
+	taken := pushed
+	taken.State = oauth2.FlowFinished
+	winner(t, race(64, func(int) error { return s.AdvanceFlow(c, oauth2.FlowPushed, taken) }))
 	spent(t, "an unknown flow", s.AdvanceFlow(c, oauth2.FlowLoginRequested, oauth2.Flow{ID: "unknown", State: oauth2.FlowLoginAnswered}))
 	f.State = oauth2.FlowLoginRequested
 	kind(t, "a transition to an earlier state", s.AdvanceFlow(c, oauth2.FlowFinished, f), fault.Invalid)

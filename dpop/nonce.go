@@ -1,4 +1,4 @@
-package authn
+package dpop
 
 import (
 	"crypto/hmac"
@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// nonces makes and checks nonces that need no memory: the time and its MAC. All nodes
+// Nonces makes and checks nonces that need no memory: the time and its MAC. All nodes
 // that share the system secret know each other's.
-type nonces struct {
-	keys        [][]byte // the first makes, all check
-	ttl, leeway time.Duration
+type Nonces struct {
+	Keys        [][]byte // the first makes, all check
+	TTL, Leeway time.Duration
 }
 
 const (
@@ -20,14 +20,14 @@ const (
 	nonceMAC  = 16
 )
 
-// make returns a nonce of now.
-func (n *nonces) make(now time.Time) string {
+// Make returns a nonce of now.
+func (n *Nonces) Make(now time.Time) string {
 	at := binary.BigEndian.AppendUint64(nil, uint64(now.Unix()))
-	return base64.RawURLEncoding.EncodeToString(append(at, mac(n.keys[0], at)...))
+	return base64.RawURLEncoding.EncodeToString(append(at, mac(n.Keys[0], at)...))
 }
 
-// check reports whether text is a nonce of ours that is good at now, and for how long.
-func (n *nonces) check(text string, now time.Time) (left time.Duration, ok bool) {
+// Check reports whether text is a nonce of ours that is good at now, and for how long.
+func (n *Nonces) Check(text string, now time.Time) (left time.Duration, ok bool) {
 	if len(text) != base64.RawURLEncoding.EncodedLen(nonceTime+nonceMAC) {
 		return 0, false
 	}
@@ -35,11 +35,11 @@ func (n *nonces) check(text string, now time.Time) (left time.Duration, ok bool)
 	if err != nil || len(raw) != nonceTime+nonceMAC {
 		return 0, false
 	}
-	for _, key := range n.keys {
+	for _, key := range n.Keys {
 		ok = ok || hmac.Equal(mac(key, raw[:nonceTime]), raw[nonceTime:])
 	}
 	age := now.Sub(time.Unix(int64(binary.BigEndian.Uint64(raw)), 0))
-	return n.ttl - age, ok && age <= n.ttl && age >= -n.leeway-time.Second
+	return n.TTL - age, ok && age <= n.TTL && age >= -n.Leeway-time.Second
 }
 
 func mac(key, at []byte) []byte {
