@@ -3,6 +3,7 @@ package login
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
@@ -124,7 +125,7 @@ func (x *exchange) submitAccount() error {
 		return err
 	}
 	if x.form.Get("session") == session.ID { // the browser logged itself out
-		x.redirect(x.p.base + DonePath)
+		x.redirect(strings.TrimSuffix(x.p.o.Issuer, "/") + DonePath)
 		return nil
 	}
 	return x.account(status, session, u)

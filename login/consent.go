@@ -110,12 +110,7 @@ func (x *exchange) submitConsent() error {
 		return x.consentForm(http.StatusForbidden, asked, u)
 	}
 	if x.form.Get("action") == "allow" {
-		// What was ticked; the server refuses what was not requested.
-		scopes := slices.Clone(x.form["scope"])
-		if slices.Contains(asked.RequestedScope, "openid") && !slices.Contains(scopes, "openid") {
-			scopes = append(scopes, "openid")
-		}
-		to, err = x.grant(asked, u, scopes, x.form.Get("remember") != "")
+		to, err = x.grant(asked, u, ticked(asked.RequestedScope, x.form["scope"]), x.form.Get("remember") != "")
 	} else {
 		to, err = x.p.o.Requests.RejectConsent(x.ctx, asked.Challenge, oauth2.Rejection{Error: "access_denied", ErrorDescription: "The person did not consent."})
 	}
@@ -123,4 +118,22 @@ func (x *exchange) submitConsent() error {
 		x.leave(to)
 	}
 	return err
+}
+
+// ticked returns what of the requested scopes was ticked, and openid, without which
+// there would be no login, in the order of the request. What was not requested stays,
+// for the server to refuse.
+func ticked(requested, chosen []string) []string {
+	var scopes []string
+	for _, scope := range requested {
+		if scope == "openid" || slices.Contains(chosen, scope) {
+			scopes = append(scopes, scope)
+		}
+	}
+	for _, scope := range chosen {
+		if !slices.Contains(requested, scope) {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes
 }
