@@ -28,6 +28,7 @@ import (
 	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/source"
 	"github.com/gatewarden/gatewarden/store/sql"
@@ -85,6 +86,7 @@ type App struct {
 	remotes   *keys.Remotes
 	oauth2    *server.Server
 	login     *login.Pages // nil: urls.login is somebody else's
+	logouts   *relyingparty.Logouts
 	policies  *policies.Engine
 	catalogs  rules.Compiler // without settings
 	compiler  atomic.Pointer[rules.Compiler]
@@ -144,8 +146,11 @@ func (a *App) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.store = s
-	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, deaf: func() { a.oauth2.EvictAll() }}
+	a.store, a.logouts = s, relyingparty.NewLogouts(s)
+	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, deaf: func() {
+		a.oauth2.EvictAll()
+		a.logouts.ForgetAll()
+	}}
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
@@ -234,6 +239,7 @@ func (a *App) Close() error {
 		a.demo.close()
 	}
 	if a.store != nil {
+		a.logouts.Close()
 		return a.store.Close()
 	}
 	return nil

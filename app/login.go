@@ -19,7 +19,8 @@ func (a *App) builtInLogin() bool { return a.cfg.URLs.Login == "" }
 // loginURLs are where browsers are sent: the operator's apps, else the built-in pages.
 func (a *App) loginURLs() server.URLs {
 	u := a.cfg.URLs
-	urls := server.URLs{Login: u.Login, Consent: u.Consent, Logout: u.Logout, Error: u.Error, PostLogoutRedirect: u.PostLogoutRedirect}
+	urls := server.URLs{Login: u.Login, Consent: u.Consent, Logout: u.Logout, Error: u.Error, PostLogoutRedirect: u.PostLogoutRedirect,
+		DeviceVerification: u.Device.Verification, DeviceSuccess: u.Device.Success}
 	if !a.builtInLogin() {
 		return urls
 	}

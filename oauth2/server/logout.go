@@ -35,7 +35,8 @@ type logoutData struct {
 }
 
 // logout is GET and POST /oauth2/sessions/logout (OpenID Connect RP-Initiated
-// Logout 1.0). It ends the login session of the browser; tokens stay valid.
+// Logout 1.0). It ends the login session of the browser, and tells the clients that took
+// part in it (Back-Channel and Front-Channel Logout 1.0); tokens stay valid.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 	form, err := requestForm(w, r)
 	switch {
@@ -145,13 +146,19 @@ func (s *Server) completeLogout(w http.ResponseWriter, r *http.Request, verifier
 	if err := s.finish(ctx, f); err != nil {
 		return err
 	}
-	if err := s.o.Store.DeleteLoginSession(ctx, f.SessionID); err != nil {
+	told, err := s.o.Store.DeleteLoginSession(ctx, f.SessionID)
+	if err != nil {
 		return err
 	}
+	frames := s.farewell(ctx, told)
 	if c, err := r.Cookie(s.cookieName(sessionCookie)); err == nil {
 		if id, _ := s.sessionIDs.open(c.Value); id == f.SessionID {
 			s.setCookie(w, sessionCookie, "", -1)
 		}
+	}
+	if len(frames) > 0 {
+		s.frames(w, frames, d.RedirectTo)
+		return nil
 	}
 	s.browse(w, d.RedirectTo, nil)
 	return nil

@@ -81,7 +81,7 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 		return s.o.Store.IssueTokens(ctx, buy)
 	case exchangeGrantType:
 		return s.exchange(ctx, u)
-	case "authorization_code":
+	case "authorization_code", deviceGrantType:
 		if err := s.checkSubject(ctx, u.spend.Grant.Subject); err != nil {
 			return err
 		}

@@ -63,6 +63,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"AFlowMovesOnOnce", flowsRace},
 		{"AnExpiredFlowIsGone", flowsExpiry},
 		{"LoginSessionsEndByIDSubjectAndExpiry", sessionsCRUD},
+		{"WhoTookPartInALoginSessionIsToldOnceThatItEnded", participantsTold},
+		{"ALogoutIsRecordedOnceAndTheLatestCounts", logoutsRecorded},
 		{"ConsentsComeNewestFirst", consentsCRUD},
 		{"ARevokedConsentTakesItsTokensAlong", consentsRevoke},
 		{"AOneTimeValueIsUsedOnce", replayRace},
