@@ -93,6 +93,9 @@ func (a *App) mount(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.setting, err)
 		}
+		if l.packets != nil {
+			a.serveHTTP3(l, &o)
+		}
 		l.server = edge.NewServer(o)
 	}
 	return nil
@@ -295,7 +298,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	// An answer to a preflight would be a yes for who asks /decisions.
 	return edge.CrossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if decisions.Handles(r) { // which has a gate of its own
-			whole.ServeHTTP(w, r)
+			decisions.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)

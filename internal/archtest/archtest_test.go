@@ -86,6 +86,7 @@ var confined = map[string][]string{
 	"github.com/miekg/dns":                   {"internal/testacme"},
 	"github.com/spf13/cobra":                 {"cmd/gatewarden"},
 	"github.com/pires/go-proxyproto":         {"edge"},
+	"github.com/quic-go/quic-go":             {"edge"},
 	"github.com/gorilla/mux":                 {"manage/api", "oauth2/..."},
 	"github.com/pressly/goose/v3":            {"store/sql/..."},
 	"modernc.org/sqlite":                     {"store/sql/..."},
