@@ -248,6 +248,11 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 		s.refuse(w, r, request, fosite.ErrLoginRequired)
 		return
 	}
+	s.ask(w, r, f, d, request, store)
+}
+
+// ask has the flow stored and sends the browser to the login app.
+func (s *Server) ask(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
 	d.LoginAddress = challenge
@@ -258,8 +263,9 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 	if d.Skip {
 		f.Subject = d.Session.Subject
 	}
+	var err error
 	if f.Data, err = json.Marshal(d); err == nil {
-		err = store(ctx, f)
+		err = store(r.Context(), f)
 	}
 	if err != nil {
 		s.refuse(w, r, request, err)

@@ -22,16 +22,22 @@ func (s *Server) Session(ctx context.Context, r *http.Request) (*oauth2.LoginSes
 // any other and ends at returnTo, which is a path below the issuer. With again the
 // person must log in though a session is there.
 func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, returnTo string, again bool) {
+	ctx := r.Context()
 	if !strings.HasPrefix(returnTo, "/") || strings.HasPrefix(returnTo, "//") {
 		s.refuse(w, r, nil, fosite.ErrServerError)
 		return
 	}
 	d := &flowData{Form: url.Values{}, RequestedAt: s.now(), ReturnTo: s.base + returnTo}
+	var err error
+	if d.Session, err = s.browserSession(ctx, r); err != nil {
+		s.refuse(w, r, nil, err)
+		return
+	}
 	if again {
 		d.Form.Set("prompt", "login")
 	}
-	f := oauth2.Flow{ID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}
-	s.askLogin(w, r, f, d, nil, s.o.Store.CreateFlow)
+	d.Skip = s.loginSuffices(d)
+	s.ask(w, r, oauth2.Flow{ID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}, d, nil, s.o.Store.CreateFlow)
 }
 
 // resumeSignIn ends a login that no client asked for.
