@@ -124,7 +124,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.openSettings, a.openACME, a.listen, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.openSettings, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
 		a.watchCertificates,
 	} {
 		if err := open(ctx); err != nil {
@@ -217,6 +217,9 @@ func (a *App) greet() {
 func (a *App) Close() error {
 	for _, l := range a.listeners {
 		_ = l.Listener.Close()
+		if l.packets != nil {
+			_ = l.packets.Close()
+		}
 	}
 	if a.acme != nil {
 		a.acme.Close()

@@ -51,7 +51,7 @@ func envoyAllow(x *edge.Exchange) {
 	h := x.W.Header()
 	x.WritePass(h)
 	if names := x.Unset(); len(names) > 0 {
-		h["X-Envoy-Auth-Headers-To-Remove"] = []string{strings.ToLower(strings.Join(names, ","))}
+		h["X-Envoy-Auth-Headers-To-Remove"] = []string{strings.Join(names, ",")}
 	}
 	yes(x)
 }

@@ -202,7 +202,7 @@ func allowed(x *edge.Exchange) *auth.CheckResponse {
 	ok := &auth.OkHttpResponse{Headers: options(h, core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)}
 	remove := map[string]bool{}
 	for _, name := range x.Unset() {
-		remove[strings.ToLower(name)] = true
+		remove[name] = true
 	}
 	if line := h["Cookie"]; len(line) == 1 && line[0] == "" {
 		remove["cookie"] = true

@@ -12,6 +12,7 @@ import (
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules/spec"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // Store is everything that is kept.
@@ -26,7 +27,12 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
+<<<<<<< HEAD
+	users.Store
+	users.AttemptStore
+=======
 	relyingparty.LogoutStore
+>>>>>>> main
 	Changes
 
 	// Ping reports whether the database answers and its schema is the program's.

@@ -30,6 +30,8 @@ type logoutData struct {
 	RequestedAt time.Time `json:"requested_at"`
 	// RedirectTo is where the browser goes in the end.
 	RedirectTo string `json:"redirect_to"`
+	// Proven says that an ID token of the session came with the request.
+	Proven bool `json:"proven,omitempty"`
 }
 
 // logout is GET and POST /oauth2/sessions/logout (OpenID Connect RP-Initiated
@@ -79,6 +81,7 @@ func (s *Server) beginLogout(w http.ResponseWriter, r *http.Request, form url.Va
 		s.browse(w, d.RedirectTo, nil)
 		return nil
 	}
+	d.Proven = knows(hint, session)
 	challenge := randomString()
 	f := oauth2.Flow{
 		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed(logoutChallenge, challenge),
@@ -184,7 +187,7 @@ func (s *Server) LogoutRequest(ctx context.Context, challenge string) (oauth2.Lo
 		return oauth2.LogoutRequest{}, err
 	}
 	out := oauth2.LogoutRequest{Challenge: challenge, Subject: f.Subject, SessionID: f.SessionID, RequestURL: d.RequestURL,
-		RPInitiated: d.RPInitiated, RequestedAt: d.RequestedAt, ExpiresAt: f.ExpiresAt}
+		RPInitiated: d.RPInitiated, RequestedAt: d.RequestedAt, ExpiresAt: f.ExpiresAt, Proven: d.Proven}
 	if f.ClientID != "" {
 		c, err := s.clients.get(ctx, f.ClientID)
 		if err != nil {

@@ -50,3 +50,8 @@ func (s *Server) RevokeLoginSession(ctx context.Context, sid string) error {
 	s.farewell(ctx, told)
 	return err
 }
+
+// LoginSessions lists the login sessions of a subject, at most limit.
+func (s *Server) LoginSessions(ctx context.Context, subject string, limit int) ([]oauth2.LoginSession, error) {
+	return s.o.Store.LoginSessions(ctx, subject, limit)
+}

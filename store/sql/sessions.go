@@ -38,16 +38,36 @@ func (s *Store) LoginSession(ctx context.Context, id string) (oauth2.LoginSessio
 	if !isKey(id) {
 		return oauth2.LoginSession{}, notFound(sql.ErrNoRows, "login session")
 	}
-	l := oauth2.LoginSession{ID: id}
+	l, err := s.readSession(func(into ...any) error {
+		return s.one(ctx, selectSessions+"id = ? AND (expires_at = 0 OR expires_at > ?)", []any{id, millis(s.now())}, into...)
+	})
+	return l, notFound(s.fail(ctx, err), "login session")
+}
+
+// LoginSessions lists the sessions of a subject by id.
+func (s *Store) LoginSessions(ctx context.Context, subject string, limit int) (all []oauth2.LoginSession, err error) {
+	if !isKey(subject) {
+		return nil, nil
+	}
+	err = s.each(ctx, selectSessions+"subject = ? AND (expires_at = 0 OR expires_at > ?) ORDER BY id LIMIT ?",
+		[]any{subject, millis(s.now()), max(limit, 0)}, func(rows *sql.Rows) error {
+			l, err := s.readSession(rows.Scan)
+			all = append(all, l)
+			return err
+		})
+	return all, err
+}
+
+const selectSessions = "SELECT id, subject, expires_at, data FROM gw_login_sessions WHERE "
+
+func (s *Store) readSession(scan func(...any) error) (l oauth2.LoginSession, err error) {
 	var expires int64
 	var sealed []byte
-	err := s.one(ctx, "SELECT subject, expires_at, data FROM gw_login_sessions WHERE id = ? AND (expires_at = 0 OR expires_at > ?)",
-		[]any{id, millis(s.now())}, &l.Subject, &expires, &sealed)
-	if err != nil {
-		return oauth2.LoginSession{}, notFound(s.fail(ctx, err), "login session")
+	if err := scan(&l.ID, &l.Subject, &expires, &sealed); err != nil {
+		return oauth2.LoginSession{}, err
 	}
 	var opened sealedSession
-	data, err := s.ring.open(sealSessions, id, sealed)
+	data, err := s.ring.open(sealSessions, l.ID, sealed)
 	if err == nil {
 		err = decode("login session", data, &opened)
 	}

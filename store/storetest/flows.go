@@ -119,6 +119,9 @@ func sessionsCRUD(t *testing.T, s store.Store) {
 	}
 	gone("a")
 	must(s.LoginSession(c, "b"))(t)
+	equal(t, "sessions of alice", must(s.LoginSessions(c, "alice", 10))(t), []oauth2.LoginSession{must(s.LoginSession(c, "b"))(t)})
+	equal(t, "no sessions", must(s.LoginSessions(c, "alice", 0))(t), []oauth2.LoginSession(nil))
+	equal(t, "sessions of nobody", must(s.LoginSessions(c, "carol", 10))(t), []oauth2.LoginSession(nil))
 	for range 2 {
 		equal(t, "participants", must(s.DeleteLoginSessions(c, "alice"))(t), []oauth2.Participant(nil))
 	}
