@@ -26,7 +26,8 @@ var allowed = map[string][]string{
 	"handler": {}, "config": {"cors"}, "telemetry": {}, "cors": {}, "acme": {},
 	"handler/handlertest": {"handler"}, // for tests
 	"outbound":            {"fault", "handler"},
-	"ratelimit":           {"access", "fault"},
+	"redis":               {},
+	"ratelimit":           {"access", "fault", "redis"},
 	"rules/spec":          {"access", "cors", "fault", "ratelimit"},
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "cors", "edge/wire", "fault"},
@@ -91,6 +92,7 @@ var confined = map[string][]string{
 	"modernc.org/sqlite":                     {"store/sql/..."},
 	"github.com/jackc/pgx/v5":                {"store/sql/...", "internal/testenv"},
 	"github.com/go-sql-driver/mysql":         {"store/sql/...", "internal/testenv"},
+	"github.com/redis/go-redis/v9":           {"redis"},
 	"github.com/go-git/go-git/v5":            {"rules/source"},
 	"gocloud.dev":                            {"rules/source"},
 	"github.com/envoyproxy/go-control-plane": {"decision"},

@@ -189,10 +189,10 @@ func (d *flowData) prompt(value string) bool {
 
 // requestURL is where the flow can be begun again.
 func (s *Server) requestURL(d *flowData) string {
-	switch {
-	case d.ReturnTo != "":
+	if d.ReturnTo != "" {
 		return d.ReturnTo
-	case d.Device:
+	}
+	if d.Device {
 		return s.base + verifyPath
 	}
 	if d.From != nil {
@@ -251,8 +251,7 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 	s.ask(w, r, f, d, request, store)
 }
 
-// ask sends the browser to the login app. Store keeps the flow; there is no request when
-// no client asked.
+// ask has the flow stored and sends the browser to the login app.
 func (s *Server) ask(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
