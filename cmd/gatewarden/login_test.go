@@ -99,6 +99,7 @@ func TestThePageOfTheLoginWorks(t *testing.T) {
 		t.Errorf("this is not the account page: %s", body)
 	}
 	_, body = visit(http.MethodGet, s.public+"/oauth2/auth?client_id=nobody", "")
+	s.stop() // which writes what the log still holds
 	id := regexp.MustCompile(`<dt>Request</dt><dd>(\w+)</dd>`).FindStringSubmatch(body)
 	if id == nil || !strings.Contains(s.log.String(), id[1]) {
 		t.Errorf("the error page has no request id that is in the log: %s", body)
