@@ -230,7 +230,7 @@ func TestWhatListenersAreToldIsChecked(t *testing.T) {
 		"SERVE_API_HOST=unix:/run/gatewarden/api", "SERVE_API_PORT=-1", "SERVE_ADMIN_HOST=unix:/run/gatewarden/admin", "SERVE_ADMIN_SOCKET_MODE=0660",
 		"SERVE_ADMIN_SOCKET_GROUP=www", "SERVE_API_TRUSTED_PROXIES=unix,10.0.0.1",
 	}})
-	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, CORS: Default().Serve.Admin.CORS}
+	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, Server: Server{Fast: true}, CORS: Default().Serve.Admin.CORS}
 	if diff := cmp.Diff(want, cfg.Serve.Admin); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

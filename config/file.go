@@ -130,7 +130,7 @@ func (l *loader) outside(key string, value any, place string) (why string, handl
 // refused are keys of the older products whose effect is missed here: switching
 // one on is an error, because ignoring it would change who gets in.
 var refused = []string{
-	"hsm", "clients", "oauth2.device_authorization", "oauth2.token_hook", "oauth2.refresh_token_hook",
+	"hsm", "clients", "oauth2.token_hook", "oauth2.refresh_token_hook",
 	"oauth2.grant", "oidc.dynamic_client_registration",
 	"feature_flags", "serve.cookies.names", "serve.cookies.paths", "serve.cookies.secure",
 }

@@ -192,6 +192,9 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.id_token", int64(c.TTL.IDToken), false},
 		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
+		{"ttl.device_user_code", int64(c.TTL.DeviceUserCode), false},
+		{"oauth2.device_authorization.token_polling_interval", int64(c.OAuth2.Device.Interval), false},
+		{"oauth2.par.ttl", int64(c.OAuth2.PAR.TTL), false},
 		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {
 		if d.value <= 0 && !(d.never && d.value == -1) {

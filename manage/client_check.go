@@ -115,6 +115,9 @@ func (k *checker) checkAuthentication(c oauth2.Client) {
 	if (method == "private_key_jwt" || method == "self_signed_tls_client_auth") && len(c.JWKS) == 0 && c.JWKSURI == "" {
 		k.fail(metadata, "/jwks", "a client that authenticates with %s needs jwks or jwks_uri", method)
 	}
+	if c.RequireSignedRequestObject && len(c.JWKS) == 0 && c.JWKSURI == "" {
+		k.fail(metadata, "/require_signed_request_object", "needs jwks or jwks_uri")
+	}
 	k.checkCertificateName(c)
 	for pointer, choice := range map[string]struct {
 		alg     string
@@ -124,6 +127,8 @@ func (k *checker) checkAuthentication(c oauth2.Client) {
 		"/request_object_signing_alg":      {c.RequestObjectAlg, signingAlgs},
 		"/id_token_signed_response_alg":    {c.IDTokenAlg, ownAlgs},
 		"/userinfo_signed_response_alg":    {c.UserinfoAlg, ownAlgs},
+
+		"/authorization_signed_response_alg": {c.AuthorizationResponseAlg, ownAlgs},
 	} {
 		// Only an unsigned userinfo answer is safe: it comes over TLS to who asked.
 		if choice.alg == "" || choice.alg == "none" && pointer == "/userinfo_signed_response_alg" {

@@ -44,22 +44,27 @@ type Client struct {
 	TLSClientAuthSANIP      string          `json:"tls_client_auth_san_ip,omitempty"`
 	TLSClientAuthSANEmail   string          `json:"tls_client_auth_san_email,omitempty"`
 	// Bound tokens are all that the client gets (RFC 9449 section 5.2, RFC 8705 section 3.4).
-	DPoPBoundAccessTokens  bool            `json:"dpop_bound_access_tokens,omitempty"`
-	TLSBoundAccessTokens   bool            `json:"tls_client_certificate_bound_access_tokens,omitempty"`
-	RequestURIs            []string        `json:"request_uris,omitempty"`
-	RequestObjectAlg       string          `json:"request_object_signing_alg,omitempty"`
-	UserinfoAlg            string          `json:"userinfo_signed_response_alg"`
-	IDTokenAlg             string          `json:"id_token_signed_response_alg,omitempty"`
-	CreatedAt              time.Time       `json:"created_at"`
-	UpdatedAt              time.Time       `json:"updated_at"`
-	FrontchannelLogoutURI  string          `json:"frontchannel_logout_uri,omitempty"`
-	FrontchannelLogoutSID  bool            `json:"frontchannel_logout_session_required,omitempty"`
-	PostLogoutRedirectURIs []string        `json:"post_logout_redirect_uris,omitempty"`
-	BackchannelLogoutURI   string          `json:"backchannel_logout_uri,omitempty"`
-	BackchannelLogoutSID   bool            `json:"backchannel_logout_session_required,omitempty"`
-	Metadata               json.RawMessage `json:"metadata,omitempty"`
-	SkipConsent            bool            `json:"skip_consent"`
-	SkipLogoutConsent      *bool           `json:"skip_logout_consent,omitempty"`
+	DPoPBoundAccessTokens bool `json:"dpop_bound_access_tokens,omitempty"`
+	TLSBoundAccessTokens  bool `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+	// RequirePAR and RequireSignedRequestObject refuse authorization requests that are not
+	// pushed (RFC 9126 section 6), or not signed (RFC 9101 section 10.5).
+	RequirePAR                 bool            `json:"require_pushed_authorization_requests,omitempty"`
+	RequireSignedRequestObject bool            `json:"require_signed_request_object,omitempty"`
+	AuthorizationResponseAlg   string          `json:"authorization_signed_response_alg,omitempty"` // of response modes that sign (JARM)
+	RequestURIs                []string        `json:"request_uris,omitempty"`
+	RequestObjectAlg           string          `json:"request_object_signing_alg,omitempty"`
+	UserinfoAlg                string          `json:"userinfo_signed_response_alg"`
+	IDTokenAlg                 string          `json:"id_token_signed_response_alg,omitempty"`
+	CreatedAt                  time.Time       `json:"created_at"`
+	UpdatedAt                  time.Time       `json:"updated_at"`
+	FrontchannelLogoutURI      string          `json:"frontchannel_logout_uri,omitempty"`
+	FrontchannelLogoutSID      bool            `json:"frontchannel_logout_session_required,omitempty"`
+	PostLogoutRedirectURIs     []string        `json:"post_logout_redirect_uris,omitempty"`
+	BackchannelLogoutURI       string          `json:"backchannel_logout_uri,omitempty"`
+	BackchannelLogoutSID       bool            `json:"backchannel_logout_session_required,omitempty"`
+	Metadata                   json.RawMessage `json:"metadata,omitempty"`
+	SkipConsent                bool            `json:"skip_consent"`
+	SkipLogoutConsent          *bool           `json:"skip_logout_consent,omitempty"`
 	// AccessTokenStrategy is opaque, jwt, or empty for the server's default.
 	AccessTokenStrategy string `json:"access_token_strategy,omitempty"`
 	Lifespans
@@ -78,6 +83,9 @@ type Lifespans struct {
 	AuthorizationCodeGrantID      string `json:"authorization_code_grant_id_token_lifespan,omitempty"`
 	AuthorizationCodeGrantRefresh string `json:"authorization_code_grant_refresh_token_lifespan,omitempty"`
 	ClientCredentialsGrantAccess  string `json:"client_credentials_grant_access_token_lifespan,omitempty"`
+	DeviceGrantAccess             string `json:"device_authorization_grant_access_token_lifespan,omitempty"`
+	DeviceGrantID                 string `json:"device_authorization_grant_id_token_lifespan,omitempty"`
+	DeviceGrantRefresh            string `json:"device_authorization_grant_refresh_token_lifespan,omitempty"`
 	RefreshTokenGrantAccess       string `json:"refresh_token_grant_access_token_lifespan,omitempty"`
 	RefreshTokenGrantID           string `json:"refresh_token_grant_id_token_lifespan,omitempty"`
 	RefreshTokenGrantRefresh      string `json:"refresh_token_grant_refresh_token_lifespan,omitempty"`

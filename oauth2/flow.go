@@ -156,6 +156,18 @@ type LogoutApp interface {
 	RejectLogout(ctx context.Context, challenge string) error
 }
 
+// AcceptUserCode is what a person has entered for a device (RFC 8628).
+type AcceptUserCode struct {
+	UserCode string `json:"user_code"`
+}
+
+// DeviceApp is the headless side of the page on which people enter the codes of
+// devices. Errors: fault.NotFound for an unknown challenge, fault.Invalid for a code
+// that is wrong or was used, fault.RateLimited for too many of them.
+type DeviceApp interface {
+	AcceptUserCode(ctx context.Context, challenge string, a AcceptUserCode) (redirectTo string, err error)
+}
+
 // SecretHasher makes and checks what is stored of client secrets.
 type SecretHasher interface {
 	// Generate returns a new secret of 256 random bits and its keyed hash.

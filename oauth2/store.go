@@ -96,6 +96,20 @@ type TokenStore interface {
 // FlowState is how far an authorization request has come.
 type FlowState int
 
+// The states of a device's request (RFC 8628) before a person logs in for it. The
+// LoginChallenge of FlowDevice is the hash of the user code, and the flow's id the
+// signature of the device code. FlowUserCodeAsked is that of a browser that was asked
+// for a code; it is finished when one was accepted.
+const (
+	FlowDevice           FlowState = -4
+	FlowUserCodeAccepted FlowState = -3
+	FlowUserCodeAsked    FlowState = -2
+)
+
+// FlowPushed is the state of a request that the client has pushed (RFC 9126) and that no
+// browser has come for. Its LoginChallenge is the hash of the request_uri.
+const FlowPushed FlowState = -1
+
 // The states of a Flow. A transition goes from exactly one state to a later one.
 const (
 	FlowLoginRequested FlowState = iota + 1
@@ -132,6 +146,7 @@ const (
 	ByLoginVerifier    FlowKey = "login_verifier"
 	ByConsentChallenge FlowKey = "consent_challenge"
 	ByConsentVerifier  FlowKey = "consent_verifier"
+	ByID               FlowKey = "id"
 )
 
 // FlowStore keeps flows.

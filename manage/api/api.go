@@ -78,6 +78,7 @@ type Deps struct {
 	GatewayKeys func(ctx context.Context) (jose.JSONWebKeySet, error)
 	LoginApp    oauth2.LoginApp
 	LogoutApp   oauth2.LogoutApp
+	DeviceApp   oauth2.DeviceApp
 	Sessions    *manage.Sessions
 	Tokens      *manage.Tokens
 	Decisions   Decisions

@@ -57,6 +57,18 @@ func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.A
 	plain := maps.Clone(form)
 	plain.Del("request")
 	plain.Del("request_uri")
+	resource, err := resources(form, c)
+	if err != nil {
+		// fosite finds the redirect URI to which the error goes.
+		plain.Del("audience")
+	} else if len(resource) > 0 {
+		plain["audience"] = append(slices.Clone(form["audience"]), resource...)
+	}
+	refused := err
+	if mode := form.Get("response_mode"); mode != "" {
+		mode, _ = plainResponseMode(mode)
+		plain.Set("response_mode", mode)
+	}
 	if !plain.Has("state") {
 		plain.Set("state", "absent")
 	}
@@ -69,6 +81,9 @@ func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.A
 	if request.RedirectURI != nil && !s.redirectIsSecure(request.RedirectURI) {
 		request.RedirectURI = nil
 		return request, fosite.ErrInvalidRequest.WithHint("The redirect URI must use https.")
+	}
+	if err == nil {
+		err = refused
 	}
 	if err == nil {
 		err = s.checkAuthorize(c, form)
@@ -85,7 +100,7 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 		return fosite.ErrUnsupportedResponseType
 	case !c.allowsGrant("authorization_code"):
 		return fosite.ErrUnauthorizedClient.WithHint("The client is not registered for grant type 'authorization_code'.")
-	case form.Has("request"):
+	case form.Has("request"): // requestObject takes it out
 		return fosite.ErrRequestNotSupported
 	case form.Has("request_uri"):
 		return fosite.ErrRequestURINotSupported
@@ -141,12 +156,17 @@ func isSHA256(text string) bool {
 
 // flowData is what a flow remembers beside its columns.
 type flowData struct {
-	Form        url.Values         `json:"form"`
+	Form url.Values `json:"form"`
+	// From is what the browser came with when that was not Form: a pushed or signed
+	// request.
+	From        url.Values         `json:"from,omitempty"`
 	RequestedAt time.Time          `json:"requested_at"`
 	Browser     string             `json:"browser"` // hash of the browser's secret
 	OIDC        oauth2.OIDCContext `json:"oidc_context"`
-	Scope       []string           `json:"scope,omitempty"`
-	Audience    []string           `json:"audience,omitempty"`
+	// Device says that a device asked, which polls for the answer.
+	Device   bool     `json:"device,omitempty"`
+	Scope    []string `json:"scope,omitempty"`
+	Audience []string `json:"audience,omitempty"`
 	// HintSubject is the subject of id_token_hint.
 	HintSubject string `json:"hint_subject,omitempty"`
 	// Session is the browser's login session when the flow began; Skip says that it
@@ -167,18 +187,41 @@ func (d *flowData) prompt(value string) bool {
 
 // requestURL is where the flow can be begun again.
 func (s *Server) requestURL(d *flowData) string {
+	if d.Device {
+		return s.base + verifyPath
+	}
+	if d.From != nil {
+		return withQuery(s.base+authPath, d.From)
+	}
 	return withQuery(s.base+authPath, d.Form)
 }
 
 // begin starts a flow and sends the browser to the login app.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) {
 	ctx := r.Context()
+	came := form
+	form, from, err := s.requested(ctx, came)
+	if err != nil {
+		s.refuse(w, r, nil, err)
+		return
+	}
 	request, err := s.parseAuthorize(ctx, form)
 	if err != nil {
 		s.refuse(w, r, request, err)
 		return
 	}
 	d := &flowData{Form: form, RequestedAt: s.now(), Scope: request.RequestedScope, Audience: request.RequestedAudience}
+	if came.Has("request") || came.Has("request_uri") {
+		d.From = from
+	}
+	f := oauth2.Flow{ID: randomString(), ClientID: request.Client.GetID(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}
+	s.askLogin(w, r, f, d, request, s.o.Store.CreateFlow)
+}
+
+// askLogin sends the browser to the login app. Store keeps the flow.
+func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
+	ctx, form := r.Context(), d.Form
+	var err error
 	d.OIDC = oauth2.OIDCContext{
 		ACRValues: strings.Fields(form.Get("acr_values")), UILocales: strings.Fields(form.Get("ui_locales")),
 		Display: form.Get("display"), LoginHint: form.Get("login_hint"),
@@ -203,10 +246,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
 	d.LoginAddress = challenge
-	f := oauth2.Flow{
-		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed("login_challenge", challenge),
-		ClientID: request.Client.GetID(), SessionID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent),
-	}
+	f.State, f.LoginChallenge, f.SessionID = oauth2.FlowLoginRequested, hashed("login_challenge", challenge), randomString()
 	if d.Session != nil {
 		f.SessionID = d.Session.ID
 	}
@@ -214,7 +254,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 		f.Subject = d.Session.Subject
 	}
 	if f.Data, err = json.Marshal(d); err == nil {
-		err = s.o.Store.CreateFlow(ctx, f)
+		err = store(ctx, f)
 	}
 	if err != nil {
 		s.refuse(w, r, request, err)

@@ -51,8 +51,6 @@ func (h *exchangeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite
 		return fosite.ErrInvalidRequest.WithHint("The parameter 'requested_token_type' must be that of an access token.")
 	case form.Has("actor_token") || form.Has("actor_token_type"):
 		return fosite.ErrInvalidRequest.WithHint("The parameter 'actor_token' is not supported: the client is the actor.")
-	case form.Has("resource"):
-		return invalidTarget.WithHint("The parameter 'resource' is not supported.")
 	}
 	t, err := h.s.activeAccess(ctx, form.Get("subject_token"))
 	if err != nil {

@@ -98,6 +98,12 @@ type providerMetadata struct {
 	ScopesSupported             []string `json:"scopes_supported"`
 	ResponseTypes               []string `json:"response_types_supported"`
 	ResponseModes               []string `json:"response_modes_supported"`
+	AuthorizationResponseAlgs   []string `json:"authorization_signing_alg_values_supported"`
+	PushEndpoint                string   `json:"pushed_authorization_request_endpoint"`
+	DeviceEndpoint              string   `json:"device_authorization_endpoint"`
+	RequirePAR                  bool     `json:"require_pushed_authorization_requests"`
+	RequireSignedRequestObject  bool     `json:"require_signed_request_object"`
+	RequestObjectAlgs           []string `json:"request_object_signing_alg_values_supported"`
 	GrantTypes                  []string `json:"grant_types_supported"`
 	SubjectTypes                []string `json:"subject_types_supported"`
 	IDTokenAlgs                 []string `json:"id_token_signing_alg_values_supported"`
@@ -142,7 +148,13 @@ func (s *Server) metadata() any {
 		EndSessionEndpoint:          s.base + logoutPath,
 		ScopesSupported:             []string{"openid", "offline", "offline_access"},
 		ResponseTypes:               []string{"code"},
-		ResponseModes:               []string{"query", "fragment", "form_post"},
+		ResponseModes:               []string{"query", "fragment", "form_post", "jwt", "query.jwt", "fragment.jwt", "form_post.jwt"},
+		AuthorizationResponseAlgs:   algs,
+		PushEndpoint:                s.base + parPath,
+		DeviceEndpoint:              s.base + devicePath,
+		RequirePAR:                  s.o.PAR.Required,
+		RequestObjectAlgs:           signing,
+		RequestParameter:            true,
 		GrantTypes:                  grantTypes,
 		SubjectTypes:                []string{"public"},
 		IDTokenAlgs:                 algs,

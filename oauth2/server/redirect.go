@@ -65,13 +65,22 @@ const (
 
 // sendBack ends an authorization request at the client: with a code or an error,
 // the state as it came, and the issuer (RFC 9207).
-func (s *Server) sendBack(w http.ResponseWriter, request *fosite.AuthorizeRequest, params url.Values) {
+func (s *Server) sendBack(w http.ResponseWriter, r *http.Request, request *fosite.AuthorizeRequest, params url.Values) {
 	if request.State != "" {
 		params.Set("state", request.State)
 	} else {
 		params.Del("state")
 	}
 	params.Set("iss", s.o.Issuer)
+	if _, signed := plainResponseMode(request.Form.Get("response_mode")); signed {
+		var err error
+		if params, err = s.signedAnswer(r.Context(), request, params); err != nil {
+			e := wire(err)
+			s.report(r.Context(), "authorize", e, err)
+			s.errorPage(w, e)
+			return
+		}
+	}
 	to := *request.RedirectURI
 	noStore(w)
 	switch request.ResponseMode {
@@ -109,7 +118,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, request *fosite.
 	if e.Description != "" {
 		params.Set("error_description", e.Description)
 	}
-	s.sendBack(w, request, params)
+	s.sendBack(w, r, request, params)
 }
 
 // errorPage sends the browser to the operator's error page, or to the built-in one.

@@ -54,6 +54,9 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 		return fosite.ErrInvalidScope.WithHint(err.Error())
 	}
 	audience, err := narrowed(r.GetRequestedAudience(), t.Grant.GrantedAudience)
+	if err != nil && r.GetRequestForm().Has("resource") {
+		return invalidTarget.WithHint(err.Error())
+	}
 	if err != nil {
 		return fosite.ErrInvalidRequest.WithHint(err.Error())
 	}

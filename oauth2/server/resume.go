@@ -19,8 +19,12 @@ import (
 // verifier must be unused, and the browser the one that began the flow; otherwise
 // the flow stays as it is, for the browser that it belongs to.
 func (s *Server) returned(r *http.Request, by oauth2.FlowKey, verifier string, state oauth2.FlowState) (oauth2.Flow, *flowData, *fosite.AuthorizeRequest, error) {
+	return s.returnedBy(r, by, hashed(string(by), verifier), state)
+}
+
+func (s *Server) returnedBy(r *http.Request, by oauth2.FlowKey, hash string, state oauth2.FlowState) (oauth2.Flow, *flowData, *fosite.AuthorizeRequest, error) {
 	gone := fosite.ErrAccessDenied.WithHint("The login or consent request is unknown, has expired or was completed before. Begin again.")
-	f, err := s.o.Store.Flow(r.Context(), by, hashed(string(by), verifier))
+	f, err := s.o.Store.Flow(r.Context(), by, hash)
 	if fault.Is(err, fault.NotFound) || err == nil && f.State != state {
 		return f, nil, nil, gone
 	}
@@ -35,7 +39,12 @@ func (s *Server) returned(r *http.Request, by oauth2.FlowKey, verifier string, s
 		return f, nil, nil, fosite.ErrRequestForbidden.WithHint("The cookie that binds the request to the browser is missing or another one. " +
 			"The browser must use the same host name throughout (localhost and 127.0.0.1 are two) and accept cookies.")
 	}
-	request, err := s.parseAuthorize(r.Context(), d.Form)
+	var request *fosite.AuthorizeRequest
+	if d.Device {
+		request, err = s.deviceRequest(r.Context(), f.ClientID, d)
+	} else {
+		request, err = s.parseAuthorize(r.Context(), d.Form)
+	}
 	return f, d, request, err
 }
 
@@ -161,7 +170,7 @@ func (s *Server) keepSession(ctx context.Context, w http.ResponseWriter, f oauth
 // section 8.6).
 func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeRequest, d *flowData, subject string) (bool, error) {
 	c, ok := request.Client.(*client)
-	if !ok || d.prompt("consent") {
+	if !ok || d.prompt("consent") || d.Device { // a device may be somebody else's
 		return false, nil
 	}
 	if c.SkipConsent {
@@ -215,13 +224,17 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 	for _, audience := range d.Consent.GrantAudience {
 		request.GrantAudience(audience)
 	}
+	if d.Device {
+		s.approveDevice(w, r, f, d, request)
+		return
+	}
 	answer, err := s.fosite.NewAuthorizeResponse(ctx, request, s.about(f, d))
 	if err != nil {
 		s.refuse(w, r, request, err)
 		return
 	}
 	s.o.Metrics.OAuth2("authorize", "")
-	s.sendBack(w, request, answer.GetParameters())
+	s.sendBack(w, r, request, answer.GetParameters())
 }
 
 // about returns what the grant's tokens will say about the person.

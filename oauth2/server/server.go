@@ -29,6 +29,9 @@ import (
 // The paths of the public endpoints, below the issuer.
 const (
 	authPath       = "/oauth2/auth"
+	parPath        = "/oauth2/par"
+	devicePath     = "/oauth2/device/auth"
+	verifyPath     = "/oauth2/device/verify"
 	tokenPath      = "/oauth2/token"
 	revokePath     = "/oauth2/revoke"
 	introspectPath = "/oauth2/introspect"
@@ -51,6 +54,9 @@ type Server struct {
 	proofs        *dpop.Checker
 	tokens        *tokenCache
 	codes         opaque
+	deviceCodes   opaque
+	polls         *polls
+	guesses       guesses
 	accessTokens  opaque
 	refreshTokens opaque
 	sessionIDs    opaque
@@ -62,6 +68,7 @@ type Server struct {
 var (
 	_ oauth2.LoginApp  = (*Server)(nil)
 	_ oauth2.LogoutApp = (*Server)(nil)
+	_ oauth2.DeviceApp = (*Server)(nil)
 )
 
 // New returns a server. An error names the option that is wrong.
@@ -72,7 +79,7 @@ func New(options Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, secure: strings.HasPrefix(o.Issuer, "https://"), base: strings.TrimSuffix(o.Issuer, "/"),
-		codes: newOpaque("ory_ac_", o.Secrets), accessTokens: newOpaque("ory_at_", o.Secrets),
+		codes: newOpaque("ory_ac_", o.Secrets), deviceCodes: newOpaque("ory_dc_", o.Secrets), accessTokens: newOpaque("ory_at_", o.Secrets),
 		refreshTokens: newOpaque("ory_rt_", o.Secrets), sessionIDs: newOpaque("session", o.Secrets),
 		scopes: fosite.ExactScopeStrategy,
 	}
@@ -85,6 +92,7 @@ func New(options Options) (*Server, error) {
 		return nil, err
 	}
 	s.tokens = newTokenCache(o.CacheSize)
+	s.polls = newPolls(o.Device.Interval, o.Device.Lifespan)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
@@ -92,7 +100,7 @@ func New(options Options) (*Server, error) {
 }
 
 // provider wires fosite: its code, PKCE and client credentials handlers, and our
-// refresh, token exchange and ID token handlers. Whatever can be set is set, because fosite fills
+// refresh, token exchange, device and ID token handlers. Whatever can be set is set, because fosite fills
 // in defaults lazily, which would be a data race.
 func (s *Server) provider() *fosite.Fosite {
 	config := &fosite.Config{
@@ -128,6 +136,7 @@ func (s *Server) provider() *fosite.Fosite {
 		},
 		&refreshGrant{s: s, strategy: strategy},
 		&exchangeGrant{s: s, strategy: strategy},
+		&deviceGrant{s: s, strategy: strategy},
 		&idTokens{s: s},
 	}
 	return fosite.NewOAuth2Provider(storage, config)
@@ -148,12 +157,15 @@ func (s *Server) Public() http.Handler {
 		r.HandleFunc(path, h).Methods(methods...)
 	}
 	route(authPath, s.authorize, both)
+	route(parPath, s.push, post)
+	route(devicePath, s.device, post)
+	route(verifyPath, s.verifyDevice, both)
 	route(tokenPath, s.token, post)
 	route(revokePath, s.revoke, post)
 	route(introspectPath, s.introspectAsClient, post)
 	route(userinfoPath, s.userinfo, both)
 	route(logoutPath, s.logout, both)
-	route(fallbacksPath+"{page:login|consent|logout|logout/callback|error}", s.fallback, get)
+	route(fallbacksPath+"{page:login|consent|logout|logout/callback|device/done|error}", s.fallback, get)
 	documents := map[string]*document{jwksPath: s.jwks, oidcPath: s.discovery, metadataPath: s.discovery}
 	if u, _ := url.Parse(s.o.Issuer); strings.Trim(u.Path, "/") != "" {
 		// RFC 8414 section 3.1: the well-known part comes before the issuer's path.
@@ -182,6 +194,7 @@ func (s *Server) Public() http.Handler {
 func (s *Server) Close() {
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
+	s.polls.seen.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 

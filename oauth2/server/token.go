@@ -10,7 +10,7 @@ import (
 )
 
 // grantTypes are those that the token endpoint knows.
-var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", exchangeGrantType}
+var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", exchangeGrantType, deviceGrantType}
 
 // tokenAnswer is a success of the token endpoint (RFC 6749 section 5.1).
 type tokenAnswer struct {
@@ -59,6 +59,13 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if u.bound, err = s.senderOf(w, r, u.client); err != nil {
 		return tokenAnswer{}, err
 	}
+	asked, err := resources(form, u.client)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	if len(asked) > 0 { // fosite knows it by the other name
+		form["audience"] = append(form["audience"], asked...)
+	}
 	ctx := context.WithValue(r.Context(), unitKey{}, u)
 	// fosite reads the form that was parsed and limited here, never the wire.
 	request, err := s.fosite.NewAccessRequest(ctx, &http.Request{Method: http.MethodPost, Header: http.Header{}, Form: form, PostForm: form}, &session{})
@@ -72,6 +79,9 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 		s.grantToClient(u, request)
 	}
 	if err := bind(u, request); err != nil {
+		return tokenAnswer{}, err
+	}
+	if err := narrow(u, asked); err != nil {
 		return tokenAnswer{}, err
 	}
 	answer, err := s.fosite.NewAccessResponse(ctx, request)

@@ -29,6 +29,8 @@ type unit struct {
 	// bound is what the sender of the request has proved to hold, to which what is
 	// issued is bound; the zero value: nothing.
 	bound access.Confirmation
+	// audience is what of the granted audience the access token is for; nil: all.
+	audience []string
 	// notAfter bounds the life of what is issued; zero: nothing does.
 	notAfter time.Time
 	// failure is an error of the store that fosite would only mention in a hint.
@@ -79,7 +81,7 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 		return s.o.Store.IssueTokens(ctx, buy)
 	case exchangeGrantType:
 		return s.exchange(ctx, u)
-	case "authorization_code":
+	case "authorization_code", deviceGrantType:
 		err = s.o.Store.RedeemCode(ctx, u.spend.Signature, buy)
 	case "refresh_token":
 		err = s.o.Store.RotateRefresh(ctx, u.spend.Signature, buy)
@@ -177,7 +179,7 @@ func (*storage) InvalidateAuthorizeCodeSession(context.Context, string) error { 
 func (st *storage) CreateAccessTokenSession(ctx context.Context, signature string, r fosite.Requester) error {
 	u := unitOf(ctx)
 	g, err := grantOf(r)
-	g.RequestedAt = u.now
+	g.RequestedAt, g.GrantedAudience = u.now, u.audienceFor(g.GrantedAudience)
 	u.access = &oauth2.Token{Signature: signature, Grant: g, ExpiresAt: st.s.accessExpiry(u)}
 	return err
 }

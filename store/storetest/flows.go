@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,9 +29,9 @@ func flowsCRUD(t *testing.T, s store.Store) {
 	f.State, f.LoginVerifier, f.Subject, f.SessionID = oauth2.FlowConsentRequested, "lv-f", "subject", "sid"
 	f.ConsentChallenge, f.ConsentVerifier, f.Data = "cc-f", "cv-f", json.RawMessage(`{"n":1}`)
 	check(t, s.AdvanceFlow(c, oauth2.FlowLoginRequested, f))
-	for by, hash := range map[oauth2.FlowKey]string{oauth2.ByLoginChallenge: "lc-f", oauth2.ByLoginVerifier: "lv-f", oauth2.ByConsentChallenge: "cc-f", oauth2.ByConsentVerifier: "cv-f"} {
+	for by, hash := range map[oauth2.FlowKey]string{oauth2.ByLoginChallenge: "lc-f", oauth2.ByLoginVerifier: "lv-f", oauth2.ByConsentChallenge: "cc-f", oauth2.ByConsentVerifier: "cv-f", oauth2.ByID: "f"} {
 		equal(t, string(by), must(s.Flow(c, by, hash))(t), f)
-		for _, wrong := range []string{"", "unknown", hash + " ", "LC-F", "lc-f' OR '1'='1"} {
+		for _, wrong := range []string{"", "unknown", hash + " ", strings.ToUpper(hash), "LC-F", "lc-f' OR '1'='1"} {
 			_, err := s.Flow(c, by, wrong)
 			kind(t, string(by)+" "+wrong, err, fault.NotFound)
 		}
@@ -56,6 +57,20 @@ func flowsRace(t *testing.T, s store.Store) {
 		equal(t, "subject", got.Subject, numbered("subject", won))
 		spent(t, "going back", s.AdvanceFlow(c, states[0], got))
 	}
+	pushed := flow("pushed")
+	pushed.State = oauth2.FlowPushed
+	check(t, s.CreateFlow(c, pushed))
+	equal(t, "a pushed request", must(s.Flow(c, oauth2.ByLoginChallenge, "lc-pushed"))(t), pushed)
+	taken := pushed
+	taken.State = oauth2.FlowFinished
+	winner(t, race(64, func(int) error { return s.AdvanceFlow(c, oauth2.FlowPushed, taken) }))
+	device := flow("device")
+	device.State = oauth2.FlowDevice
+	check(t, s.CreateFlow(c, device))
+	accepted := device
+	accepted.State, accepted.LoginChallenge, accepted.LoginVerifier = oauth2.FlowUserCodeAccepted, "", "lv-device"
+	winner(t, race(64, func(int) error { return s.AdvanceFlow(c, oauth2.FlowDevice, accepted) }))
+	equal(t, "an accepted device", must(s.Flow(c, oauth2.ByID, "device"))(t), accepted)
 	spent(t, "an unknown flow", s.AdvanceFlow(c, oauth2.FlowLoginRequested, oauth2.Flow{ID: "unknown", State: oauth2.FlowLoginAnswered}))
 	f.State = oauth2.FlowLoginRequested
 	kind(t, "a transition to an earlier state", s.AdvanceFlow(c, oauth2.FlowFinished, f), fault.Invalid)

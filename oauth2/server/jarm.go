@@ -1,0 +1,49 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+)
+
+// signedAnswerFor is how long a signed authorization response is good.
+const signedAnswerFor = 10 * time.Minute
+
+// plainResponseMode returns the response mode in which a signed response (JARM) is
+// sent, and whether it is to be signed: jwt means the default of the response type,
+// which is query for code.
+func plainResponseMode(mode string) (plain string, signed bool) {
+	if mode == "jwt" {
+		return "query", true
+	}
+	plain, signed = strings.CutSuffix(mode, ".jwt")
+	return plain, signed
+}
+
+// signedAnswer returns the parameters of an authorization response as the one parameter
+// response: a JWT that the server signed for the client (JARM section 2).
+func (s *Server) signedAnswer(ctx context.Context, request *fosite.AuthorizeRequest, params url.Values) (url.Values, error) {
+	c, ok := request.Client.(*client)
+	if !ok {
+		return nil, fosite.ErrServerError
+	}
+	said := map[string]any{}
+	for name := range params {
+		said[name] = params.Get(name)
+	}
+	said["iss"], said["aud"], said["exp"] = s.o.Issuer, c.ID, s.now().Add(signedAnswerFor).Unix()
+	payload, err := json.Marshal(said)
+	if err != nil {
+		return nil, err
+	}
+	alg := c.AuthorizationResponseAlg
+	if alg == "" {
+		alg = s.o.IDTokenAlg
+	}
+	signed, err := s.o.IDTokens.Sign(ctx, alg, "JWT", payload)
+	return url.Values{"response": {signed}}, err
+}
