@@ -51,7 +51,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Metrics: server.Metrics{
 			TokenIssued: a.metrics.TokenIssued, Introspection: a.metrics.Introspection, Cache: a.metrics.Cache, OAuth2: a.metrics.OAuth2,
 		},
-		Log: a.log,
+		Log: a.log, HTTP: outbound(),
 	})
 	if err != nil {
 		return fmt.Errorf("authorization server: %w", err)

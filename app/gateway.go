@@ -44,7 +44,7 @@ func (a *App) openCompiler(context.Context) error {
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now, File: a.credentials,
 			Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("password", hit) }}),
 			Provider:  &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
-			Secrets:   keyed(a.secrets),
+			Secrets:   keyed(a.secrets), Logouts: a.logouts,
 		})},
 		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})},
 		Mutators: rules.Stage[mutators.Mutator]{Catalog: mutators.Catalog(mutators.Deps{

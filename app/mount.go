@@ -91,6 +91,9 @@ func (a *App) mount(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.setting, err)
 		}
+		if l.packets != nil {
+			a.serveHTTP3(l, &o)
+		}
 		l.server = edge.NewServer(o)
 	}
 	return nil
@@ -255,6 +258,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
 	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
+	d.Users = &manage.Users{Store: a.store, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2

@@ -198,6 +198,10 @@ type Proxy struct {
 	Upstream Upstream `key:"upstream"`
 	CORS     CORS     `key:"cors"`
 	Streams  Streams  `key:"streams"`
+	// HTTP3 serves HTTP/3 at the UDP port of the same number, which needs TLS. HTTP3Port is
+	// the port that clients are told; 0: the listener's.
+	HTTP3     bool `key:"http3"`
+	HTTP3Port int  `key:"http3_port"`
 }
 
 // Streams are exchanges that may outlive the credentials that opened them.

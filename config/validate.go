@@ -94,6 +94,17 @@ func (c *Config) checkTLS(v *validation) {
 			v.fault(key+".client_auth", "is verify: set client_ca to the authorities of clients")
 		}
 	}
+	switch p := c.Serve.Proxy; {
+	case p.HTTP3Port < 0 || p.HTTP3Port > 65535:
+		v.fault("serve.proxy.http3_port", "must be between 0 and 65535")
+	case !p.HTTP3:
+	case !p.TLS.On():
+		v.fault("serve.proxy.http3", "needs TLS: set serve.proxy.tls")
+	case p.Path() != "":
+		v.fault("serve.proxy.http3", "needs an address: serve.proxy.host is a Unix socket")
+	case len(p.ProxyProtocol.Trusted) > 0:
+		v.fault("serve.proxy.http3", "cannot be served behind the PROXY protocol: it would not know the addresses of clients")
+	}
 }
 
 // checkTrust checks who is believed what about a connection.

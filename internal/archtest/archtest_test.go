@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"dpop":                {"fault", "keys"},
 	"keys":                {"access", "fault"},
 	"passwords":           {"fault"},
+	"users":               {"fault"},
 	"fingerprint":         {},
 	"relyingparty":        {"access", "fault", "keys", "outbound"},
 	// Row 3: the stages of a decision.
@@ -48,18 +49,29 @@ var allowed = map[string][]string{
 	"rules/match":  {"access", "fault", "rules/spec"},
 	"rules/source": {"access", "fault", "rules", "rules/spec"},
 	"oauth2":       {"access", "fault"},
-	"store":        {"oauth2", "rules/spec", "policies", "keys"},
+<<<<<<< HEAD
+	"store":        {"oauth2", "rules/spec", "policies", "keys", "users"},
+	"manage":       {"access", "fault", "oauth2", "passwords", "rules/spec", "policies", "keys", "users"},
+=======
+	"store":        {"relyingparty", "oauth2", "rules/spec", "policies", "keys"},
 	"manage":       {"access", "fault", "oauth2", "rules/spec", "policies", "keys"},
+>>>>>>> main
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "edge/fieldline", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
 	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
-	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
-	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys"},
+<<<<<<< HEAD
+	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys", "users"},
+	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys", "users"},
+	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys", "users"},
+=======
+	"store/sql/...":   {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys"},
+	"store/storetest": {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys"},
+>>>>>>> main
 	// Row 6: the whole.
 	"app":               {"..."},
-	"cmd/gatewarden":    {"app", "config", "fault", "manage/...", "oauth2", "passwords", "policies", "rules/...", "telemetry", "handler"},
+	"cmd/gatewarden":    {"app", "config", "fault", "manage/...", "oauth2", "passwords", "policies", "rules/...", "telemetry", "handler", "users"},
 	"internal/testenv":  {"..."},
 	"internal/archtest": {},
 	"internal/testca":   {},
@@ -84,6 +96,7 @@ var confined = map[string][]string{
 	"github.com/miekg/dns":                   {"internal/testacme"},
 	"github.com/spf13/cobra":                 {"cmd/gatewarden"},
 	"github.com/pires/go-proxyproto":         {"edge"},
+	"github.com/quic-go/quic-go":             {"edge"},
 	"github.com/gorilla/mux":                 {"manage/api", "oauth2/..."},
 	"github.com/pressly/goose/v3":            {"store/sql/..."},
 	"modernc.org/sqlite":                     {"store/sql/..."},

@@ -72,6 +72,7 @@ type Deps struct {
 	// ByRules decides AuthZEN's questions about routes; nil: the policies do.
 	ByRules RouteDecider
 	Clients *manage.Clients
+	Users   *manage.Users
 	Keys    *manage.Keys
 	// GatewayKeys are the public keys of the id_token mutator, the one that signs
 	// first: /.well-known/jwks.json and /keys/id-token.public.
@@ -148,6 +149,7 @@ func New(d Deps) *API {
 	a.keyRoutes()
 	a.loginRoutes()
 	a.tokenRoutes()
+	a.userRoutes()
 	return a
 }
 

@@ -179,6 +179,8 @@ type flowData struct {
 	Consent      *oauth2.AcceptConsent `json:"consent,omitempty"`
 	Rejected     *oauth2.Rejection     `json:"rejected,omitempty"`
 	LoginAddress string                `json:"login_address,omitempty"` // the login challenge, for the consent app
+	// ReturnTo is where a login ends that no client asked for; empty: a client did.
+	ReturnTo string `json:"return_to,omitempty"`
 }
 
 func (d *flowData) prompt(value string) bool {
@@ -187,8 +189,13 @@ func (d *flowData) prompt(value string) bool {
 
 // requestURL is where the flow can be begun again.
 func (s *Server) requestURL(d *flowData) string {
+<<<<<<< HEAD
+	if d.ReturnTo != "" {
+		return d.ReturnTo
+=======
 	if d.Device {
 		return s.base + verifyPath
+>>>>>>> main
 	}
 	if d.From != nil {
 		return withQuery(s.base+authPath, d.From)
@@ -243,18 +250,35 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 		s.refuse(w, r, request, fosite.ErrLoginRequired)
 		return
 	}
+	s.ask(w, r, d, request.Client.GetID(), request)
+}
+
+// ask stores the flow and sends the browser to the login app.
+func (s *Server) ask(w http.ResponseWriter, r *http.Request, d *flowData, clientID string, request *fosite.AuthorizeRequest) {
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
 	d.LoginAddress = challenge
+<<<<<<< HEAD
+	f := oauth2.Flow{
+		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed("login_challenge", challenge),
+		ClientID: clientID, SessionID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent),
+	}
+=======
 	f.State, f.LoginChallenge, f.SessionID = oauth2.FlowLoginRequested, hashed("login_challenge", challenge), randomString()
+>>>>>>> main
 	if d.Session != nil {
 		f.SessionID = d.Session.ID
 	}
 	if d.Skip {
 		f.Subject = d.Session.Subject
 	}
+	var err error
 	if f.Data, err = json.Marshal(d); err == nil {
+<<<<<<< HEAD
+		err = s.o.Store.CreateFlow(r.Context(), f)
+=======
 		err = store(ctx, f)
+>>>>>>> main
 	}
 	if err != nil {
 		s.refuse(w, r, request, err)
