@@ -176,17 +176,12 @@ type Participant struct{ SessionID, ClientID string }
 type SessionStore interface {
 	SaveLoginSession(ctx context.Context, s LoginSession) error        // insert or replace
 	LoginSession(ctx context.Context, id string) (LoginSession, error) // fault.NotFound, also when expired
-<<<<<<< HEAD
 	// LoginSessions lists the sessions of a subject that have not expired, at most limit.
 	LoginSessions(ctx context.Context, subject string, limit int) ([]LoginSession, error)
-	DeleteLoginSession(ctx context.Context, id string) error       // idempotent
-	DeleteLoginSessions(ctx context.Context, subject string) error // idempotent
-=======
 	// DeleteLoginSession and DeleteLoginSessions end sessions and return who took part in
 	// them, ordered. They are idempotent; of parallel calls one is told of each.
 	DeleteLoginSession(ctx context.Context, id string) ([]Participant, error)
 	DeleteLoginSessions(ctx context.Context, subject string) ([]Participant, error)
->>>>>>> main
 }
 
 // Consent is an answered consent request.

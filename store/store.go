@@ -27,12 +27,9 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
-<<<<<<< HEAD
 	users.Store
 	users.AttemptStore
-=======
 	relyingparty.LogoutStore
->>>>>>> main
 	Changes
 
 	// Ping reports whether the database answers and its schema is the program's.

@@ -26,7 +26,8 @@ var allowed = map[string][]string{
 	"handler": {}, "config": {"cors"}, "telemetry": {}, "cors": {}, "acme": {},
 	"handler/handlertest": {"handler"}, // for tests
 	"outbound":            {"fault", "handler"},
-	"ratelimit":           {"access", "fault"},
+	"redis":               {},
+	"ratelimit":           {"access", "fault", "redis"},
 	"rules/spec":          {"access", "cors", "fault", "ratelimit"},
 	"templates":           {"access", "fault"},
 	"edge":                {"access", "cors", "edge/wire", "fault"},
@@ -49,26 +50,15 @@ var allowed = map[string][]string{
 	"rules/match":  {"access", "fault", "rules/spec"},
 	"rules/source": {"access", "fault", "rules", "rules/spec"},
 	"oauth2":       {"access", "fault"},
-<<<<<<< HEAD
-	"store":        {"oauth2", "rules/spec", "policies", "keys", "users"},
+	"store":        {"relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"manage":       {"access", "fault", "oauth2", "passwords", "rules/spec", "policies", "keys", "users"},
-=======
-	"store":        {"relyingparty", "oauth2", "rules/spec", "policies", "keys"},
-	"manage":       {"access", "fault", "oauth2", "rules/spec", "policies", "keys"},
->>>>>>> main
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "edge/fieldline", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
 	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
-<<<<<<< HEAD
-	"store/sql/...":   {"fault", "store", "oauth2", "rules/spec", "policies", "keys", "users"},
-	"store/storetest": {"fault", "store", "oauth2", "rules/spec", "policies", "keys", "users"},
+	"store/sql/...":   {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
+	"store/storetest": {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys", "users"},
-=======
-	"store/sql/...":   {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys"},
-	"store/storetest": {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys"},
-	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys"},
->>>>>>> main
 	// Row 6: the whole.
 	"app":               {"..."},
 	"cmd/gatewarden":    {"app", "config", "fault", "manage/...", "oauth2", "passwords", "policies", "rules/...", "telemetry", "handler", "users"},
@@ -102,6 +92,7 @@ var confined = map[string][]string{
 	"modernc.org/sqlite":                     {"store/sql/..."},
 	"github.com/jackc/pgx/v5":                {"store/sql/...", "internal/testenv"},
 	"github.com/go-sql-driver/mysql":         {"store/sql/...", "internal/testenv"},
+	"github.com/redis/go-redis/v9":           {"redis"},
 	"github.com/go-git/go-git/v5":            {"rules/source"},
 	"gocloud.dev":                            {"rules/source"},
 	"github.com/envoyproxy/go-control-plane": {"decision"},

@@ -189,13 +189,11 @@ func (d *flowData) prompt(value string) bool {
 
 // requestURL is where the flow can be begun again.
 func (s *Server) requestURL(d *flowData) string {
-<<<<<<< HEAD
 	if d.ReturnTo != "" {
 		return d.ReturnTo
-=======
+	}
 	if d.Device {
 		return s.base + verifyPath
->>>>>>> main
 	}
 	if d.From != nil {
 		return withQuery(s.base+authPath, d.From)
@@ -250,22 +248,15 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 		s.refuse(w, r, request, fosite.ErrLoginRequired)
 		return
 	}
-	s.ask(w, r, d, request.Client.GetID(), request)
+	s.ask(w, r, f, d, request, store)
 }
 
-// ask stores the flow and sends the browser to the login app.
-func (s *Server) ask(w http.ResponseWriter, r *http.Request, d *flowData, clientID string, request *fosite.AuthorizeRequest) {
+// ask has the flow stored and sends the browser to the login app.
+func (s *Server) ask(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
 	d.LoginAddress = challenge
-<<<<<<< HEAD
-	f := oauth2.Flow{
-		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed("login_challenge", challenge),
-		ClientID: clientID, SessionID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent),
-	}
-=======
 	f.State, f.LoginChallenge, f.SessionID = oauth2.FlowLoginRequested, hashed("login_challenge", challenge), randomString()
->>>>>>> main
 	if d.Session != nil {
 		f.SessionID = d.Session.ID
 	}
@@ -274,11 +265,7 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, d *flowData, client
 	}
 	var err error
 	if f.Data, err = json.Marshal(d); err == nil {
-<<<<<<< HEAD
-		err = s.o.Store.CreateFlow(r.Context(), f)
-=======
-		err = store(ctx, f)
->>>>>>> main
+		err = store(r.Context(), f)
 	}
 	if err != nil {
 		s.refuse(w, r, request, err)

@@ -39,19 +39,15 @@ func (s *Server) returnedBy(r *http.Request, by oauth2.FlowKey, hash string, sta
 		return f, nil, nil, fosite.ErrRequestForbidden.WithHint("The cookie that binds the request to the browser is missing or another one. " +
 			"The browser must use the same host name throughout (localhost and 127.0.0.1 are two) and accept cookies.")
 	}
-<<<<<<< HEAD
 	if d.ReturnTo != "" {
 		return f, d, nil, nil
 	}
-	request, err := s.parseAuthorize(r.Context(), d.Form)
-=======
 	var request *fosite.AuthorizeRequest
 	if d.Device {
 		request, err = s.deviceRequest(r.Context(), f.ClientID, d)
 	} else {
 		request, err = s.parseAuthorize(r.Context(), d.Form)
 	}
->>>>>>> main
 	return f, d, request, err
 }
 

@@ -37,7 +37,7 @@ func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, returnTo string,
 		d.Form.Set("prompt", "login")
 	}
 	d.Skip = s.loginSuffices(d)
-	s.ask(w, r, d, "", nil)
+	s.ask(w, r, oauth2.Flow{ID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}, d, nil, s.o.Store.CreateFlow)
 }
 
 // resumeSignIn ends a login that no client asked for.
