@@ -25,6 +25,7 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
+	oauth2.TrustStore
 	Changes
 
 	// Ping reports whether the database answers and its schema is the program's.

@@ -80,6 +80,7 @@ type Deps struct {
 	LogoutApp   oauth2.LogoutApp
 	DeviceApp   oauth2.DeviceApp
 	Sessions    *manage.Sessions
+	TrustGrants *manage.TrustGrants
 	Tokens      *manage.Tokens
 	Decisions   Decisions
 	Metrics     http.Handler
@@ -143,6 +144,7 @@ func New(d Deps) *API {
 	a.clientRoutes()
 	a.keyRoutes()
 	a.loginRoutes()
+	a.trustRoutes()
 	a.tokenRoutes()
 	return a
 }

@@ -56,6 +56,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"AnExpiredTokenBuysNothing", tokensExpiry},
 		{"ATransitionThatFailsChangesNothing", tokensAtomic},
 		{"RotationEndsTheFamilysAccessTokens", rotateFamily},
+		{"ARotatedTokenBuysAgainOnlyInTimeAndUnlessRevoked", reuseRace},
+		{"TrustGrantsAreKeptByIssuerSubjectAndKey", trustCRUD},
 		{"RevocationEndsExactlyWhatItNames", tokensRevoke},
 		{"ARevocationThatRacesRotationsLeavesNothing", revokeRace},
 		{"TokensIssuedInParallelAreAllKept", issueRace},
