@@ -72,6 +72,10 @@ type Subject struct {
 	Via string
 	// Extra holds claims and attributes. Read-only: it may be shared by requests.
 	Extra map[string]any
+	// Token is the access token that established the subject, for mutators that
+	// exchange it; empty when there was none, or when DPoP proofs must come with it. A
+	// secret: templates, logs and services do not see it.
+	Token string
 	// ResponseHeader holds fields for the client's response, such as Set-Cookie. It is
 	// set by authenticators alone; the engine moves it to the Decision, so that no
 	// later stage sees it.

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/gatewarden/gatewarden/acme"
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/keys"
@@ -26,6 +27,7 @@ import (
 	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/source"
 	"github.com/gatewarden/gatewarden/store/sql"
@@ -74,6 +76,7 @@ type App struct {
 	level  *slog.LevelVar
 
 	listeners []listener
+	acme      *acme.Manager // nil: no certificates are got
 	metrics   *telemetry.Metrics
 	store     *sql.Store
 	secrets   []string
@@ -81,6 +84,7 @@ type App struct {
 	rings     rings
 	remotes   *keys.Remotes
 	oauth2    *server.Server
+	logouts   *relyingparty.Logouts
 	policies  *policies.Engine
 	catalogs  rules.Compiler // without settings
 	compiler  atomic.Pointer[rules.Compiler]
@@ -120,7 +124,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.openSettings, a.listen, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.openSettings, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.watchCertificates,
 	} {
 		if err := open(ctx); err != nil {
 			return nil, err
@@ -139,8 +144,11 @@ func (a *App) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.store = s
-	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, deaf: func() { a.oauth2.EvictAll() }}
+	a.store, a.logouts = s, relyingparty.NewLogouts(s)
+	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, deaf: func() {
+		a.oauth2.EvictAll()
+		a.logouts.ForgetAll()
+	}}
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
@@ -209,6 +217,12 @@ func (a *App) greet() {
 func (a *App) Close() error {
 	for _, l := range a.listeners {
 		_ = l.Listener.Close()
+		if l.packets != nil {
+			_ = l.packets.Close()
+		}
+	}
+	if a.acme != nil {
+		a.acme.Close()
 	}
 	if a.proxy != nil {
 		a.proxy.Close()
@@ -226,6 +240,7 @@ func (a *App) Close() error {
 		a.demo.close()
 	}
 	if a.store != nil {
+		a.logouts.Close()
 		return a.store.Close()
 	}
 	return nil

@@ -37,11 +37,11 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,
-		Device: server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
+		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
 
-		PAR:    server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
+		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
@@ -54,7 +54,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Metrics: server.Metrics{
 			TokenIssued: a.metrics.TokenIssued, Introspection: a.metrics.Introspection, Cache: a.metrics.Cache, OAuth2: a.metrics.OAuth2,
 		},
-		Log: a.log,
+		Log: a.log, HTTP: outbound(),
 	})
 	if err != nil {
 		return fmt.Errorf("authorization server: %w", err)

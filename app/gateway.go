@@ -44,7 +44,7 @@ func (a *App) openCompiler(context.Context) error {
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now, File: a.credentials,
 			Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("password", hit) }}),
 			Provider:  &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
-			Secrets:   keyed(a.secrets),
+			Secrets:   keyed(a.secrets), Logouts: a.logouts,
 		})},
 		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})},
 		Mutators: rules.Stage[mutators.Mutator]{Catalog: mutators.Catalog(mutators.Deps{
@@ -232,7 +232,7 @@ func (a *App) edgeOptions(name string, trust config.Trust, s edge.Settings) (edg
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, Certificates: certificates, Log: a.log,
+		Listener: name, Decider: decider{a.engine}, Trusted: s.Trusted, CORS: s.CORS, MaxBody: s.MaxBody, MaxURI: s.MaxURI, MaxRequests: s.MaxRequests, Certificates: certificates, Log: a.log,
 		ReadIdle: time.Minute, WriteIdle: time.Minute,
 		Observe: func(e *edge.Event) {
 			a.metrics.Request(telemetry.Request{

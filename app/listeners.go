@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/gatewarden/gatewarden/config"
@@ -15,20 +16,23 @@ import (
 
 // listener is one bound address and the server behind it.
 type listener struct {
-	// name is proxy, management, public, admin or metrics.
+	// name is proxy, management, public, admin, ext_authz, acme or metrics.
 	name string
 	// setting is the key that says where it listens.
 	setting string
 	net.Listener
 	tls    *secured // nil: plain HTTP
 	server *edge.Server
+	// packets and quic are for HTTP/3; nil: it is not served.
+	packets net.PacketConn
+	quic    *edge.HTTP3
 	// proxied says whose PROXY protocol headers are read.
 	proxied edge.ProxyProtocol
 }
 
 // bind opens an address. The error names the setting.
 func (a *App) bind(name, setting string, l config.Listener) error {
-	secured, err := newSecured(l.TLS)
+	secured, err := newSecured(l.TLS, a.acme)
 	if err != nil {
 		return fmt.Errorf("%s.tls%w", setting, err)
 	}
@@ -103,12 +107,21 @@ func (a *App) Addresses() map[string]string {
 // nothing new is accepted, running requests finish. Management goes last, so that
 // readiness can be asked for until the end.
 func (a *App) Run(ctx context.Context) error {
-	failed := make(chan error, len(a.listeners))
+	failed := make(chan error, 2*len(a.listeners))
 	for _, l := range a.listeners {
 		a.log.Info("listening", "server", l.name, "address", l.Addr().String())
 		go func() {
 			if err := l.server.Serve(l.Listener); err != nil {
 				failed <- fmt.Errorf("%s: %w", l.setting, err)
+			}
+		}()
+		if l.quic == nil {
+			continue
+		}
+		a.log.Info("listening for HTTP/3", "server", l.name, "address", l.packets.LocalAddr().String())
+		go func() {
+			if err := l.quic.Serve(l.packets); err != nil {
+				failed <- fmt.Errorf("%s.http3: %w", l.setting, err)
 			}
 		}()
 	}
@@ -154,21 +167,22 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) shutdown(pick func(name string) bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Serve.Shutdown)
 	defer cancel()
-	done := make(chan struct{})
-	n := 0
+	var stopping sync.WaitGroup
+	stop := func(name string, shutdown func(context.Context) error) {
+		stopping.Go(func() {
+			if err := shutdown(ctx); err != nil {
+				a.log.Warn("requests were cut because they took longer than serve.shutdown_timeout", "server", name)
+			}
+		})
+	}
 	for _, l := range a.listeners {
 		if !pick(l.name) {
 			continue
 		}
-		n++
-		go func() {
-			if err := l.server.Shutdown(ctx); err != nil {
-				a.log.Warn("requests were cut because they took longer than serve.shutdown_timeout", "server", l.name)
-			}
-			done <- struct{}{}
-		}()
+		stop(l.name, l.server.Shutdown)
+		if l.quic != nil {
+			stop(l.name, l.quic.Shutdown)
+		}
 	}
-	for range n {
-		<-done
-	}
+	stopping.Wait()
 }

@@ -39,14 +39,14 @@ func selfSigned(t *testing.T) config.TLS {
 }
 
 func TestAListenerSpeaksTLS12AndNewerOnly(t *testing.T) {
-	server, err := loadTLS(selfSigned(t))
+	server, err := loadTLS(selfSigned(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for version, accepted := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		ours, theirs := net.Pipe()
 		done := make(chan error, 1)
-		go func() { done <- tls.Server(ours, server).Handshake() }()
+		go func() { done <- tls.Server(ours, server.Config).Handshake() }()
 		client := tls.Client(theirs, &tls.Config{MinVersion: version, MaxVersion: version, InsecureSkipVerify: true})
 		err := client.Handshake()
 		if (err == nil) != accepted {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ func (a *App) listen(context.Context) error {
 		{a.parts&Management != 0, "management", "serve.api", s.API.Listener},
 		{a.parts&Management != 0 && s.Admin.On(), "admin", "serve.admin", s.Admin.Listener},
 		{a.parts&Management != 0 && s.ExtAuthz.On(), "ext_authz", "serve.ext_authz", s.ExtAuthz.Listener},
+		{a.acme != nil && a.cfg.ACME.HTTP.Port >= 0, "acme", "acme.http", config.Listener{Host: a.cfg.ACME.HTTP.Host, Port: a.cfg.ACME.HTTP.Port}},
 		{s.Prometheus.Port >= 0, "metrics", "serve.prometheus", config.Listener{Host: s.Prometheus.Host, Port: s.Prometheus.Port}},
 	} {
 		if !l.on {
@@ -63,11 +65,13 @@ func (a *App) mount(context.Context) error {
 	s := a.cfg.Serve
 	for i := range a.listeners {
 		l := &a.listeners[i]
-		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Log: a.log}
+		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Log: a.log}
 		var err error
 		switch l.name {
 		case "proxy":
 			o.ReadHeaderTimeout, o.IdleTimeout, o.MaxHeaderBytes = s.Proxy.Timeout.Read, s.Proxy.Timeout.Idle, s.Proxy.Limits.Header
+			o.ConnectionsPerClient, o.Refused = s.Proxy.Limits.ConnectionsPerClient, func() { a.metrics.ConnectionRefused("proxy") }
+			o.Exempt = func(peer netip.Addr) bool { return a.settings.Load().proxy.Trusted.Contains(peer) }
 			o.Handler, err = a.proxyEdge()
 		case "public":
 			o.ReadHeaderTimeout, o.IdleTimeout = s.Public.Timeout.Read, s.Public.Timeout.Idle
@@ -77,6 +81,8 @@ func (a *App) mount(context.Context) error {
 			o.Handler, err = a.managementEdge(l.name)
 		case "ext_authz":
 			o.Handler, err = a.extAuthzEdge()
+		case "acme":
+			o.Handler = a.acme.HTTP01()
 		case "metrics":
 			mux := http.NewServeMux()
 			mux.Handle("GET "+s.Prometheus.MetricsPath, a.metrics.Handler())
@@ -85,9 +91,29 @@ func (a *App) mount(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.setting, err)
 		}
+		if l.packets != nil {
+			a.serveHTTP3(l, &o)
+		}
 		l.server = edge.NewServer(o)
 	}
 	return nil
+}
+
+// fast reports whether a listener serves plain requests by the loop of package
+// edge/wire. Those of the metrics and of gRPC have no use for it.
+func (a *App) fast(listener string) bool {
+	s := a.cfg.Serve
+	switch listener {
+	case "proxy":
+		return s.Proxy.Fast
+	case "public":
+		return s.Public.Fast
+	case "management":
+		return s.API.Fast
+	case "admin":
+		return s.Admin.Fast
+	}
+	return false
 }
 
 func (a *App) proxyEdge() (http.Handler, error) {
@@ -165,7 +191,7 @@ func publicRoute(path string) string {
 
 // healthDeps are what every listener with an API answers.
 func (a *App) healthDeps(listener string) api.Deps {
-	return api.Deps{
+	d := api.Deps{
 		Checks: []api.Check{
 			{Name: "database", Check: a.store.Ping},
 			{Name: "access_rules", Check: a.rulesReady},
@@ -179,6 +205,10 @@ func (a *App) healthDeps(listener string) api.Deps {
 		},
 		Log: a.log,
 	}
+	if a.acme != nil && listener != "public" {
+		d.Certificates = func() any { return a.acme.Status() }
+	}
+	return d
 }
 
 // rulesReady reports sources that could not be read and rules that are refused.
@@ -228,6 +258,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
 	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
+	d.Users = &manage.Users{Store: a.store, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
@@ -244,7 +275,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	// An answer to a preflight would be a yes for who asks /decisions.
 	return edge.CrossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if decisions.Handles(r) { // which has a gate of its own
-			whole.ServeHTTP(w, r)
+			decisions.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -113,6 +112,7 @@ func (a *App) prepare(ctx context.Context, cfg *config.Config, changed []string)
 		a.compiler.Store(c)
 	}
 	return func() {
+		a.manage(cfg)
 		for l, loaded := range certificates {
 			l.replace(loaded)
 		}
@@ -139,14 +139,14 @@ func compiled(key string) bool {
 }
 
 // readCertificates reads those of all listeners that speak TLS.
-func (a *App) readCertificates(cfg *config.Config) (map[*secured]*tls.Config, error) {
-	read := map[*secured]*tls.Config{}
+func (a *App) readCertificates(cfg *config.Config) (map[*secured]*identity, error) {
+	read := map[*secured]*identity{}
 	var errs []error
 	for _, l := range a.listeners {
 		if l.tls == nil {
 			continue
 		}
-		loaded, err := loadTLS(tlsOf(cfg, l.name))
+		loaded, err := loadTLS(tlsOf(cfg, l.name), a.acme)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("%s.tls%w", l.setting, err))

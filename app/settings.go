@@ -44,6 +44,7 @@ func newSettings(cfg *config.Config) (*settings, error) {
 	}
 	s.proxy = edge.Settings{
 		Trusted: peers("serve.proxy", cfg.Serve.Proxy.Trust), CORS: s.cors["proxy"], MaxBody: cfg.Serve.Proxy.Limits.Body,
+		MaxURI: cfg.Serve.Proxy.Limits.URI, MaxRequests: cfg.Serve.Proxy.Limits.Requests,
 	}
 	s.decision = edge.Settings{Trusted: peers("serve.api", cfg.Serve.API.Trust)}
 	return s, errors.Join(errs...)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
@@ -138,6 +139,32 @@ func BenchmarkBearer(b *testing.B) {
 	for b.Loop() {
 		if _, err := reader.read(r); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestTheTokenOfASubjectIsTheOneThatWasAccepted(t *testing.T) {
+	i := newIssuer(t)
+	token := i.sign(t, "ES256", nil, map[string]any{"sub": "mallory", "exp": start.Add(time.Hour).Unix()})
+	s := newSessions(t, says(`{"sub":"mallory"}`))
+	other := "Bearer " + i.sign(t, "ES256", nil, map[string]any{"sub": "alice", "exp": start.Add(time.Hour).Unix()})
+	for name, c := range map[string]struct {
+		a    Authenticator
+		r    *access.Request
+		want string
+	}{
+		"in Authorization":                      {i.verifier(t, newClock(), ""), bearerRequest(token), token},
+		"in another field":                      {i.verifier(t, newClock(), `"token_from":{"header":"X-Token"}`), request("https://a/", "X-Token", token, "Authorization", other), token},
+		"in a cookie":                           {i.verifier(t, newClock(), `"token_from":{"cookie":"t"}`), request("https://a/", "Cookie", "t="+token, "Authorization", other), token},
+		"in the query":                          {i.verifier(t, newClock(), `"token_from":{"query_parameter":"t"}`), request("https://a/?t="+token, "Authorization", other), token},
+		"the service is shown another field":    {build(t, Deps{}, "bearer_token", s.config(`"token_from":{"header":"X-Token"}`)), request("https://a/", "X-Token", token, "Authorization", other), ""},
+		"the service is shown the token itself": {build(t, Deps{}, "bearer_token", s.config()), bearerRequest(token), token},
+	} {
+		for range 2 { // asked, and from the cache
+			subject, err := c.a.Authenticate(t.Context(), c.r)
+			if err != nil || subject.ID != "mallory" || subject.Token != c.want {
+				t.Errorf("%s: got %s with the token %.20q, %v", name, subject.ID, subject.Token, err)
+			}
 		}
 	}
 }

@@ -28,6 +28,8 @@ type bearerToken struct {
 
 var (
 	_ CredentialReader = (*bearerToken)(nil)
+	_ SchemeReader     = (*bearerToken)(nil)
+	_ Discloser        = (*bearerToken)(nil)
 	_ access.Lease     = (*bearerToken)(nil)
 )
 
@@ -47,27 +49,37 @@ func newBearerToken(c bearerTokenConfig, d Deps, cache *factsCache) (Authenticat
 // CredentialPlaces implements CredentialReader.
 func (a *bearerToken) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
 
+// Schemes implements SchemeReader.
+func (a *bearerToken) Schemes() []string { return a.token.schemes() }
+
 // Authenticate returns ErrNoCredentials when there is no token with the prefix.
 func (a *bearerToken) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
-	f, err := a.accept(ctx, r)
+	token, f, err := a.accept(ctx, r)
 	if err != nil {
 		return access.Subject{}, err
 	}
-	return f.subject, nil
+	if !a.token.bearer { // the service is shown Authorization, whatever is in the other place
+		return f.subject, nil
+	}
+	return withToken(f.subject, token), nil
 }
+
+// Discloses implements Discloser.
+func (a *bearerToken) Discloses() {}
 
 // Renew implements access.Lease. A cached answer holds until its time to live is over.
 func (a *bearerToken) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
-	f, err := a.accept(ctx, r)
+	_, f, err := a.accept(ctx, r)
 	if err != nil {
 		return time.Time{}, err
 	}
 	return f.expires, nil
 }
 
-func (a *bearerToken) accept(ctx context.Context, r *access.Request) (*facts, error) {
-	if _, err := a.token.read(r); err != nil {
-		return nil, err
+func (a *bearerToken) accept(ctx context.Context, r *access.Request) (token string, f *facts, err error) {
+	if token, err = a.token.read(r); err != nil {
+		return "", nil, err
 	}
-	return a.session.accept(ctx, r)
+	f, err = a.session.accept(ctx, r)
+	return token, f, err
 }

@@ -44,7 +44,7 @@ func (b *binding) prove(ctx context.Context, r *access.Request, token string, kn
 	scheme := b.token.bearer && hasDPoPScheme(r)
 	shown := scheme || r.Header["Dpop"] != nil
 	if *bound == (access.Confirmation{}) && b.require == "none" && !shown {
-		return known.subject, nil
+		return withToken(known.subject, token), nil
 	}
 	if err := b.acceptable(bound); err != nil {
 		return access.Subject{}, err
@@ -54,7 +54,7 @@ func (b *binding) prove(ctx context.Context, r *access.Request, token string, kn
 	}
 	switch {
 	case bound.JKT == "" && !shown:
-		return known.subject, nil
+		return withToken(known.subject, token), nil
 	case bound.JKT == "":
 		return access.Subject{}, b.proofs.Refuse("invalid_token", "a proof came with a token that is not bound to a key", nil)
 	case b.token.bearer && !scheme:
@@ -67,6 +67,13 @@ func (b *binding) prove(ctx context.Context, r *access.Request, token string, kn
 	subject := known.subject
 	subject.ResponseHeader = header
 	return subject, nil
+}
+
+// withToken returns a subject with the token that established it, which the cache does
+// not keep.
+func withToken(s access.Subject, token string) access.Subject {
+	s.Token = token
+	return s
 }
 
 // refused words the challenge of a token that was refused for the scheme in which it

@@ -9,26 +9,24 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/gatewarden/gatewarden/fingerprint"
 )
 
-// cacheKey is the SHA-256 of who asks and the token. The token itself is not kept.
-type cacheKey [sha256.Size]byte
+// cacheKey is the fingerprint of who asks and the token. The token itself is not kept.
+type cacheKey = fingerprint.Key
 
 // identity names everything but the token that shapes an answer: equal identities
-// may share answers, others never do.
-type identity [sha256.Size]byte
+// may share answers, others never do. It is a SHA-256.
+type identity string
 
 func newIdentity(parts ...any) identity {
 	raw, err := json.Marshal(parts)
 	if err != nil {
 		panic(err) // strings, numbers and lists of them always marshal
 	}
-	return sha256.Sum256(raw)
-}
-
-func (id *identity) key(token string) cacheKey {
-	var space [4096]byte // on the stack for tokens of usual length
-	return sha256.Sum256(append(append(space[:0], id[:]...), token...))
+	sum := sha256.Sum256(raw)
+	return identity(sum[:])
 }
 
 // entry is a cached answer.
@@ -46,15 +44,21 @@ type entry struct {
 // read, and old ones are evicted for new ones.
 type factsCache struct {
 	entries *otter.Cache[cacheKey, *entry]
+	prints  *fingerprint.Maker
 	flights singleflight.Group
 	mu      sync.Mutex // for grow
 }
 
 func newFactsCache(bytes uint64) *factsCache {
-	return &factsCache{entries: otter.Must(&otter.Options[cacheKey, *entry]{
+	return &factsCache{prints: fingerprint.NewMaker(), entries: otter.Must(&otter.Options[cacheKey, *entry]{
 		MaximumWeight: bytes,
 		Weigher:       func(_ cacheKey, e *entry) uint32 { return e.weight },
 	})}
+}
+
+// key is that of what id learns about a token, or about whatever else is told in parts.
+func (c *factsCache) key(id identity, parts ...string) cacheKey {
+	return c.prints.Of(string(id), parts...)
 }
 
 // grow makes the bound at least bytes.

@@ -106,11 +106,11 @@ func readBundle(location string) ([]byte, error) {
 	if err != nil || u.Scheme != "file" || u.Host+u.Path == "" {
 		return nil, fmt.Errorf("%q is not a file or inline URL", location)
 	}
-	raw, err := os.ReadFile(u.Host + u.Path)
-	if err == nil && len(raw) > maxAuthorities {
-		err = fmt.Errorf("%s is longer than %d bytes", location, maxAuthorities)
+	name := u.Host + u.Path
+	if info, err := os.Stat(name); err == nil && (!info.Mode().IsRegular() || info.Size() > maxAuthorities) {
+		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", location, maxAuthorities)
 	}
-	return raw, err
+	return os.ReadFile(name)
 }
 
 // addAuthorities refuses what AppendCertsFromPEM would pass over.
@@ -164,7 +164,7 @@ func (a *clientCertificate) accept(r *access.Request) (*facts, error) {
 	if a.authorities == nil && !c.Verified {
 		return nil, badCertificate("the client's certificate is not of an authority that is accepted here", nil)
 	}
-	now, key := a.d.Now(), a.identity.key(chainDigest(c))
+	now, key := a.d.Now(), a.cache.key(a.identity, chainDigest(c))
 	known := a.cache.get(key, 0, now)
 	a.d.Cache("client_certificate", known != nil)
 	if known == nil || now.Before(known.notBefore) || !now.Before(known.expires) {

@@ -79,11 +79,15 @@ type jwt struct {
 
 var (
 	_ CredentialReader = (*jwt)(nil)
+	_ SchemeReader     = (*jwt)(nil)
 	_ access.Lease     = (*jwt)(nil)
 )
 
 // CredentialPlaces implements CredentialReader.
 func (a *jwt) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
+
+// Schemes implements SchemeReader.
+func (a *jwt) Schemes() []string { return a.token.schemes() }
 
 func newJWT(c jwtConfig, d Deps, cache *factsCache) (*jwt, error) {
 	strategy, err := newScopeStrategy(c.ScopeStrategy)
@@ -182,15 +186,18 @@ func (a *jwt) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
 
 // accept has no effect beside the cache.
 func (a *jwt) accept(ctx context.Context, r *access.Request) (token string, known *facts, err error) {
-	token, err = a.token.read(r)
+	token, err = a.token.find(r)
 	if err != nil {
 		return "", nil, err
 	}
-	if strings.Count(token, ".") != 2 {
-		return "", nil, ErrNoCredentials
-	}
-	now, generation, key := a.d.Now(), a.keys.Generation(), a.identity.key(token)
+	now, generation, key := a.d.Now(), a.keys.Generation(), a.cache.key(a.identity, token)
 	known = a.cache.get(key, generation, now)
+	if known == nil {
+		// Not before: what is kept was verified, so it has this form.
+		if err := a.wellFormed(token); err != nil {
+			return "", nil, err
+		}
+	}
 	a.d.Cache("jwt", known != nil)
 	if known == nil {
 		f, err := a.verify(ctx, token)
@@ -208,6 +215,16 @@ func (a *jwt) accept(ctx context.Context, r *access.Request) (token string, know
 		return "", nil, err
 	}
 	return token, known, nil
+}
+
+func (a *jwt) wellFormed(token string) error {
+	if err := a.token.check(token); err != nil {
+		return err
+	}
+	if strings.Count(token, ".") != 2 {
+		return ErrNoCredentials
+	}
+	return nil
 }
 
 func (a *jwt) verify(ctx context.Context, token string) (facts, error) {

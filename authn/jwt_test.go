@@ -37,7 +37,7 @@ func TestAVerifiedTokensClaimsBecomeTheSubject(t *testing.T) {
 	token := i.sign(t, "ES256", nil, map[string]any{"sub": "alice", "exp": start.Add(time.Hour).Unix(), "scope": "read write", "tenant": map[string]any{"id": 7}})
 	for range 3 { // verified, verified and kept, from the cache
 		got := must(a.Authenticate(t.Context(), bearerRequest(token)))(t)
-		want := access.Subject{ID: "alice", Via: "jwt", Extra: map[string]any{
+		want := access.Subject{ID: "alice", Via: "jwt", Token: token, Extra: map[string]any{
 			"sub": "alice", "exp": float64(start.Add(time.Hour).Unix()), "scp": []string{"read", "write"}, "tenant": map[string]any{"id": 7.0}}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)

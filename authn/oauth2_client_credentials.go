@@ -2,7 +2,6 @@ package authn
 
 import (
 	"context"
-	"crypto/sha256"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -88,6 +87,11 @@ func newClientCredentials(c clientCredentialsConfig, d Deps, cache *factsCache) 
 	return a, nil
 }
 
+var _ SchemeReader = (*clientCredentials)(nil)
+
+// Schemes implements SchemeReader.
+func (a *clientCredentials) Schemes() []string { return []string{"Basic"} }
+
 // Authenticate returns ErrNoCredentials when there are no Basic credentials.
 func (a *clientCredentials) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
 	id, secret, err := basicCredentials(r, clientChallenge)
@@ -112,11 +116,7 @@ func (a *clientCredentials) facts(ctx context.Context, id, secret string) (*fact
 	if a.cache == nil {
 		return a.ask(ctx, id, secret)
 	}
-	h := sha256.New()
-	h.Write(a.identity[:])
-	write(h, id, secret)
-	var key cacheKey
-	h.Sum(key[:0])
+	key := a.cache.key(a.identity, id, secret)
 	known := a.cache.get(key, 0, a.d.Now())
 	a.d.Cache("client_credentials", known != nil)
 	if known != nil {

@@ -90,11 +90,15 @@ type introspection struct {
 
 var (
 	_ CredentialReader = (*introspection)(nil)
+	_ SchemeReader     = (*introspection)(nil)
 	_ access.Lease     = (*introspection)(nil)
 )
 
 // CredentialPlaces implements CredentialReader.
 func (a *introspection) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
+
+// Schemes implements SchemeReader.
+func (a *introspection) Schemes() []string { return a.token.schemes() }
 
 // newIntrospections returns the handler for a configuration.
 func newIntrospections(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {
@@ -210,11 +214,7 @@ func (a *introspection) facts(ctx context.Context, r *access.Request, token stri
 		}
 		return introspected(t)
 	}
-	id := token
-	if a.preserveHost {
-		id = host + "\x00" + token // a token has no NUL
-	}
-	key := a.identity.key(id)
+	key := a.cache.key(a.identity, token, host)
 	known := a.cache.get(key, 0, a.d.Now())
 	a.d.Cache("introspection", known != nil)
 	if known != nil {

@@ -69,7 +69,7 @@ func TestTheSubjectOfAnIntrospectedTokenIsThatOfOathkeeper(t *testing.T) {
 	e := newEndpoint(t, says(active))
 	a := build(t, Deps{Now: newClock().Now}, "oauth2_introspection", e.config(""))
 	got := must(a.Authenticate(t.Context(), bearerRequest("x")))(t)
-	want := access.Subject{ID: "alice", Via: "oauth2_introspection", Extra: map[string]any{
+	want := access.Subject{ID: "alice", Via: "oauth2_introspection", Token: "x", Extra: map[string]any{
 		"tenant": 7.0, "username": "Alice", "client_id": "app", "scope": "read write", "aud": []string{"api"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -77,7 +77,7 @@ func TestTheSubjectOfAnIntrospectedTokenIsThatOfOathkeeper(t *testing.T) {
 	bare := says(`{"active":true,"ext":{"aud":["forged"]}}`)
 	e.answer.Store(&bare)
 	got = must(a.Authenticate(t.Context(), bearerRequest("x")))(t)
-	want = access.Subject{Via: "oauth2_introspection", Extra: map[string]any{"username": "", "client_id": "", "scope": ""}}
+	want = access.Subject{Via: "oauth2_introspection", Token: "x", Extra: map[string]any{"username": "", "client_id": "", "scope": ""}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

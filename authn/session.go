@@ -2,16 +2,13 @@ package authn
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,25 +176,13 @@ func (e *sessionEndpoint) question(r *access.Request) question {
 
 // key is that of everything that the endpoint sees. AdditionalHeaders are part of the
 // identity.
-func (e *sessionEndpoint) key(q *question) (k cacheKey) {
-	h := sha256.New()
-	h.Write(e.identity[:])
-	write(h, q.method, q.url, strings.Join(q.header["X-Forwarded-Host"], ","))
+func (e *sessionEndpoint) key(q *question) cacheKey {
+	parts := []string{q.method, q.url, strings.Join(q.header["X-Forwarded-Host"], ",")}
 	for _, name := range e.forward {
-		write(h, append([]string{name}, q.header[name]...)...)
+		values := q.header[name]
+		parts = append(append(parts, name, strconv.Itoa(len(values))), values...)
 	}
-	h.Sum(k[:0])
-	return k
-}
-
-// write hashes a tuple: its length, then each part after its length.
-func write(h hash.Hash, parts ...string) {
-	var n [8]byte
-	h.Write(binary.BigEndian.AppendUint64(n[:0], uint64(len(parts))))
-	for _, part := range parts {
-		h.Write(binary.BigEndian.AppendUint64(n[:0], uint64(len(part))))
-		io.WriteString(h, part)
-	}
+	return e.cache.key(e.identity, parts...)
 }
 
 // accept asks about the session of a request. It has no effect beside the cache.

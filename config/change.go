@@ -10,6 +10,7 @@ import (
 // takes over. The sections of handlers are reloadable as well.
 var reloadable = []string{
 	"backend_url", "log.level", "access_rules.matching_strategy", "access_rules.on_overlap", "serve.proxy.limits.body",
+	"serve.proxy.limits.uri", "serve.proxy.limits.requests",
 	"serve.proxy.trusted_proxies", "serve.proxy.trust_forwarded_headers", "serve.api.trusted_proxies", "serve.api.trust_forwarded_headers",
 	"serve.proxy.cors.", "serve.api.cors.", "serve.admin.cors.", "serve.public.cors.",
 }
@@ -20,7 +21,7 @@ func reloads(key string) bool {
 		return true
 	}
 	_, tls, isTLS := strings.Cut(key, ".tls.")
-	return isTLS && (tls == "certificates" || strings.HasPrefix(tls, "cert.") || strings.HasPrefix(tls, "key."))
+	return isTLS && (tls == "certificates" || tls == "acme.hosts" || strings.HasPrefix(tls, "cert.") || strings.HasPrefix(tls, "key."))
 }
 
 // Adopt returns c with what of next can be put in force while the program runs. Changed

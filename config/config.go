@@ -35,6 +35,7 @@ type Config struct {
 	OAuth2      OAuth2      `key:"oauth2"`
 	AccessRules AccessRules `key:"access_rules"`
 	RateLimits  RateLimits  `key:"rate_limits"`
+	ACME        ACME        `key:"acme"`
 	IDToken     IDToken     `key:"id_token"`
 	Keys        SigningKeys `key:"keys"`
 	Log         Log         `key:"log"`
@@ -133,13 +134,14 @@ func (c CORS) Policy() (*cors.Policy, []cors.Problem) {
 	})
 }
 
-// TLS holds certificates; TLS is on when there is one.
+// TLS holds certificates; TLS is on when there is one, or hosts that one is got for.
 type TLS struct {
 	Key  PEM `key:"key"`
 	Cert PEM `key:"cert"`
 	// Certificates are further ones. Clients get the first that is for the name they ask
 	// for and that they can use, else the first of all.
 	Certificates []Certificate `key:"certificates"`
+	ACME         Hosts         `key:"acme"`
 	// ClientAuth says what is asked of clients: none, request (a certificate may come),
 	// require (one must come) or verify (one of ClientCA must come).
 	ClientAuth string `key:"client_auth"`
@@ -153,8 +155,13 @@ type Certificate struct {
 	Cert PEM `key:"cert"`
 }
 
+// Hosts are names that certificates are got for as ACME says.
+type Hosts struct {
+	Hosts []string `key:"hosts"`
+}
+
 // On reports whether the listener speaks TLS.
-func (t TLS) On() bool { return len(t.All()) > 0 }
+func (t TLS) On() bool { return len(t.All()) > 0 || len(t.ACME.Hosts) > 0 }
 
 // All returns every certificate in order.
 func (t TLS) All() []Certificate {
@@ -174,15 +181,27 @@ type PEM struct {
 // Set reports whether a value is there.
 func (p PEM) Set() bool { return p.Path != "" || p.Base64 != "" }
 
+// Server says by what a listener without TLS is served.
+type Server struct {
+	// Fast has plain HTTP/1.1 requests served by the program's own loop, all others by
+	// net/http.
+	Fast bool `key:"fast"`
+}
+
 // Proxy is the data plane's listener.
 type Proxy struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
 	CORS     CORS     `key:"cors"`
 	Streams  Streams  `key:"streams"`
+	// HTTP3 serves HTTP/3 at the UDP port of the same number, which needs TLS. HTTP3Port is
+	// the port that clients are told; 0: the listener's.
+	HTTP3     bool `key:"http3"`
+	HTTP3Port int  `key:"http3_port"`
 }
 
 // Streams are exchanges that may outlive the credentials that opened them.
@@ -213,6 +232,11 @@ type Timeouts struct {
 type Limits struct {
 	Header int   `key:"header"` // bytes of request header
 	Body   int64 `key:"body"`   // bytes of request body; 0: no limit
+	URI    int   `key:"uri"`    // bytes of the request's target; 0: no limit of its own
+	// Requests is how many may run at once, streams included; 0: no limit.
+	Requests int `key:"requests"`
+	// ConnectionsPerClient is how many connections one address may hold; 0: no limit.
+	ConnectionsPerClient int `key:"connections_per_client"`
 }
 
 // Upstream tunes the client towards upstreams.
@@ -238,6 +262,7 @@ type Upstream struct {
 type API struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	CORS     CORS     `key:"cors"`
 	// Nginx and Envoy may ask at /decisions/nginx and /decisions/envoy.
@@ -261,6 +286,7 @@ type ExtAuthz struct {
 // Admin is the management listener at Hydra's port.
 type Admin struct {
 	Listener `key:",inline"`
+	Server   `key:",inline"`
 	CORS     CORS `key:"cors"`
 }
 
@@ -268,6 +294,7 @@ type Admin struct {
 type Public struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	CORS     CORS     `key:"cors"`
 }
@@ -432,6 +459,35 @@ type RateLimits struct {
 	MaxKeys int `key:"max_keys"`
 }
 
+// ACME is where certificates of tls.acme.hosts come from.
+type ACME struct {
+	// Directory is the URL of the directory (RFC 8555 section 7.1.1).
+	Directory string `key:"directory"`
+	// AcceptTerms says that the operator agrees to the directory's terms of service.
+	AcceptTerms bool   `key:"accept_terms"`
+	Email       string `key:"email"`
+	// Storage is a folder for certificates, keys and locks.
+	Storage string `key:"storage"`
+	// CAFile is PEM of further authorities that the directory's own certificate may
+	// come from.
+	CAFile string `key:"ca_file"`
+	EAB    EAB    `key:"eab"`
+	// HTTP is the listener of HTTP-01; negative port: TLS-ALPN-01 alone.
+	HTTP Plain `key:"http"`
+}
+
+// EAB binds the account to one that the directory knows (RFC 8555 section 7.3.4).
+type EAB struct {
+	KeyID   string `key:"key_id"`
+	HMACKey string `key:"hmac_key"` // base64url
+}
+
+// Plain is an address without TLS.
+type Plain struct {
+	Host string `key:"host"`
+	Port int    `key:"port"`
+}
+
 // IDToken is about the keys of the id_token mutator.
 type IDToken struct {
 	Set string `key:"jwk_set_id"`
@@ -470,21 +526,23 @@ func Default() Config {
 	policy := CORS{AllowedOrigins: d.AllowedOrigins, AllowedMethods: d.AllowedMethods, AllowedHeaders: d.AllowedHeaders, ExposedHeaders: d.ExposedHeaders}
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
 	trust, noClients, socket := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}, Socket{Mode: 0o755}
+	fast := Server{Fast: true}
 	return Config{
 		DSN: "memory",
 		Serve: Serve{
 			Proxy: Proxy{
 				Listener: Listener{Port: 4455, TLS: noClients, Socket: socket},
 				Trust:    trust,
+				Server:   fast,
 				Timeout:  timeouts,
-				Limits:   Limits{Header: 64 << 10},
+				Limits:   Limits{Header: 64 << 10, URI: 8 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
-			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, CORS: policy},
-			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Server: fast, Timeout: timeouts, CORS: policy},
+			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, Server: fast, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Server: fast, Timeout: timeouts, CORS: policy},
 			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
@@ -504,6 +562,7 @@ func Default() Config {
 			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000},
+		ACME:        ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", HTTP: Plain{Port: -1}},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},
 		Errors:      Errors{Fallback: []string{"json"}},

@@ -81,6 +81,9 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a strategy that does not exist", environ: []string{"STRATEGIES_ACCESS_TOKEN=paseto"}, want: "strategies.access_token must be one of opaque, jwt"},
 		{name: "an issuer without TLS", environ: []string{"ISSUER=http://id.example"}, want: "environment ISSUER: urls.self.issuer must use https"},
 		{name: "keys that change too often", file: "c.yaml", text: "keys:\n  rotation_period: 5m\n", want: "c.yaml:2: keys.rotation_period must be 0 or at least 1h"},
+		{name: "a URI that nothing fits into", file: "c.yaml", text: "serve:\n  proxy:\n    limits: {uri: 10}\n", want: "c.yaml:3: serve.proxy.limits.uri must be at least 256 bytes"},
+		{name: "fewer requests than none", environ: []string{"SERVE_PROXY_LIMITS_REQUESTS=-1"}, want: "environment SERVE_PROXY_LIMITS_REQUESTS: serve.proxy.limits.requests must not be negative"},
+		{name: "fewer connections than none", environ: []string{"SERVE_PROXY_LIMITS_CONNECTIONS_PER_CLIENT=-1"}, want: "environment SERVE_PROXY_LIMITS_CONNECTIONS_PER_CLIENT: serve.proxy.limits.connections_per_client must not be negative"},
 		{name: "trust in everybody", file: "c.yaml", text: "serve:\n  proxy:\n    trusted_proxies: [0.0.0.0/0]\n", want: "c.yaml:3: serve.proxy.trusted_proxies must not trust the whole internet"},
 		{name: "a network that is none", file: "c.yaml", text: "serve:\n  proxy:\n    trusted_proxies: [10.0.0/8]\n", want: "c.yaml:3: serve.proxy.trusted_proxies must be a list of networks"},
 		{name: "ext_authz for nobody", environ: []string{"SERVE_EXT_AUTHZ_PORT=9001"}, want: "serve.ext_authz.trusted_proxies must name the addresses of Envoy"},
@@ -88,6 +91,22 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "Envoy may be anybody", environ: []string{"SERVE_API_ENVOY_TRUSTED_PROXIES=::/0"}, want: "environment SERVE_API_ENVOY_TRUSTED_PROXIES: serve.api.envoy.trusted_proxies must not trust the whole internet"},
 		{name: "anybody may ask over gRPC", environ: []string{"SERVE_EXT_AUTHZ_TRUSTED_PROXIES=0.0.0.0/0"}, want: "environment SERVE_EXT_AUTHZ_TRUSTED_PROXIES: serve.ext_authz.trusted_proxies must not trust the whole internet"},
 		{name: "management without authentication on every address", environ: []string{"SERVE_API_HOST=0.0.0.0"}, want: "environment SERVE_API_HOST: serve.api.host exposes the management API without authentication"},
+		{name: "certificates without consent", file: "c.yaml", text: "serve:\n  proxy:\n    tls: {acme: {hosts: [a.example]}}\n", want: "c.yaml:3: serve.proxy.tls.acme.hosts needs acme.accept_terms"},
+		{name: "certificates without a folder", file: "c.yaml", text: "acme: {accept_terms: true}\n", want: "acme.storage must name a folder"},
+		{name: "a certificate for a pattern", file: "c.yaml", text: "serve:\n  public:\n    tls: {acme: {hosts: ['*.example.com']}}\n", want: `c.yaml:3: serve.public.tls.acme.hosts "*.example.com" is a pattern`},
+		{name: "a certificate for an address", file: "c.yaml", text: "serve:\n  public:\n    tls: {acme: {hosts: ['192.0.2.1']}}\n", want: `"192.0.2.1" is an address`},
+		{name: "a certificate for a path", file: "c.yaml", text: "serve:\n  public:\n    tls: {acme: {hosts: ['a.example/../b']}}\n", want: `"a.example/../b" must be a host name`},
+		{name: "a certificate for a port", file: "c.yaml", text: "serve:\n  public:\n    tls: {acme: {hosts: ['a.example:443']}}\n", want: `"a.example:443" must be a host name without port`},
+		{name: "a certificate for a bare name", file: "c.yaml", text: "serve:\n  public:\n    tls: {acme: {hosts: ['localhost']}}\n", want: `"localhost" must be a full host name`},
+		{name: "a directory without TLS", file: "c.yaml", text: "acme:\n  directory: http://ca.example/dir\n", want: "c.yaml:2: acme.directory must be an https URL"},
+		{name: "half a binding", file: "c.yaml", text: "acme:\n  eab: {key_id: a}\n", want: "acme.eab needs both key_id and hmac_key"},
+		{name: "a binding that is not base64url", file: "c.yaml", text: "acme:\n  eab: {key_id: a, hmac_key: 'a+b='}\n", want: "c.yaml:2: acme.eab.hmac_key must be base64url"},
+		{name: "a contact that is none", file: "c.yaml", text: "acme:\n  email: me\n", want: "c.yaml:2: acme.email must be one address"},
+		{name: "challenges of nobody", file: "c.yaml", text: "acme:\n  http: {port: 80}\n", want: "c.yaml:2: acme.http.port needs acme.accept_terms"},
+		{name: "HTTP/3 without TLS", file: "c.yaml", text: "serve:\n  proxy:\n    http3: true\n", want: "c.yaml:3: serve.proxy.http3 needs TLS"},
+		{name: "HTTP/3 at a Unix socket", file: "c.yaml", text: "serve:\n  proxy:\n    host: unix:/a\n    http3: true\n    tls: {key: {path: k}, cert: {path: c}}\n", want: "c.yaml:4: serve.proxy.http3 needs an address"},
+		{name: "HTTP/3 behind the PROXY protocol", file: "c.yaml", text: "serve:\n  proxy:\n    proxy_protocol: {trusted: [10.0.0.1]}\n    http3: true\n    tls: {key: {path: k}, cert: {path: c}}\n", want: "c.yaml:4: serve.proxy.http3 cannot be served behind the PROXY protocol"},
+		{name: "HTTP/3 at a port that is none", file: "c.yaml", text: "serve:\n  proxy:\n    http3_port: 70000\n", want: "c.yaml:3: serve.proxy.http3_port must be between"},
 		{name: "half a certificate", file: "c.yaml", text: "serve:\n  proxy:\n    tls:\n      key: {path: k.pem}\n", want: "serve.proxy.tls needs both key and cert"},
 		{name: "CORS with credentials for everybody", file: "c.yaml", text: "serve:\n  public:\n    cors:\n      enabled: true\n      allow_credentials: true\n", want: "c.yaml:5: serve.public.cors.allow_credentials would let every site act as the visitor"},
 		{name: "CORS of an origin that is none", file: "c.yaml", text: "serve:\n  proxy:\n    cors: {enabled: true, allowed_origins: [shop.example]}\n", want: `c.yaml:3: serve.proxy.cors.allowed_origins "shop.example" is not an origin`},
@@ -215,7 +234,7 @@ func TestWhatListenersAreToldIsChecked(t *testing.T) {
 		"SERVE_API_HOST=unix:/run/gatewarden/api", "SERVE_API_PORT=-1", "SERVE_ADMIN_HOST=unix:/run/gatewarden/admin", "SERVE_ADMIN_SOCKET_MODE=0660",
 		"SERVE_ADMIN_SOCKET_GROUP=www", "SERVE_API_TRUSTED_PROXIES=unix,10.0.0.1",
 	}})
-	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, CORS: Default().Serve.Admin.CORS}
+	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, Server: Server{Fast: true}, CORS: Default().Serve.Admin.CORS}
 	if diff := cmp.Diff(want, cfg.Serve.Admin); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -16,7 +16,7 @@ import (
 func (c *Config) validate(place func(key string) string) []error {
 	v := &validation{place: place}
 	for _, check := range []func(*validation){
-		c.checkWords, c.checkPorts, c.checkTLS, c.checkTrust, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges,
+		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges,
 	} {
 		check(v)
 	}
@@ -67,6 +67,7 @@ func (c *Config) checkPorts(v *validation) {
 		{"serve.admin.port", c.Serve.Admin.Port, true},
 		{"serve.prometheus.port", c.Serve.Prometheus.Port, true},
 		{"serve.ext_authz.port", c.Serve.ExtAuthz.Port, true},
+		{"acme.http.port", c.ACME.HTTP.Port, true},
 	} {
 		if p.port > 65535 || (p.port < 0 && !p.off) {
 			v.fault(p.key, "must be between 0 and 65535")
@@ -75,29 +76,34 @@ func (c *Config) checkPorts(v *validation) {
 }
 
 func (c *Config) checkTLS(v *validation) {
-	for _, t := range []struct {
-		key string
-		tls TLS
-	}{
-		{"serve.proxy.tls", c.Serve.Proxy.TLS}, {"serve.api.tls", c.Serve.API.TLS},
-		{"serve.public.tls", c.Serve.Public.TLS}, {"serve.admin.tls", c.Serve.Admin.TLS},
-		{"serve.ext_authz.tls", c.Serve.ExtAuthz.TLS},
-	} {
-		if t.tls.Key.Set() != t.tls.Cert.Set() {
-			v.fault(t.key, "needs both key and cert")
+	for _, l := range c.listeners() {
+		key, tls := l.key+".tls", l.TLS
+		if tls.Key.Set() != tls.Cert.Set() {
+			v.fault(key, "needs both key and cert")
 		}
-		for i, pair := range t.tls.Certificates {
+		for i, pair := range tls.Certificates {
 			if !pair.Key.Set() || !pair.Cert.Set() {
-				v.fault(t.key+".certificates", "[%d] needs both key and cert", i)
+				v.fault(key+".certificates", "[%d] needs both key and cert", i)
 			}
 		}
-		v.oneOf(t.key+".client_auth", t.tls.ClientAuth, "none", "request", "require", "verify")
+		v.oneOf(key+".client_auth", tls.ClientAuth, "none", "request", "require", "verify")
 		switch {
-		case t.tls.ClientAuth != "none" && !t.tls.On():
-			v.fault(t.key+".client_auth", "needs TLS: set key and cert")
-		case t.tls.ClientAuth == "verify" && !t.tls.ClientCA.Set():
-			v.fault(t.key+".client_auth", "is verify: set client_ca to the authorities of clients")
+		case tls.ClientAuth != "none" && !tls.On():
+			v.fault(key+".client_auth", "needs TLS: set key and cert, or acme.hosts")
+		case tls.ClientAuth == "verify" && !tls.ClientCA.Set():
+			v.fault(key+".client_auth", "is verify: set client_ca to the authorities of clients")
 		}
+	}
+	switch p := c.Serve.Proxy; {
+	case p.HTTP3Port < 0 || p.HTTP3Port > 65535:
+		v.fault("serve.proxy.http3_port", "must be between 0 and 65535")
+	case !p.HTTP3:
+	case !p.TLS.On():
+		v.fault("serve.proxy.http3", "needs TLS: set serve.proxy.tls")
+	case p.Path() != "":
+		v.fault("serve.proxy.http3", "needs an address: serve.proxy.host is a Unix socket")
+	case len(p.ProxyProtocol.Trusted) > 0:
+		v.fault("serve.proxy.http3", "cannot be served behind the PROXY protocol: it would not know the addresses of clients")
 	}
 }
 
@@ -240,6 +246,15 @@ func (c *Config) checkEdges(v *validation) {
 	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		v.fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")
+	}
+	if uri := c.Serve.Proxy.Limits.URI; uri != 0 && uri < 256 {
+		v.fault("serve.proxy.limits.uri", "must be at least 256 bytes, or 0 for no limit")
+	}
+	if c.Serve.Proxy.Limits.Requests < 0 {
+		v.fault("serve.proxy.limits.requests", "must not be negative; 0 is no limit")
+	}
+	if c.Serve.Proxy.Limits.ConnectionsPerClient < 0 {
+		v.fault("serve.proxy.limits.connections_per_client", "must not be negative; 0 is no limit")
 	}
 	for _, l := range c.listeners() {
 		l.socket(c, v.fault)

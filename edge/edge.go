@@ -84,10 +84,11 @@ type Options struct {
 	// Decider is required. When it is a HeaderOwner, CookieOwner or SessionOwner, the
 	// fields and cookies it names are removed from every request.
 	Decider Decider
-	// Trusted, CORS and MaxBody are the Settings to begin with.
-	Trusted Trusted
-	CORS    *cors.Policy
-	MaxBody int64
+	// Trusted, CORS, MaxBody, MaxURI and MaxRequests are the Settings to begin with.
+	Trusted             Trusted
+	CORS                *cors.Policy
+	MaxBody             int64
+	MaxURI, MaxRequests int
 	// Certificates says whose certificates of clients are believed.
 	Certificates Certificates
 	// Target, when set, says which request is judged in place of the received one.
@@ -132,6 +133,12 @@ type Settings struct {
 	CORS *cors.Policy
 	// MaxBody bounds a request body in bytes; 0: no bound. Beyond it: 413.
 	MaxBody int64
+	// MaxURI bounds the target of a request in bytes, the query included; 0: no bound.
+	// Beyond it: 414.
+	MaxURI int
+	// MaxRequests bounds how many requests run at once, upgraded connections and long
+	// answers included; 0: no bound. Beyond it: 503 with Retry-After.
+	MaxRequests int
 }
 
 // Gate admits requests. Use NewGate.
@@ -140,7 +147,8 @@ type Gate struct {
 	o            Options
 	owned        ownership
 	certificates *certificates
-	finder       CORSFinder // nil: no rule has a policy
+	finder       CORSFinder   // nil: no rule has a policy
+	running      atomic.Int64 // requests, while there is a bound
 }
 
 // NewGate returns a Gate, or an error that names the option that is missing.
@@ -157,7 +165,7 @@ func NewGate(o Options) (*Gate, error) {
 		return nil, err
 	}
 	g := &Gate{o: o, certificates: found}
-	g.Configure(Settings{Trusted: o.Trusted, CORS: o.CORS, MaxBody: o.MaxBody})
+	g.Configure(Settings{Trusted: o.Trusted, CORS: o.CORS, MaxBody: o.MaxBody, MaxURI: o.MaxURI, MaxRequests: o.MaxRequests})
 	if owner, ok := o.Decider.(HeaderOwner); ok {
 		g.owned.headers = owner.OwnedHeaders
 	}
@@ -199,6 +207,8 @@ type Exchange struct {
 	url       url.URL
 	forwarded Forwarded
 	stripped  *headerSet
+	id        [1]string // Request.ID, for headers
+	crowded   bool      // more requests run than may
 }
 
 // Serve admits r, has it decided, and calls pass when it is allowed; refusals are
@@ -219,6 +229,10 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 			panic(http.ErrAbortHandler)
 		}
 	}()
+	if x.set.MaxRequests > 0 {
+		x.crowded = g.running.Add(1) > int64(x.set.MaxRequests)
+		defer g.running.Add(-1)
+	}
 	if err := x.admit(); err != nil {
 		x.Decision = access.Decision{Reason: fault.ReasonOf(err), Err: err, Refusal: Refusal(x.Request.ID, err)}
 	} else if r.Method == http.MethodOptions && x.preflight() {
@@ -248,14 +262,27 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, pass func(*Exchange
 	pass(x)
 }
 
-// admit builds x.Request. Errors are faults of kind Invalid, Forbidden, TooLarge.
+var (
+	errCrowded    = &fault.Error{Kind: fault.Unavailable, Reason: "too_many_concurrent_requests", Message: "the gateway is busy", RetryAfter: time.Second}
+	errURITooLong = fault.New(fault.TooLong, "uri_too_long", "the URI is too long")
+)
+
+// admit builds x.Request. Errors are faults of kind Invalid, Forbidden, TooLarge,
+// TooLong, Unavailable.
 func (x *Exchange) admit() error {
 	r, g := x.R, x.gate
 	x.forwarded = x.set.Trusted.resolve(r)
 	f := &x.forwarded
 	x.Request.ID = newID(r, f.Trusted)
+	x.id[0] = x.Request.ID
 	x.Request.Client = f.Client
 	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
+	if x.crowded {
+		return errCrowded
+	}
+	if x.set.MaxURI > 0 && len(r.RequestURI) > x.set.MaxURI {
+		return errURITooLong
+	}
 	err := checkHost(r)
 	if err == nil {
 		x.Request.Certificate, err = g.certificates.of(r, f)
@@ -275,7 +302,8 @@ func (x *Exchange) admit() error {
 	}
 	u := r.URL
 	if g.o.Target != nil {
-		if u, err = parseTarget(t.URI); err != nil {
+		u = new(url.URL)
+		if err := parseTarget(u, t.URI); err != nil {
 			return err
 		}
 	}
@@ -296,7 +324,7 @@ func (x *Exchange) admit() error {
 		x.R.Method = t.Method
 	}
 	f.write(r.Header, x.url.Host, x.url.Scheme)
-	r.Header[RequestID] = []string{x.Request.ID}
+	r.Header[RequestID] = x.id[:]
 	x.Request.Method, x.Request.URL, x.Request.Header = t.Method, &x.url, r.Header
 	return x.admitBody()
 }
@@ -384,8 +412,11 @@ func (x *Exchange) Fail(status int, reason, message string, err error) {
 	}
 }
 
+// Identify puts the decision id into the answer.
+func (x *Exchange) Identify() { x.W.Header()[DecisionID] = x.id[:] }
+
 func (x *Exchange) write(a access.Response) {
-	x.W.Header()[DecisionID] = []string{x.Request.ID}
+	x.Identify()
 	writeResponse(x.W, a)
 }
 

@@ -134,6 +134,8 @@ func generic(status int) string {
 		return "The request conflicts with the state of the resource"
 	case http.StatusRequestEntityTooLarge:
 		return "The request is too large"
+	case http.StatusRequestURITooLong:
+		return "The URI of the request is too long"
 	case http.StatusTooManyRequests:
 		return "Too many requests, please try again later"
 	case http.StatusServiceUnavailable:

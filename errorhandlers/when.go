@@ -70,7 +70,7 @@ func (c *Conditions) UnmarshalJSON(raw []byte) error {
 
 var statusNames = map[string]fault.Kind{
 	"bad_request": fault.Invalid, "unauthorized": fault.Unauthenticated, "forbidden": fault.Forbidden, "not_found": fault.NotFound,
-	"conflict": fault.Conflict, "request_entity_too_large": fault.TooLarge, "too_many_requests": fault.RateLimited,
+	"conflict": fault.Conflict, "request_entity_too_large": fault.TooLarge, "request_uri_too_long": fault.TooLong, "too_many_requests": fault.RateLimited,
 	"internal_server_error": fault.Internal, "service_unavailable": fault.Unavailable, "gateway_timeout": fault.Timeout,
 }
 

@@ -29,6 +29,7 @@ func TestWhenChoosesAsOathkeeperDoes(t *testing.T) {
 		{when: `[{"error":["unauthorized"]},{"error":["forbidden"]}]`, err: forbidden, want: true},
 		{when: `[{"error":["internal_server_error"]}]`, err: errors.New("x"), want: true},
 		{when: `[{"error":["not_found"]}]`, err: errors.New("x")},
+		{when: `[{"error":["request_uri_too_long"]}]`, err: fault.New(fault.TooLong, "", ""), want: true},
 		{when: `[{"error":["too_many_requests"]}]`, err: fault.New(fault.RateLimited, "", ""), want: true},
 
 		{when: `[{"error":["forbidden"],"request":{"header":{"accept":["text/html"]}}}]`, err: forbidden, header: http.Header{"Accept": {"text/html"}}, want: true},

@@ -28,9 +28,10 @@ const (
 	RateLimited
 	Unavailable
 	Timeout
+	TooLong // a URI
 )
 
-var names = [...]string{"internal", "invalid", "unauthenticated", "forbidden", "not_found", "conflict", "too_large", "rate_limited", "unavailable", "timeout"}
+var names = [...]string{"internal", "invalid", "unauthenticated", "forbidden", "not_found", "conflict", "too_large", "rate_limited", "unavailable", "timeout", "too_long"}
 
 // String returns the kind's name in snake_case.
 func (k Kind) String() string {
@@ -45,6 +46,7 @@ var statuses = [...]int{
 	Forbidden: http.StatusForbidden, NotFound: http.StatusNotFound, Conflict: http.StatusConflict,
 	TooLarge: http.StatusRequestEntityTooLarge, RateLimited: http.StatusTooManyRequests,
 	Unavailable: http.StatusServiceUnavailable, Timeout: http.StatusGatewayTimeout,
+	TooLong: http.StatusRequestURITooLong,
 }
 
 // HTTPStatus returns the status (RFC 9110 section 15) that the kind is answered with;

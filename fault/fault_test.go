@@ -41,12 +41,12 @@ func TestWhatAnErrorSaysToWhom(t *testing.T) {
 
 func TestEveryKindHasItsStatus(t *testing.T) {
 	got := map[string]int{}
-	for k := Internal; k <= Timeout+1; k++ {
+	for k := Internal; k <= TooLong+1; k++ {
 		got[fmt.Sprint(int(k), " ", k)] = k.HTTPStatus()
 	}
 	want := map[string]int{
 		"0 internal": 500, "1 invalid": 400, "2 unauthenticated": 401, "3 forbidden": 403, "4 not_found": 404, "5 conflict": 409,
-		"6 too_large": 413, "7 rate_limited": 429, "8 unavailable": 503, "9 timeout": 504, "10 internal": 500,
+		"6 too_large": 413, "7 rate_limited": 429, "8 unavailable": 503, "9 timeout": 504, "10 too_long": 414, "11 internal": 500,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

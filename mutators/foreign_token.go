@@ -51,7 +51,7 @@ type foreignToken struct {
 	header   string // canonical
 	prefix   string
 	form     url.Values // what is always asked
-	identity [sha256.Size]byte
+	identity string
 }
 
 // newForeignToken checks c; config is all that shapes a token, for the cache.
@@ -95,7 +95,8 @@ func newForeignToken(d Deps, name string, c TokenRequest, config any) (*foreignT
 	if err != nil {
 		return nil, err
 	}
-	f.identity = sha256.Sum256(raw)
+	sum := sha256.Sum256(raw)
+	f.identity = string(sum[:])
 	return f, nil
 }
 
@@ -109,12 +110,8 @@ func (f *foreignToken) set(ctx context.Context, p *access.Pass, parameters ...st
 		m, err = get(ctx)
 		value = m.header
 	} else {
-		key := f.identity[:]
-		for _, part := range parameters {
-			key = appendPart(key[:len(key):len(key)], part)
-		}
 		var hit bool
-		value, hit, err = f.tokens.load(ctx, sha256.Sum256(key), f.now(), f.endpoint.Longest(), get)
+		value, hit, err = f.tokens.load(ctx, f.tokens.prints.Of(f.identity, parameters...), f.now(), f.endpoint.Longest(), get)
 		f.observe(f.name, hit)
 	}
 	if err != nil {

@@ -85,7 +85,7 @@ func newIDToken(d Deps, c IDTokenConfig) (Mutator, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	for _, part := range []string{m.issuer, m.alg, m.ttl.String(), c.JWKSURL} {
+	for _, part := range []string{"id_token", m.issuer, m.alg, m.ttl.String(), c.JWKSURL} {
 		m.identity = string(appendPart([]byte(m.identity), part))
 	}
 	return m, nil
@@ -158,7 +158,7 @@ func (m *idToken) token(ctx context.Context, subject string, claims []byte) (str
 	}
 	// The generation is read before signing: when the key changes in between, the
 	// new token lies under the old generation, where nobody looks any more.
-	key := keyOf(m.signer.Generation(), m.identity, subject, claims)
+	key := m.tokens.key(m.signer.Generation(), m.identity, subject, claims)
 	t, hit := m.tokens.get(key, now)
 	m.observe("id_token", hit)
 	if hit {

@@ -279,7 +279,7 @@ func TestTheTokenCacheIsBoundedAndClosesClean(t *testing.T) {
 	c := newTokenCache(bound)
 	for i := range 1000 {
 		m := minted{header: strings.Repeat("x", 800), freshUntil: time.Now().Add(time.Hour), freshFor: time.Hour}
-		c.put(keyOf(uint64(i), "", "", nil), m)
+		c.put(c.key(uint64(i), "", "", nil), m)
 	}
 	c.tokens.CleanUp()
 	if size := c.tokens.WeightedSize(); size == 0 || size > bound {

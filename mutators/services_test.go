@@ -176,15 +176,15 @@ func TestATokenAnswerIsReadStrictly(t *testing.T) {
 
 func TestATokenRequestIsWhatTheStandardsSay(t *testing.T) {
 	for _, c := range []struct {
-		handler, config, bearer string
-		want                    url.Values
-		auth                    string
+		handler, config, token string
+		want                   url.Values
+		auth                   string
 	}{
 		{"oauth2_client_credentials", `{"token_url":"http://sts.example/token","client_id":"a:b","client_secret":"c d","scope":["x","y"],"audience":["m","n"],"resource":["https://api/"]}`, "",
 			url.Values{"grant_type": {"client_credentials"}, "scope": {"x y"}, "audience": {"m", "n"}, "resource": {"https://api/"}}, "Basic YSUzQWI6Yytk"},
 		{"oauth2_client_credentials", `{"token_url":"http://sts.example/token","client_id":"a","client_secret":"b","client_auth":"client_secret_post"}`, "",
 			url.Values{"grant_type": {"client_credentials"}, "client_id": {"a"}, "client_secret": {"b"}}, ""},
-		{"token_exchange", `{"token_url":"http://sts.example/token","client_id":"a","client_secret":"b"}`, "bearer the-token",
+		{"token_exchange", `{"token_url":"http://sts.example/token","client_id":"a","client_secret":"b"}`, "the-token",
 			url.Values{"grant_type": {exchangeGrant}, "subject_token": {"the-token"}, "subject_token_type": {accessTokenType}}, "Basic YTpi"},
 		{"token_exchange", `{"token_url":"http://sts.example/token","client_id":"a","subject_token":"{{ .Extra.email }}","subject_token_type":"urn:x","actor_token":"{{ print .Subject }}","actor_token_type":"urn:y",
 			"requested_token_type":"urn:ietf:params:oauth:token-type:access_token","scope":["s"],"audience":["o"]}`, "",
@@ -195,10 +195,7 @@ func TestATokenRequestIsWhatTheStandardsSay(t *testing.T) {
 		d := deps(t)
 		d.HTTP = &http.Client{Transport: s}
 		in := input()
-		if c.bearer != "" {
-			in.Subject.Via = "oauth2_introspection"
-			in.Request.Header.Set("Authorization", c.bearer)
-		}
+		in.Subject.Token = c.token
 		if err := build(t, d, c.handler, c.config).Mutate(t.Context(), in, &access.Pass{}); err != nil {
 			t.Errorf("%s: %v", c.handler, err)
 		}
@@ -226,31 +223,23 @@ func TestARefusedExchangeDeniesAndNeverPassesTheClientsToken(t *testing.T) {
 			}
 		}
 	}
-	for _, header := range [][]string{nil, {""}, {"Basic x"}, {"Bearer"}, {"Bearer "}, {"Bearer a", "Bearer b"}} {
-		in := input()
-		in.Request.Header["Authorization"] = header
-		in.Subject.Via = "jwt"
-		err := build(t, deps(t), "token_exchange", `{"token_url":"http://sts.example/token","client_id":"a"}`).Mutate(t.Context(), in, &access.Pass{})
-		if !fault.Is(err, fault.Unauthenticated) {
-			t.Errorf("%q: got %v", header, err)
-		}
-	}
 }
 
-func TestABearerTokenBesideAnotherCredentialIsNeverExchanged(t *testing.T) {
-	for via, exchanged := range map[string]bool{
-		"jwt": true, "oauth2_introspection": true, "bearer_token": true,
-		"": false, "anonymous": false, "cookie_session": false, "api_key": false, "client_certificate": false, "oidc_session": false,
-	} {
+func TestOnlyTheTokenThatEstablishedTheSubjectIsExchanged(t *testing.T) {
+	for token, want := range map[string][]string{"the-subjects": {"the-subjects"}, "": nil} {
 		s := &service{answer: func(string) (*http.Response, error) { return answer(200, issued) }}
 		in := input()
-		in.Subject.Via = via
+		in.Subject.Via, in.Subject.Token = "jwt", token
 		in.Request.Header.Set("Authorization", "Bearer of-somebody-else")
 		d := deps(t)
 		d.HTTP = &http.Client{Transport: s}
 		err := build(t, d, "token_exchange", `{"token_url":"http://sts.example/token","client_id":"a","client_secret":"b"}`).Mutate(t.Context(), in, &access.Pass{})
-		if exchanged != (err == nil) || exchanged != (s.asked.Load() > 0) || !exchanged && !fault.Is(err, fault.Unauthenticated) {
-			t.Errorf("%q: got %v after %d calls, want an exchange: %t", via, err, s.asked.Load(), exchanged)
+		if token == "" {
+			if !fault.Is(err, fault.Unauthenticated) || s.asked.Load() != 0 {
+				t.Errorf("without a token: got %v after %d calls", err, s.asked.Load())
+			}
+		} else if diff := cmp.Diff(want, s.form(t)["subject_token"]); diff != "" || err != nil {
+			t.Errorf("got %v %s", err, diff)
 		}
 	}
 }
@@ -267,8 +256,7 @@ func TestAForeignTokenIsKeptForItsOwnQuestionAndNeverBeyondItsLife(t *testing.T)
 	exchange := func(config, token string) string {
 		t.Helper()
 		in := input()
-		in.Subject.Via = "jwt"
-		in.Request.Header.Set("Authorization", "Bearer "+token)
+		in.Subject.Token = token
 		var p access.Pass
 		if err := build(t, d, "token_exchange", config).Mutate(t.Context(), in, &p); err != nil {
 			t.Fatal(err)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
@@ -16,8 +14,8 @@ import (
 // TokenExchangeConfig says which token goes upstream for the client's (RFC 8693).
 type TokenExchangeConfig struct {
 	TokenRequest
-	// SubjectToken is a template of the token that is exchanged; empty: the bearer
-	// token of the request, when the subject was established by one.
+	// SubjectToken is a template of the token that is exchanged; empty: the access token
+	// that established the subject.
 	SubjectToken string `json:"subject_token"`
 	// SubjectTokenType is its type; default an access token.
 	SubjectTokenType string `json:"subject_token_type"`
@@ -41,7 +39,7 @@ func defaultTokenExchange() TokenExchangeConfig {
 
 type tokenExchange struct {
 	*foreignToken
-	subject, actor                       *templates.Text // nil: the request's bearer token; none
+	subject, actor                       *templates.Text // nil: the subject's own token; none
 	subjectType, actorType, requestsType string
 }
 
@@ -96,20 +94,14 @@ func (m *tokenExchange) Mutate(ctx context.Context, in access.Input, p *access.P
 	return m.set(ctx, p, parameters...)
 }
 
-// bearerAuthenticators take the bearer token of a request. Beside any other credential
-// it is nobody's: exchanging it would send another one upstream than was authorized.
-var bearerAuthenticators = []string{"jwt", "oauth2_introspection", "bearer_token"}
-
+// subjectToken returns the token that established the subject. What else the request
+// carries is nobody's: exchanging it would send another one upstream than was
+// authorized.
 func (m *tokenExchange) subjectToken(in *access.Input, written http.Header) (token string, err error) {
 	if m.subject != nil {
 		token, err = m.subject.Render(in, written)
-	} else if in.Request != nil && slices.Contains(bearerAuthenticators, in.Subject.Via) {
-		if values := in.Request.Header["Authorization"]; len(values) == 1 {
-			scheme, rest, _ := strings.Cut(values[0], " ")
-			if strings.EqualFold(scheme, "Bearer") {
-				token = strings.TrimLeft(rest, " ")
-			}
-		}
+	} else {
+		token = in.Subject.Token
 	}
 	if err == nil && token == "" {
 		err = &fault.Error{Kind: fault.Unauthenticated, Reason: "token_exchange_no_subject_token", Message: "the request carries no token that could be exchanged", Challenge: "Bearer"}

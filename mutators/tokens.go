@@ -2,12 +2,13 @@ package mutators
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"time"
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/gatewarden/gatewarden/fingerprint"
 )
 
 // TokenCache keeps minted tokens, bounded by size; it is safe for concurrent use.
@@ -15,10 +16,11 @@ import (
 // found by a request that would mint the same one.
 type TokenCache struct {
 	tokens  *otter.Cache[tokenKey, minted]
+	prints  *fingerprint.Maker
 	flights singleflight.Group
 }
 
-type tokenKey [sha256.Size]byte
+type tokenKey = fingerprint.Key
 
 // minted is a token that may be handed out until fresh is over.
 type minted struct {
@@ -34,7 +36,7 @@ const cacheBytes = 32 << 20
 func NewTokenCache() *TokenCache { return newTokenCache(cacheBytes) }
 
 func newTokenCache(bytes uint64) *TokenCache {
-	return &TokenCache{tokens: otter.Must(&otter.Options[tokenKey, minted]{
+	return &TokenCache{prints: fingerprint.NewMaker(), tokens: otter.Must(&otter.Options[tokenKey, minted]{
 		MaximumWeight: bytes,
 		Weigher: func(_ tokenKey, m minted) uint32 {
 			const entry = 200 // what the cache itself needs for one
@@ -82,15 +84,11 @@ func (c *TokenCache) load(ctx context.Context, k tokenKey, now time.Time, limit 
 
 func (c *TokenCache) put(k tokenKey, m minted) { c.tokens.Set(k, m) }
 
-// keyOf hashes what goes into a token, each part with its length in front, so that
-// no two tuples have the same input.
-func keyOf(generation uint64, identity, subject string, claims []byte) tokenKey {
-	var array [1024]byte // stays on the stack unless claims are long
-	buf := binary.BigEndian.AppendUint64(array[:0], generation)
-	buf = appendPart(buf, identity)
-	buf = appendPart(buf, subject)
-	buf = appendPart(buf, claims)
-	return sha256.Sum256(buf)
+// key stands for what goes into a token that is minted.
+func (c *TokenCache) key(generation uint64, identity, subject string, claims []byte) tokenKey {
+	var g [8]byte
+	binary.BigEndian.PutUint64(g[:], generation)
+	return c.prints.Of(identity, string(g[:]), subject, string(claims))
 }
 
 func appendPart[T string | []byte](dst []byte, part T) []byte {

@@ -103,6 +103,9 @@ type LogoutRequest struct {
 	Client      *Client   `json:"client,omitempty"`
 	RequestedAt time.Time `json:"requested_at,omitzero"`
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
+	// Proven says that an ID token of the session came with the request, so that no
+	// other site can have made it (OpenID Connect RP-Initiated Logout 1.0 section 2).
+	Proven bool `json:"-"`
 }
 
 // Introspection is the answer of RFC 7662 section 2.2 in Hydra's shape.

@@ -172,12 +172,19 @@ type LoginSession struct {
 	AMR             []string
 }
 
+// Participant is a client that a login session was used for.
+type Participant struct{ SessionID, ClientID string }
+
 // SessionStore keeps login sessions.
 type SessionStore interface {
 	SaveLoginSession(ctx context.Context, s LoginSession) error        // insert or replace
 	LoginSession(ctx context.Context, id string) (LoginSession, error) // fault.NotFound, also when expired
-	DeleteLoginSession(ctx context.Context, id string) error           // idempotent
-	DeleteLoginSessions(ctx context.Context, subject string) error     // idempotent
+	// LoginSessions lists the sessions of a subject that have not expired, at most limit.
+	LoginSessions(ctx context.Context, subject string, limit int) ([]LoginSession, error)
+	// DeleteLoginSession and DeleteLoginSessions end sessions and return who took part in
+	// them, ordered. They are idempotent; of parallel calls one is told of each.
+	DeleteLoginSession(ctx context.Context, id string) ([]Participant, error)
+	DeleteLoginSessions(ctx context.Context, subject string) ([]Participant, error)
 }
 
 // Consent is an answered consent request.
@@ -198,6 +205,7 @@ type Consent struct {
 
 // ConsentStore keeps consents.
 type ConsentStore interface {
+	// SaveConsent makes the client a participant of the consent's login session.
 	SaveConsent(ctx context.Context, c Consent) error
 	// Consents lists the consents of a subject, newest first; clientID may be empty.
 	Consents(ctx context.Context, subject, clientID string, limit, offset int) ([]Consent, error)

@@ -36,6 +36,9 @@ func TestALogoutEndsTheSessionHereAndAtTheProvider(t *testing.T) {
 			if res.Status != c.status || len(b.cookies) > 0 {
 				t.Errorf("got %d, cookies left %v", res.Status, b.cookies)
 			}
+			if got := res.Header.Get("Clear-Site-Data"); got != `"cache"` {
+				t.Errorf("the browser keeps its pages: %q", got)
+			}
 			location := res.Header.Get("Location")
 			if c.location != nil {
 				u, err := url.Parse(location)

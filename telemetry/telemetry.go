@@ -26,6 +26,7 @@ type Metrics struct {
 	duration      *prometheus.HistogramVec
 	upstream      *prometheus.HistogramVec
 	retries       *prometheus.CounterVec
+	connections   *prometheus.CounterVec
 	reloads       *prometheus.CounterVec
 	ruleSet       prometheus.Gauge
 	ruleCount     *prometheus.GaugeVec
@@ -74,6 +75,7 @@ func New(b Build) *Metrics {
 	m.duration = histogram("decision_duration_seconds", "Time to decide a request, upstream not included.", "listener", "outcome")
 	m.upstream = histogram("upstream_duration_seconds", "Time until the upstream's response header.", "rule", "status_class")
 	m.retries = counter("upstream_retries_total", "Requests that were sent to an upstream again, by upstream and why.", "route", "why")
+	m.connections = counter("connections_refused_total", "Connections that were closed because their client had too many, by listener.", "listener")
 	m.reloads = counter("rule_set_reloads_total", "Loads of the rule set by result.", "result")
 	m.ruleSet = gauge("rule_set_version", "Version of the rule set in force; grows with every change.")
 	m.reloadOK = gauge("rule_set_last_load_successful", "1 when the last load of the rule set had no fault, else 0.")
@@ -141,6 +143,9 @@ func (m *Metrics) requestSeries(k requestKey) requestSeries {
 	}
 	return s
 }
+
+// ConnectionRefused counts a connection that was closed because its client had too many.
+func (m *Metrics) ConnectionRefused(listener string) { m.connections.WithLabelValues(listener).Inc() }
 
 // Reload records one load of the rule set.
 func (m *Metrics) Reload(ok bool, version uint64, active, refused int) {

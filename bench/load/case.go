@@ -1,6 +1,7 @@
 package main
 
 import (
+	"debug/gosym"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -12,6 +13,8 @@ type server struct {
 	pid     int
 	address string // host:port
 	counts  string // where its instructions are counted; empty: nowhere
+	// functions are those of its program; nil when nothing is counted.
+	functions *gosym.Table
 }
 
 // on is another address of the same process.

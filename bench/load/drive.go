@@ -58,31 +58,48 @@ func driveOne(c kase, next *atomic.Int64, count int) error {
 	return nil
 }
 
-// count returns how many user instructions a request of c costs, in thousands. What
-// the process does without requests is taken off: it does it by the clock, and under
-// emulation a request takes much of that.
-func (l *load) count(c kase) (float64, error) {
+// counted is what one request of a case cost.
+type counted struct {
+	instructions float64 // thousands
+	functions    profile // instructions
+}
+
+// count counts the user instructions of requests of c. What the process does without
+// requests is taken off: it does it by the clock, and under emulation a request takes
+// much of that.
+func (l *load) count(c kase) (counted, error) {
 	const connections = 16
 	// Every path once, since the first request of a rule makes its metrics.
 	if err := drive(c, connections, max(l.requests/5, connections, c.spread)); err != nil {
-		return 0, err
+		return counted{}, err
 	}
 	start := time.Now()
 	idle, err := instructions(c.at.counts)
 	if err != nil {
-		return 0, err
+		return counted{}, err
 	}
 	time.Sleep(time.Second)
 	before, err := instructions(c.at.counts)
 	if err != nil {
-		return 0, err
+		return counted{}, err
+	}
+	functionsBefore, err := profileOf(c.at.counts, c.at.functions)
+	if err != nil {
+		return counted{}, err
 	}
 	began := time.Now()
 	if err := drive(c, connections, l.requests); err != nil {
-		return 0, err
+		return counted{}, err
 	}
 	took := time.Since(began)
 	after, err := instructions(c.at.counts)
+	if err != nil {
+		return counted{}, err
+	}
 	beside := float64(before-idle) * float64(took) / float64(began.Sub(start))
-	return (float64(after-before) - beside) / float64(l.requests) / 1000, err
+	functions, err := profileOf(c.at.counts, c.at.functions)
+	return counted{
+		instructions: (float64(after-before) - beside) / float64(l.requests) / 1000,
+		functions:    functions.since(functionsBefore, l.requests),
+	}, err
 }

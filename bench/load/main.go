@@ -34,6 +34,7 @@ func main() {
 	flag.StringVar(&l.postgres, "postgres", os.Getenv("TEST_POSTGRES_DSN"), "DSN of an empty PostgreSQL database; empty: not measured")
 	flag.IntVar(&l.requests, "requests", 5000, "requests for each case whose instructions are counted under emulation")
 	instructionsOnly := flag.Bool("instructions", false, "only count instructions under emulation; needs qemu-user and a C compiler, not wrk")
+	flag.IntVar(&l.functions, "functions", 0, "print so many functions that took most instructions, for each case that is counted")
 	only := flag.String("only", "", "run the cases whose name matches this pattern, beside the references")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)

@@ -29,7 +29,7 @@ const frontRules = `[
 {"id":"login","match":{"url":"<https?>://<[^/]+>/login","methods":["GET"]},"authenticators":[{"handler":"unauthorized"}],"authorizer":{"handler":"allow"},"mutators":[{"handler":"noop"}],
  "errors":[{"handler":"redirect","config":{"to":"https://login.example.com/in","return_to_query_param":"back"}}]}]`
 
-// block returns the first fenced block of a language below a heading of
+// block returns the first fenced block of a language below a heading of any level of
 // docs/decision-points.md, so that what is documented is what runs.
 func block(t *testing.T, heading, language string) string {
 	t.Helper()
@@ -37,7 +37,7 @@ func block(t *testing.T, heading, language string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, found := strings.Cut(string(page), "\n## "+heading+"\n")
+	_, section, found := strings.Cut(string(page), "# "+heading+"\n")
 	_, text, has := strings.Cut(section, "```"+language+"\n")
 	text, _, closed := strings.Cut(text, "```")
 	if !found || !has || !closed {
@@ -68,14 +68,20 @@ func write(t *testing.T, folder, name, text string) string {
 	return path
 }
 
+// nginx writes a configuration with a server block and returns the arguments.
+func nginx(t *testing.T, folder, server string) []string {
+	t.Helper()
+	temp := ""
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		temp += kind + "_temp_path " + folder + "/" + kind + ";\n"
+	}
+	conf := "daemon off;\nmaster_process off;\npid " + folder + "/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n" + temp + server + "}\n"
+	return []string{"-p", folder, "-e", "stderr", "-c", write(t, folder, "nginx.conf", conf)}
+}
+
 var fronts = []front{
 	{name: "nginx", program: "nginx", alias: 200, named: []string{"alice"}, start: func(t *testing.T, folder string, replace *strings.Replacer) []string {
-		temp := ""
-		for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-			temp += kind + "_temp_path " + folder + "/" + kind + ";\n"
-		}
-		conf := "daemon off;\nmaster_process off;\npid " + folder + "/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n" + temp + replace.Replace(block(t, "nginx", "nginx")) + "}\n"
-		return []string{"-p", folder, "-e", "stderr", "-c", write(t, folder, "nginx.conf", conf)}
+		return nginx(t, folder, replace.Replace(block(t, "nginx", "nginx")))
 	}},
 	{name: "HAProxy", program: "haproxy", alias: 400, named: []string{"alice"}, start: func(t *testing.T, folder string, replace *strings.Replacer) []string {
 		lua := write(t, folder, "decide.lua", block(t, "HAProxy", "lua"))

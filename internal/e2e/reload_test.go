@@ -244,7 +244,7 @@ func TestWhatCannotBeReloadedIsReportedAndStays(t *testing.T) {
 	p := start(t, settings{files: []string{config}})
 	replace(t, config, rules+`ttl: {access_token: 5m}
 serve:
-  proxy: {limits: {header: 4096, body: 10}, trusted_proxies: [127.0.0.1], cors: {enabled: true}}
+  proxy: {limits: {header: 4096, body: 10, uri: 300, requests: 7}, trusted_proxies: [127.0.0.1], cors: {enabled: true}}
   shutdown_timeout: 1s
 `)
 	var got struct{ Restart []string }
@@ -261,6 +261,7 @@ serve:
 		t.Error("CORS is not in force")
 	}
 	send(t, "POST", p.proxy+"/x", "more than ten bytes").want(t, http.StatusRequestEntityTooLarge)
+	send(t, "GET", p.proxy+"/x?"+strings.Repeat("u", 300), "").want(t, http.StatusRequestURITooLong)
 }
 
 func TestAFileThatChangesIsNoticed(t *testing.T) {

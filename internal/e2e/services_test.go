@@ -244,3 +244,24 @@ func TestATokenIsExchangedAtTheEmbeddedServer(t *testing.T) {
 	// A token without the scope cannot get it.
 	ask(clientToken(t, p, "app", "something-secure", "write")).want(t, http.StatusForbidden)
 }
+
+func TestATokenBesideTheOneThatWasJudgedIsNotExchanged(t *testing.T) {
+	api := upstream(t)
+	p := start(t, settings{keys: map[string]string{"serve.proxy.trusted_proxies": "127.0.0.1"}, rules: `[{"id": "exchanged", "upstream": {"url": "` + api.URL + `"},
+		"match": {"url": "http://127.0.0.1:4455/<.*>", "methods": ["GET"]}, "authenticators": [{"handler": "oauth2_introspection", "config": {"token_from": {"header": "X-Token"}}}], "authorizer": {"handler": "allow"},
+		"mutators": [{"handler": "token_exchange", "config": {"client_id": "gate", "client_secret": "something-secure"}}]}]`})
+	post(t, p.management+"/clients", `{"client_id": "gate", "client_secret": "something-secure", "scope": "read", "grant_types": ["urn:ietf:params:oauth:grant-type:token-exchange"]}`).want(t, http.StatusCreated)
+	tokens := map[string]string{}
+	for _, id := range []string{"mallory", "alice"} {
+		post(t, p.management+"/clients", `{"client_id": "`+id+`", "client_secret": "something-secure", "scope": "read", "grant_types": ["client_credentials"]}`).want(t, http.StatusCreated)
+		tokens[id] = clientToken(t, p, id, "something-secure", "read")
+	}
+	var told seen
+	send(t, "GET", p.proxy+"/a", "", "X-Forwarded-Host", "127.0.0.1:4455", "X-Token", tokens["mallory"], "Authorization", "Bearer "+tokens["alice"]).want(t, http.StatusOK).decode(t, &told)
+	exchanged, _ := strings.CutPrefix(told.Header.Get("Authorization"), "Bearer ")
+	var said struct{ Sub string }
+	send(t, "POST", p.management+"/oauth2/introspect", "token="+exchanged, "Content-Type", "application/x-www-form-urlencoded").want(t, http.StatusOK).decode(t, &said)
+	if said.Sub != "mallory" {
+		t.Errorf("mallory was let in, and the upstream was told of %q", said.Sub)
+	}
+}

@@ -72,6 +72,7 @@ type Deps struct {
 	// ByRules decides AuthZEN's questions about routes; nil: the policies do.
 	ByRules RouteDecider
 	Clients *manage.Clients
+	Users   *manage.Users
 	Keys    *manage.Keys
 	// GatewayKeys are the public keys of the id_token mutator, the one that signs
 	// first: /.well-known/jwks.json and /keys/id-token.public.
@@ -95,6 +96,10 @@ type Deps struct {
 	// Sources returns the state of every source of access rules, as JSON, for
 	// /health/ready?verbose; nil: none is told.
 	Sources func() any
+	// Certificates returns the state of every host that a certificate is got for, in the
+	// same way. One that is missing does not make the program unready: a balancer that
+	// asks would keep the directory's challenge away.
+	Certificates func() any
 	// Discreet keeps the errors of checks to the log: readiness names only the parts
 	// that fail. For listeners that strangers reach.
 	Discreet bool
@@ -146,6 +151,7 @@ func New(d Deps) *API {
 	a.loginRoutes()
 	a.trustRoutes()
 	a.tokenRoutes()
+	a.userRoutes()
 	return a
 }
 

@@ -77,7 +77,7 @@ func (a *API) reload(x *exchange) error {
 }
 
 // ready answers 503 with every part that is not ready and, unless Discreet, why.
-// When asked with ?verbose it lists the sources of rules, too.
+// When asked with ?verbose it lists the sources of rules and the certificates, too.
 func (a *API) ready(x *exchange) error {
 	failing := make(map[string]string)
 	if a.Draining != nil && a.Draining() {
@@ -98,8 +98,13 @@ func (a *API) ready(x *exchange) error {
 	if len(failing) > 0 {
 		status, answer = http.StatusServiceUnavailable, map[string]any{"errors": failing}
 	}
-	if a.Sources != nil && x.r.URL.Query().Has("verbose") {
-		answer["sources"] = a.Sources()
+	if x.r.URL.Query().Has("verbose") {
+		if a.Sources != nil {
+			answer["sources"] = a.Sources()
+		}
+		if a.Certificates != nil {
+			answer["certificates"] = a.Certificates()
+		}
 	}
 	return x.json(status, answer)
 }

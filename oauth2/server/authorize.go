@@ -179,6 +179,8 @@ type flowData struct {
 	Consent      *oauth2.AcceptConsent `json:"consent,omitempty"`
 	Rejected     *oauth2.Rejection     `json:"rejected,omitempty"`
 	LoginAddress string                `json:"login_address,omitempty"` // the login challenge, for the consent app
+	// ReturnTo is where a login ends that no client asked for; empty: a client did.
+	ReturnTo string `json:"return_to,omitempty"`
 }
 
 func (d *flowData) prompt(value string) bool {
@@ -187,6 +189,9 @@ func (d *flowData) prompt(value string) bool {
 
 // requestURL is where the flow can be begun again.
 func (s *Server) requestURL(d *flowData) string {
+	if d.ReturnTo != "" {
+		return d.ReturnTo
+	}
 	if d.Device {
 		return s.base + verifyPath
 	}
@@ -218,7 +223,8 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 	s.askLogin(w, r, f, d, request, s.o.Store.CreateFlow)
 }
 
-// askLogin sends the browser to the login app. Store keeps the flow.
+// askLogin finds out whether the browser's login is enough and sends the browser to the
+// login app. Store keeps the flow.
 func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
 	ctx, form := r.Context(), d.Form
 	var err error
@@ -243,6 +249,12 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 		s.refuse(w, r, request, fosite.ErrLoginRequired)
 		return
 	}
+	s.ask(w, r, f, d, request, store)
+}
+
+// ask stores the flow and sends the browser to the login app. A flow that no client
+// asked for has no request.
+func (s *Server) ask(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
 	d.LoginAddress = challenge
@@ -253,8 +265,9 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 	if d.Skip {
 		f.Subject = d.Session.Subject
 	}
+	var err error
 	if f.Data, err = json.Marshal(d); err == nil {
-		err = store(ctx, f)
+		err = store(r.Context(), f)
 	}
 	if err != nil {
 		s.refuse(w, r, request, err)

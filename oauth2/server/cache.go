@@ -1,7 +1,6 @@
 package server
 
 import (
-	"crypto/sha256"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,6 +8,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/fingerprint"
 )
 
 // item is something that a revocation can name.
@@ -40,12 +40,13 @@ type link struct {
 	prev, next *link
 }
 
-type tokenKey = [sha256.Size]byte
+type tokenKey = fingerprint.Key
 
-// tokenCache remembers active tokens by their hash, bounded, and finds them by
+// tokenCache remembers active tokens by their fingerprints, bounded, and finds them by
 // family, client, subject and signature, so that a revocation takes effect at once.
 type tokenCache struct {
-	cache *otter.Cache[tokenKey, *known]
+	cache  *otter.Cache[tokenKey, *known]
+	prints *fingerprint.Maker
 	// epoch counts evictions. A token that was loaded before one and comes to be
 	// kept after it may have been revoked in between, so it is not kept.
 	epoch atomic.Uint64
@@ -54,7 +55,7 @@ type tokenCache struct {
 }
 
 func newTokenCache(size int) *tokenCache {
-	c := &tokenCache{index: map[item]*link{}}
+	c := &tokenCache{prints: fingerprint.NewMaker(), index: map[item]*link{}}
 	c.cache = otter.Must(&otter.Options[tokenKey, *known]{
 		MaximumSize: size, ExpiryCalculator: otter.ExpiryWriting[tokenKey, *known](cacheFor),
 		OnDeletion: func(e otter.DeletionEvent[tokenKey, *known]) { c.forget(e.Value) },

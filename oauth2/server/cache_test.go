@@ -1,7 +1,6 @@
 package server
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ func TestTheIndexOfTheTokenCacheForgetsWhatLeaves(t *testing.T) {
 	defer c.cache.StopAllGoroutines()
 	now := time.Now()
 	put := func(i int) tokenKey {
-		key := sha256.Sum256(fmt.Append(nil, i))
+		key := c.prints.Of(fmt.Sprint(i))
 		c.put(c.epoch.Load(), key, access.Token{Active: true, ExpiresAt: now.Add(time.Hour)},
 			[indexes]string{fmt.Sprint("family", i%100), fmt.Sprint("client", i%3), fmt.Sprint("subject", i%7), fmt.Sprint(i)}, now)
 		return key

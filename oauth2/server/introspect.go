@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,8 +32,7 @@ func (s *Server) Introspect(ctx context.Context, token string) (access.Token, er
 }
 
 func (s *Server) introspect(ctx context.Context, token string) (access.Token, error) {
-	var buffer [512]byte // most tokens fit, and then nothing is allocated
-	key := sha256.Sum256(append(buffer[:0], token...))
+	key := s.tokens.prints.Of(token)
 	hit, ok := s.tokens.get(key)
 	s.o.Metrics.Cache("introspection", ok)
 	if ok {

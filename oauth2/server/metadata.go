@@ -125,7 +125,9 @@ type providerMetadata struct {
 	RequireRequestURI           bool     `json:"require_request_uri_registration"`
 	AuthorizationResponseIssuer bool     `json:"authorization_response_iss_parameter_supported"`
 	BackchannelLogout           bool     `json:"backchannel_logout_supported"`
+	BackchannelLogoutSession    bool     `json:"backchannel_logout_session_supported"`
 	FrontchannelLogout          bool     `json:"frontchannel_logout_supported"`
+	FrontchannelLogoutSession   bool     `json:"frontchannel_logout_session_supported"`
 }
 
 func (s *Server) metadata() any {
@@ -171,5 +173,9 @@ func (s *Server) metadata() any {
 		Prompts:                     prompts,
 		Claims:                      []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"},
 		AuthorizationResponseIssuer: true,
+		BackchannelLogout:           true,
+		BackchannelLogoutSession:    true,
+		FrontchannelLogout:          true,
+		FrontchannelLogoutSession:   true,
 	}
 }

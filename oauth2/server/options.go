@@ -196,8 +196,10 @@ type Options struct {
 	// CacheSize is how many introspected tokens are kept in memory; default 100 000.
 	CacheSize int
 	Metrics   Metrics
-	Log       *slog.Logger
-	Now       func() time.Time
+	// HTTP tells clients of logouts. Redirects are not followed. Nil: a client of its own.
+	HTTP *http.Client
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 // complete returns the options with defaults filled in, or an error that names
@@ -300,6 +302,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Metrics.OAuth2 == nil {
 		o.Metrics.OAuth2 = func(string, string) {}
+	}
+	if o.HTTP == nil {
+		o.HTTP = &http.Client{Timeout: noticeFor}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -39,6 +39,9 @@ func (s *Server) returnedBy(r *http.Request, by oauth2.FlowKey, hash string, sta
 		return f, nil, nil, fosite.ErrRequestForbidden.WithHint("The cookie that binds the request to the browser is missing or another one. " +
 			"The browser must use the same host name throughout (localhost and 127.0.0.1 are two) and accept cookies.")
 	}
+	if d.ReturnTo != "" {
+		return f, d, nil, nil
+	}
 	var request *fosite.AuthorizeRequest
 	if d.Device {
 		request, err = s.deviceRequest(r.Context(), f.ClientID, d)
@@ -95,6 +98,10 @@ func (s *Server) resumeLogin(w http.ResponseWriter, r *http.Request, verifier st
 			err = gone
 		}
 	}
+	if err == nil && d.ReturnTo != "" {
+		s.resumeSignIn(w, r, f, d)
+		return
+	}
 	if err == nil && d.Rejected == nil {
 		d.ConsentSkip, err = s.consentSuffices(ctx, request, d, f.Subject)
 	}
@@ -146,9 +153,11 @@ func (s *Server) keepSession(ctx context.Context, w http.ResponseWriter, f oauth
 		Remember: d.Login.Remember || d.Skip, ACR: d.Login.ACR, AMR: d.Login.AMR,
 	}
 	if d.Session != nil && d.Session.ID != kept.ID {
-		if err := s.o.Store.DeleteLoginSession(ctx, d.Session.ID); err != nil {
+		told, err := s.o.Store.DeleteLoginSession(ctx, d.Session.ID)
+		if err != nil {
 			return err
 		}
+		s.farewell(ctx, told)
 	}
 	if err := s.o.Store.SaveLoginSession(ctx, kept); err != nil {
 		return err

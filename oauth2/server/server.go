@@ -63,6 +63,7 @@ type Server struct {
 	jwks          *document
 	discovery     *document
 	scopes        fosite.ScopeStrategy
+	notices       *notices
 }
 
 var (
@@ -96,6 +97,7 @@ func New(options Options) (*Server, error) {
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
+	s.notices = newNotices(s, o.HTTP)
 	return s, nil
 }
 
@@ -191,8 +193,10 @@ func (s *Server) Public() http.Handler {
 	})
 }
 
-// Close stops the goroutines of the caches. The handlers must not be used after it.
+// Close stops the goroutines of the caches, and waits shortly for clients that are being
+// told of logouts. The handlers must not be used after it.
 func (s *Server) Close() {
+	s.notices.close()
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
 	s.polls.seen.StopAllGoroutines()

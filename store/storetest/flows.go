@@ -115,12 +115,15 @@ func sessionsCRUD(t *testing.T, s store.Store) {
 	check(t, s.SaveLoginSession(c, session("b", "alice")))
 	check(t, s.SaveLoginSession(c, session("c", "bob")))
 	for range 2 {
-		check(t, s.DeleteLoginSession(c, "a"))
+		equal(t, "participants", must(s.DeleteLoginSession(c, "a"))(t), []oauth2.Participant(nil))
 	}
 	gone("a")
 	must(s.LoginSession(c, "b"))(t)
+	equal(t, "sessions of alice", must(s.LoginSessions(c, "alice", 10))(t), []oauth2.LoginSession{must(s.LoginSession(c, "b"))(t)})
+	equal(t, "no sessions", must(s.LoginSessions(c, "alice", 0))(t), []oauth2.LoginSession(nil))
+	equal(t, "sessions of nobody", must(s.LoginSessions(c, "carol", 10))(t), []oauth2.LoginSession(nil))
 	for range 2 {
-		check(t, s.DeleteLoginSessions(c, "alice"))
+		equal(t, "participants", must(s.DeleteLoginSessions(c, "alice"))(t), []oauth2.Participant(nil))
 	}
 	gone("b")
 	must(s.LoginSession(c, "c"))(t)
