@@ -27,6 +27,7 @@ import (
 	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/redis"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/source"
@@ -91,6 +92,7 @@ type App struct {
 	engine    *rules.Engine
 	loader    *source.Loader
 	tokens    *mutators.TokenCache
+	redis     *redis.Client // nil: none
 	proxy     *proxy.Proxy
 	extAuthz  *decision.ExtAuthz
 	follower  *follower
@@ -124,7 +126,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.openSettings, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.openSettings, a.openRedis, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
 		a.watchCertificates,
 	} {
 		if err := open(ctx); err != nil {
@@ -232,6 +234,9 @@ func (a *App) Close() error {
 	}
 	if a.tokens != nil {
 		a.tokens.Close()
+	}
+	if a.redis != nil {
+		_ = a.redis.Close() // it keeps nothing that could be lost
 	}
 	if a.oauth2 != nil {
 		a.oauth2.Close()

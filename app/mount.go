@@ -249,6 +249,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	a.decisions = append(a.decisions, decisions)
 	caughtUp := manage.ReloadFunc(a.follower.poll)
 	d := a.healthDeps(listener)
+	d.Redis = a.redisState
 	d.Sources = func() any { return a.loader.Status().Sources }
 	d.Rules = &manage.Rules{Store: a.store, Checker: ruleChecker{a}, Reload: caughtUp, Others: a.fileRules}
 	if a.proxy != nil {

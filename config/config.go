@@ -35,6 +35,7 @@ type Config struct {
 	OAuth2      OAuth2      `key:"oauth2"`
 	AccessRules AccessRules `key:"access_rules"`
 	RateLimits  RateLimits  `key:"rate_limits"`
+	Redis       Redis       `key:"redis"`
 	ACME        ACME        `key:"acme"`
 	IDToken     IDToken     `key:"id_token"`
 	Keys        SigningKeys `key:"keys"`
@@ -457,6 +458,21 @@ type AccessRules struct {
 type RateLimits struct {
 	// MaxKeys bounds how many clients, subjects and values are counted at once.
 	MaxKeys int `key:"max_keys"`
+	// OnRedisFailure says what holds while Redis is away: local (each process counts
+	// alone) or refuse (503).
+	OnRedisFailure string `key:"on_redis_failure"`
+}
+
+// Redis is shared by the processes of an installation.
+type Redis struct {
+	// URL may hold a password; empty: no Redis.
+	URL string `key:"url"`
+	// Timeout bounds one question.
+	Timeout time.Duration `key:"timeout"`
+	// KeyPrefix starts the name of every key.
+	KeyPrefix string `key:"key_prefix"`
+	// CAFile is PEM of further authorities for rediss.
+	CAFile string `key:"ca_file"`
 }
 
 // ACME is where certificates of tls.acme.hosts come from.
@@ -561,7 +577,8 @@ func Default() Config {
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
 			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
-		RateLimits:  RateLimits{MaxKeys: 100_000},
+		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},
+		Redis:       Redis{Timeout: 50 * time.Millisecond, KeyPrefix: "gatewarden:"},
 		ACME:        ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", HTTP: Plain{Port: -1}},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},

@@ -110,7 +110,7 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 		return err
 	}
 	if s.rule.limits != nil {
-		if err := s.limit(&in, false); err != nil {
+		if err := s.limit(ctx, &in, false); err != nil {
 			return err
 		}
 	}
@@ -118,7 +118,7 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 		return err
 	}
 	if s.rule.limits != nil {
-		if err := s.limit(&in, true); err != nil {
+		if err := s.limit(ctx, &in, true); err != nil {
 			return err
 		}
 	}

@@ -100,6 +100,8 @@ type Deps struct {
 	// same way. One that is missing does not make the program unready: a balancer that
 	// asks would keep the directory's challenge away.
 	Certificates func() any
+	// Redis returns the state of the shared Redis in the same way; a nil result: none.
+	Redis func() any
 	// Discreet keeps the errors of checks to the log: readiness names only the parts
 	// that fail. For listeners that strangers reach.
 	Discreet bool

@@ -223,8 +223,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 	s.askLogin(w, r, f, d, request, s.o.Store.CreateFlow)
 }
 
-// askLogin finds out whether the browser's login is enough and sends the browser to the
-// login app. Store keeps the flow.
+// askLogin sends the browser to the login app. Store keeps the flow.
 func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
 	ctx, form := r.Context(), d.Form
 	var err error
@@ -252,8 +251,7 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 	s.ask(w, r, f, d, request, store)
 }
 
-// ask stores the flow and sends the browser to the login app. A flow that no client
-// asked for has no request.
+// ask has the flow stored and sends the browser to the login app.
 func (s *Server) ask(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()

@@ -37,8 +37,7 @@ func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, returnTo string,
 		d.Form.Set("prompt", "login")
 	}
 	d.Skip = s.loginSuffices(d)
-	f := oauth2.Flow{ID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}
-	s.ask(w, r, f, d, nil, s.o.Store.CreateFlow)
+	s.ask(w, r, oauth2.Flow{ID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}, d, nil, s.o.Store.CreateFlow)
 }
 
 // resumeSignIn ends a login that no client asked for.
