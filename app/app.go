@@ -27,6 +27,8 @@ import (
 	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/redis"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/source"
 	"github.com/gatewarden/gatewarden/store/sql"
@@ -83,12 +85,14 @@ type App struct {
 	rings     rings
 	remotes   *keys.Remotes
 	oauth2    *server.Server
+	logouts   *relyingparty.Logouts
 	policies  *policies.Engine
 	catalogs  rules.Compiler // without settings
 	compiler  atomic.Pointer[rules.Compiler]
 	engine    *rules.Engine
 	loader    *source.Loader
 	tokens    *mutators.TokenCache
+	redis     *redis.Client // nil: none
 	proxy     *proxy.Proxy
 	extAuthz  *decision.ExtAuthz
 	follower  *follower
@@ -122,7 +126,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.openSettings, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.openSettings, a.openRedis, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
 		a.watchCertificates,
 	} {
 		if err := open(ctx); err != nil {
@@ -142,8 +146,11 @@ func (a *App) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.store = s
-	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, deaf: func() { a.oauth2.EvictAll() }}
+	a.store, a.logouts = s, relyingparty.NewLogouts(s)
+	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, deaf: func() {
+		a.oauth2.EvictAll()
+		a.logouts.ForgetAll()
+	}}
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
@@ -228,6 +235,9 @@ func (a *App) Close() error {
 	if a.tokens != nil {
 		a.tokens.Close()
 	}
+	if a.redis != nil {
+		_ = a.redis.Close() // it keeps nothing that could be lost
+	}
 	if a.oauth2 != nil {
 		a.oauth2.Close()
 	}
@@ -235,6 +245,7 @@ func (a *App) Close() error {
 		a.demo.close()
 	}
 	if a.store != nil {
+		a.logouts.Close()
 		return a.store.Close()
 	}
 	return nil

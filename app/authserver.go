@@ -32,11 +32,13 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		URLs: server.URLs{
 			Login: a.cfg.URLs.Login, Consent: a.cfg.URLs.Consent, Logout: a.cfg.URLs.Logout, Error: a.cfg.URLs.Error,
 			PostLogoutRedirect: a.cfg.URLs.PostLogoutRedirect,
+			DeviceVerification: a.cfg.URLs.Device.Verification, DeviceSuccess: a.cfg.URLs.Device.Success,
 		},
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,
-		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
+		Device: server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
+		PAR:    server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
@@ -49,7 +51,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Metrics: server.Metrics{
 			TokenIssued: a.metrics.TokenIssued, Introspection: a.metrics.Introspection, Cache: a.metrics.Cache, OAuth2: a.metrics.OAuth2,
 		},
-		Log: a.log,
+		Log: a.log, HTTP: outbound(),
 	})
 	if err != nil {
 		return fmt.Errorf("authorization server: %w", err)

@@ -29,8 +29,8 @@ type follower struct {
 	apply   func(context.Context, store.Change) error
 	// reload puts everything in force anew.
 	reload func(context.Context) error
-	// deaf is called when changes could not be heard of: what is cached of tokens and
-	// clients may be out of date.
+	// deaf is called when changes could not be heard of: what is cached of tokens,
+	// clients and logouts may be out of date.
 	deaf func()
 
 	mu       sync.Mutex
@@ -112,6 +112,7 @@ func (f *follower) anew(ctx context.Context) error {
 // applyAll puts everything that the database holds in force.
 func (a *App) applyAll(ctx context.Context) error {
 	a.oauth2.EvictAll()
+	a.logouts.ForgetAll()
 	return errors.Join(a.loader.ReloadStored(ctx), a.policies.Reload(ctx), a.rings.reload(ctx))
 }
 
@@ -129,6 +130,8 @@ func (a *App) apply(ctx context.Context, c store.Change) error {
 		a.oauth2.EvictClient(c.Item)
 	case store.Tokens:
 		a.oauth2.Evict(c.Item)
+	case store.Logouts:
+		a.logouts.Forget(c.Item)
 	}
 	return nil
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/proxy"
-	"github.com/gatewarden/gatewarden/ratelimit"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/match"
@@ -37,14 +36,14 @@ func (a *App) openCompiler(context.Context) error {
 	}
 	a.tokens = mutators.NewTokenCache()
 	a.catalogs = rules.Compiler{
-		Buckets: ratelimit.NewBuckets(a.cfg.RateLimits.MaxKeys, a.now),
+		Buckets: a.buckets(),
 		Authenticators: rules.Stage[authn.Authenticator]{Catalog: authn.Catalog(authn.Deps{
 			Introspector: a.oauth2, OwnKeys: a.rings.accessToken, Keys: a.remotes, HTTP: outbound(),
 			Replays: usedProofs{a.store}, NonceKeys: nonces, CanonicalURL: edge.CanonicalURL,
 			Cache: a.metrics.Cache, Introspection: a.metrics.Introspection, Now: a.now, File: a.credentials,
 			Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("password", hit) }}),
 			Provider:  &relyingparty.Local{Issuer: a.issuer(), Handler: a.oauth2.Public(), Keys: a.rings.idToken},
-			Secrets:   keyed(a.secrets),
+			Secrets:   keyed(a.secrets), Logouts: a.logouts,
 		})},
 		Authorizers: rules.Stage[authz.Authorizer]{Catalog: authz.Catalog(authz.Deps{Warden: a.policies, HTTP: outbound()})},
 		Mutators: rules.Stage[mutators.Mutator]{Catalog: mutators.Catalog(mutators.Deps{

@@ -65,7 +65,7 @@ func (a *App) mount(context.Context) error {
 	s := a.cfg.Serve
 	for i := range a.listeners {
 		l := &a.listeners[i]
-		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Log: a.log}
+		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Log: a.log}
 		var err error
 		switch l.name {
 		case "proxy":
@@ -97,6 +97,23 @@ func (a *App) mount(context.Context) error {
 		l.server = edge.NewServer(o)
 	}
 	return nil
+}
+
+// fast reports whether a listener serves plain requests by the loop of package
+// edge/wire. Those of the metrics and of gRPC have no use for it.
+func (a *App) fast(listener string) bool {
+	s := a.cfg.Serve
+	switch listener {
+	case "proxy":
+		return s.Proxy.Fast
+	case "public":
+		return s.Public.Fast
+	case "management":
+		return s.API.Fast
+	case "admin":
+		return s.Admin.Fast
+	}
+	return false
 }
 
 func (a *App) proxyEdge() (http.Handler, error) {
@@ -156,13 +173,13 @@ func (a *App) publicEdge() (http.Handler, error) {
 // navigated reports whether r is for an endpoint that browsers are sent to, which
 // scripts have no business with (RFC 9700 section 2.6).
 func navigated(r *http.Request) bool {
-	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/")
+	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/device/verify" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/")
 }
 
 // publicRoute names the route of a path for metrics; what is no route is one label.
 func publicRoute(path string) string {
 	switch path {
-	case "/oauth2/auth", "/oauth2/par", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
+	case "/oauth2/auth", "/oauth2/par", "/oauth2/device/auth", "/oauth2/device/verify", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
 		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
 		return path
 	}
@@ -232,6 +249,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	a.decisions = append(a.decisions, decisions)
 	caughtUp := manage.ReloadFunc(a.follower.poll)
 	d := a.healthDeps(listener)
+	d.Redis = a.redisState
 	d.Sources = func() any { return a.loader.Status().Sources }
 	d.Rules = &manage.Rules{Store: a.store, Checker: ruleChecker{a}, Reload: caughtUp, Others: a.fileRules}
 	if a.proxy != nil {
@@ -241,9 +259,10 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
 	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
+	d.Users = &manage.Users{Store: a.store, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
-	d.LoginApp, d.LogoutApp = a.oauth2, a.oauth2
+	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
 	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}
 	d.Decisions = decisions
@@ -256,7 +275,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	// An answer to a preflight would be a yes for who asks /decisions.
 	return edge.CrossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if decisions.Handles(r) { // which has a gate of its own
-			whole.ServeHTTP(w, r)
+			decisions.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)

@@ -68,7 +68,7 @@ func (a *App) reloadConfiguration(ctx context.Context) (done api.Reloaded, err e
 	if a.read != nil {
 		fresh, warnings, err := a.read()
 		if err != nil {
-			return done, fault.Wrap(fault.Invalid, "invalid_configuration", err.Error(), err)
+			return done, fault.New(fault.Invalid, "invalid_configuration", err.Error())
 		}
 		next, done.Changed, done.Restart = r.cfg.Adopt(fresh)
 		if len(done.Changed) > 0 {
@@ -79,7 +79,7 @@ func (a *App) reloadConfiguration(ctx context.Context) (done api.Reloaded, err e
 	}
 	swap, err := a.prepare(ctx, next, done.Changed)
 	if err != nil {
-		return api.Reloaded{}, fault.Wrap(fault.Invalid, "invalid_configuration", err.Error(), err)
+		return api.Reloaded{}, fault.New(fault.Invalid, "invalid_configuration", err.Error())
 	}
 	swap()
 	r.cfg = next

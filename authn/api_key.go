@@ -89,6 +89,7 @@ var (
 	_ CredentialReader = (*apiKey)(nil)
 	_ SessionOwner     = (*apiKey)(nil)
 	_ Withholder       = (*apiKey)(nil)
+	_ SchemeReader     = (*apiKey)(nil)
 	_ access.Lease     = (*apiKey)(nil)
 )
 
@@ -240,6 +241,14 @@ func (a *apiKey) SessionCookies() []string {
 		return nil
 	}
 	return []string{a.session}
+}
+
+// Schemes implements SchemeReader.
+func (a *apiKey) Schemes() []string {
+	if a.scheme == "" {
+		return nil
+	}
+	return []string{a.scheme}
 }
 
 // WithheldHeaders implements Withholder.

@@ -37,11 +37,25 @@ type CredentialReader interface {
 }
 
 // Withholder is implemented by authenticators whose credentials are for the gateway
-// alone. A rule that uses one sends none of its fields upstream, but for an
-// Authorization field that another of the rule's authenticators accepted.
+// alone. A rule that uses one shows its fields to no upstream and no service, but for
+// an Authorization field that another of the rule's authenticators accepted.
 type Withholder interface {
 	// WithheldHeaders returns the names of header fields.
 	WithheldHeaders() []string
+}
+
+// SchemeReader is implemented by authenticators that read the Authorization field.
+type SchemeReader interface {
+	// Schemes returns the schemes whose credentials they take, in any case; none when
+	// they read another place.
+	Schemes() []string
+}
+
+// Discloser is implemented by authenticators that show fields of the request to a
+// service. They do not see what another authenticator of their rule withholds.
+type Discloser interface {
+	// Discloses is a mark without meaning of its own.
+	Discloses()
 }
 
 // Challenger is implemented by authenticators that say how to get credentials. When

@@ -69,6 +69,7 @@ type basicUser struct {
 var (
 	_ Challenger   = (*basicAuth)(nil)
 	_ Withholder   = (*basicAuth)(nil)
+	_ SchemeReader = (*basicAuth)(nil)
 	_ access.Lease = (*basicAuth)(nil)
 )
 
@@ -143,6 +144,9 @@ func parseHtpasswd(text []byte) (basicUsers, error) {
 	users.sort()
 	return users, nil
 }
+
+// Schemes implements SchemeReader.
+func (a *basicAuth) Schemes() []string { return []string{"Basic"} }
 
 // WithheldHeaders implements Withholder.
 func (a *basicAuth) WithheldHeaders() []string {

@@ -65,6 +65,17 @@ func (t *tokenReader) places() (headers, cookies []string) {
 	return headers, cookies
 }
 
+// schemes are the Schemes of SchemeReader.
+func (t *tokenReader) schemes() []string {
+	switch {
+	case t.bearer && t.dpop:
+		return []string{"Bearer", "DPoP"}
+	case t.bearer:
+		return []string{"Bearer"}
+	}
+	return nil
+}
+
 // read returns the token of a request. It returns ErrNoCredentials when there is
 // none at the configured place, of the scheme and with the prefix, and a fault
 // when there are several or the token is malformed.

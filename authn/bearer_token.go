@@ -28,6 +28,8 @@ type bearerToken struct {
 
 var (
 	_ CredentialReader = (*bearerToken)(nil)
+	_ SchemeReader     = (*bearerToken)(nil)
+	_ Discloser        = (*bearerToken)(nil)
 	_ access.Lease     = (*bearerToken)(nil)
 )
 
@@ -47,6 +49,9 @@ func newBearerToken(c bearerTokenConfig, d Deps, cache *factsCache) (Authenticat
 // CredentialPlaces implements CredentialReader.
 func (a *bearerToken) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
 
+// Schemes implements SchemeReader.
+func (a *bearerToken) Schemes() []string { return a.token.schemes() }
+
 // Authenticate returns ErrNoCredentials when there is no token with the prefix.
 func (a *bearerToken) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
 	token, f, err := a.accept(ctx, r)
@@ -58,6 +63,9 @@ func (a *bearerToken) Authenticate(ctx context.Context, r *access.Request) (acce
 	}
 	return withToken(f.subject, token), nil
 }
+
+// Discloses implements Discloser.
+func (a *bearerToken) Discloses() {}
 
 // Renew implements access.Lease. A cached answer holds until its time to live is over.
 func (a *bearerToken) Renew(ctx context.Context, r *access.Request) (time.Time, error) {

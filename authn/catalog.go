@@ -53,6 +53,8 @@ type Deps struct {
 	// Provider is the embedded authorization server as an OpenID provider; nil: none
 	// runs here.
 	Provider *relyingparty.Local
+	// Logouts are the sessions that providers have ended; nil: they cannot.
+	Logouts *relyingparty.Logouts
 	// Secrets seal the cookies of sessions: the first seals, all open. None: sessions
 	// end with the process.
 	Secrets [][]byte

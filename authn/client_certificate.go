@@ -106,11 +106,11 @@ func readBundle(location string) ([]byte, error) {
 	if err != nil || u.Scheme != "file" || u.Host+u.Path == "" {
 		return nil, fmt.Errorf("%q is not a file or inline URL", location)
 	}
-	raw, err := os.ReadFile(u.Host + u.Path)
-	if err == nil && len(raw) > maxAuthorities {
-		err = fmt.Errorf("%s is longer than %d bytes", location, maxAuthorities)
+	name := u.Host + u.Path
+	if info, err := os.Stat(name); err == nil && (!info.Mode().IsRegular() || info.Size() > maxAuthorities) {
+		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", location, maxAuthorities)
 	}
-	return raw, err
+	return os.ReadFile(name)
 }
 
 // addAuthorities refuses what AppendCertsFromPEM would pass over.

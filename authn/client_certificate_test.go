@@ -234,6 +234,7 @@ func TestABadClientCertificateConfigNamesTheField(t *testing.T) {
 		`{"ca":["https://a/ca.pem"]}`:     "ca: ",
 		`{"ca":["file:///no/such/file"]}`: "ca: ",
 		`{"ca":["inline://!"]}`:           "ca: ",
+		`{"ca":["file:///dev/zero"]}`:     "ca: file:///dev/zero is not a regular file",
 		inline([]byte("no PEM")):          "ca: no certificate",
 		inline(key):                       "ca: block 1 is PRIVATE KEY",
 		inline(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})): "ca: certificate 1",

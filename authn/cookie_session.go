@@ -32,6 +32,7 @@ type cookieSession struct {
 
 var (
 	_ CredentialReader = (*cookieSession)(nil)
+	_ Discloser        = (*cookieSession)(nil)
 	_ access.Lease     = (*cookieSession)(nil)
 )
 
@@ -60,6 +61,9 @@ func (a *cookieSession) Authenticate(ctx context.Context, r *access.Request) (ac
 	}
 	return f.subject, nil
 }
+
+// Discloses implements Discloser.
+func (a *cookieSession) Discloses() {}
 
 // Renew implements access.Lease. A cached answer holds until its time to live is over.
 func (a *cookieSession) Renew(ctx context.Context, r *access.Request) (time.Time, error) {

@@ -44,6 +44,7 @@ type byIssuer struct {
 
 var (
 	_ CredentialReader = (*byIssuer)(nil)
+	_ SchemeReader     = (*byIssuer)(nil)
 	_ access.Lease     = (*byIssuer)(nil)
 )
 
@@ -115,6 +116,9 @@ func trusting(issuers []string, token tokenReader, a, opaque tokenHandler) *byIs
 
 // CredentialPlaces implements CredentialReader.
 func (a *byIssuer) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
+
+// Schemes implements SchemeReader.
+func (a *byIssuer) Schemes() []string { return a.token.schemes() }
 
 // Authenticate returns ErrNoCredentials for a token of a foreign issuer when it is to
 // be left to the next authenticator.

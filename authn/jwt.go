@@ -79,11 +79,15 @@ type jwt struct {
 
 var (
 	_ CredentialReader = (*jwt)(nil)
+	_ SchemeReader     = (*jwt)(nil)
 	_ access.Lease     = (*jwt)(nil)
 )
 
 // CredentialPlaces implements CredentialReader.
 func (a *jwt) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
+
+// Schemes implements SchemeReader.
+func (a *jwt) Schemes() []string { return a.token.schemes() }
 
 func newJWT(c jwtConfig, d Deps, cache *factsCache) (*jwt, error) {
 	strategy, err := newScopeStrategy(c.ScopeStrategy)

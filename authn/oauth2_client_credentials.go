@@ -87,6 +87,11 @@ func newClientCredentials(c clientCredentialsConfig, d Deps, cache *factsCache) 
 	return a, nil
 }
 
+var _ SchemeReader = (*clientCredentials)(nil)
+
+// Schemes implements SchemeReader.
+func (a *clientCredentials) Schemes() []string { return []string{"Basic"} }
+
 // Authenticate returns ErrNoCredentials when there are no Basic credentials.
 func (a *clientCredentials) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {
 	id, secret, err := basicCredentials(r, clientChallenge)

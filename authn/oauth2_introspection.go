@@ -90,11 +90,15 @@ type introspection struct {
 
 var (
 	_ CredentialReader = (*introspection)(nil)
+	_ SchemeReader     = (*introspection)(nil)
 	_ access.Lease     = (*introspection)(nil)
 )
 
 // CredentialPlaces implements CredentialReader.
 func (a *introspection) CredentialPlaces() (headers, cookies []string) { return a.token.places() }
+
+// Schemes implements SchemeReader.
+func (a *introspection) Schemes() []string { return a.token.schemes() }
 
 // newIntrospections returns the handler for a configuration.
 func newIntrospections(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {

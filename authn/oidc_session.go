@@ -53,11 +53,12 @@ type oidcSessionConfig struct {
 	RefreshBefore handler.Duration `json:"refresh_before"`
 	// Leeway is the tolerated difference of clocks.
 	Leeway handler.Duration `json:"leeway"`
-	// CallbackPath, LoginPath and LogoutPath are reserved on the hosts of the rule; the
-	// last two may be empty.
-	CallbackPath string `json:"callback_path"`
-	LoginPath    string `json:"login_path"`
-	LogoutPath   string `json:"logout_path"`
+	// CallbackPath, LoginPath, LogoutPath and BackchannelLogoutPath are reserved on the
+	// hosts of the rule; all but the first may be empty.
+	CallbackPath          string `json:"callback_path"`
+	LoginPath             string `json:"login_path"`
+	LogoutPath            string `json:"logout_path"`
+	BackchannelLogoutPath string `json:"backchannel_logout_path"`
 	// PostLogoutRedirect is where a logout ends: a URL or a path. Empty: a page that
 	// says so.
 	PostLogoutRedirect string `json:"post_logout_redirect"`
@@ -70,6 +71,7 @@ func oidcSessionDefaults() oidcSessionConfig {
 		CookieName: "gatewarden", IdleTimeout: handler.Duration(time.Hour), Lifetime: handler.Duration(12 * time.Hour),
 		RefreshBefore: handler.Duration(time.Minute), Leeway: handler.Duration(5 * time.Second),
 		CallbackPath: "/.gatewarden/callback", LoginPath: "/.gatewarden/login", LogoutPath: "/.gatewarden/logout",
+		BackchannelLogoutPath: "/.gatewarden/backchannel-logout",
 	}
 }
 
@@ -103,8 +105,8 @@ func newOIDCSession(c oidcSessionConfig, d Deps) (Authenticator, error) {
 		Algorithms: c.AllowedAlgorithms, Scope: c.Scope, Parameters: c.AuthorizationParameters, ACR: c.RequiredACR, MaxAge: time.Duration(c.MaxAge),
 		Claims: c.Claims, KeepAccessToken: c.ForwardAccessToken, CookieName: c.CookieName,
 		Idle: time.Duration(c.IdleTimeout), Lifetime: time.Duration(c.Lifetime), RenewBefore: time.Duration(c.RefreshBefore), Leeway: time.Duration(c.Leeway),
-		Callback: c.CallbackPath, Login: c.LoginPath, Logout: c.LogoutPath, AfterLogout: c.PostLogoutRedirect,
-		Secrets: d.Secrets, Local: d.Provider, HTTP: d.HTTP, Remotes: d.Keys, Once: d.once, Now: d.Now,
+		Callback: c.CallbackPath, Login: c.LoginPath, Logout: c.LogoutPath, Backchannel: c.BackchannelLogoutPath, AfterLogout: c.PostLogoutRedirect,
+		Secrets: d.Secrets, Local: d.Provider, HTTP: d.HTTP, Remotes: d.Keys, Once: d.once, Logouts: d.Logouts, Now: d.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -140,8 +142,8 @@ func (a *oidcSession) Authenticate(ctx context.Context, r *access.Request) (acce
 
 // Renew implements access.Lease: what a session opened ends with the tokens of the
 // cookie that opened it.
-func (a *oidcSession) Renew(_ context.Context, r *access.Request) (time.Time, error) {
-	return a.party.Until(r)
+func (a *oidcSession) Renew(ctx context.Context, r *access.Request) (time.Time, error) {
+	return a.party.Until(ctx, r)
 }
 
 // Challenge sends a browser that navigates to the provider.
@@ -155,11 +157,14 @@ func (a *oidcSession) SessionCookies() []string { return a.party.CookiePrefixes(
 // Endpoints implements EndpointOwner.
 func (a *oidcSession) Endpoints() map[string]string { return a.party.Endpoints() }
 
-// Serve answers callback, login and logout.
+// Serve answers callback, login and logouts.
 func (a *oidcSession) Serve(ctx context.Context, r *access.Request) error {
 	err := a.party.Serve(ctx, r)
-	if errors.Is(err, relyingparty.ErrUnknownLogin) {
+	switch { // perhaps another handler's on the same path
+	case errors.Is(err, relyingparty.ErrUnknownLogin):
 		return fault.Wrap(fault.Invalid, "unknown_login", err.Error(), ErrNoCredentials)
+	case errors.Is(err, relyingparty.ErrForeignLogout):
+		return fault.Wrap(fault.Invalid, "foreign_logout_token", err.Error(), ErrNoCredentials)
 	}
 	return err
 }

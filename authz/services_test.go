@@ -324,7 +324,7 @@ func TestOnlyNamedFieldsOfAYesGoUpstreamAndNoClientCanSendThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"X-Role"}, h.(interface{ OwnedHeaders() []string }).OwnedHeaders()); diff != "" {
+	if diff := cmp.Diff([]string{"X-Role", "X-Forwarded-User"}, h.(interface{ OwnedHeaders() []string }).OwnedHeaders()); diff != "" {
 		t.Errorf("owned headers (-want +got):\n%s", diff)
 	}
 	config := `{"remote":"http://authz.example/","forward_response_headers_to_upstream":["X-Role","Authorization"]}`

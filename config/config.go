@@ -35,6 +35,7 @@ type Config struct {
 	OAuth2      OAuth2      `key:"oauth2"`
 	AccessRules AccessRules `key:"access_rules"`
 	RateLimits  RateLimits  `key:"rate_limits"`
+	Redis       Redis       `key:"redis"`
 	ACME        ACME        `key:"acme"`
 	IDToken     IDToken     `key:"id_token"`
 	Keys        SigningKeys `key:"keys"`
@@ -181,10 +182,18 @@ type PEM struct {
 // Set reports whether a value is there.
 func (p PEM) Set() bool { return p.Path != "" || p.Base64 != "" }
 
+// Server says by what a listener without TLS is served.
+type Server struct {
+	// Fast has plain HTTP/1.1 requests served by the program's own loop, all others by
+	// net/http.
+	Fast bool `key:"fast"`
+}
+
 // Proxy is the data plane's listener.
 type Proxy struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	Limits   Limits   `key:"limits"`
 	Upstream Upstream `key:"upstream"`
@@ -254,6 +263,7 @@ type Upstream struct {
 type API struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	CORS     CORS     `key:"cors"`
 	// Nginx and Envoy may ask at /decisions/nginx and /decisions/envoy.
@@ -277,6 +287,7 @@ type ExtAuthz struct {
 // Admin is the management listener at Hydra's port.
 type Admin struct {
 	Listener `key:",inline"`
+	Server   `key:",inline"`
 	CORS     CORS `key:"cors"`
 }
 
@@ -284,6 +295,7 @@ type Admin struct {
 type Public struct {
 	Listener `key:",inline"`
 	Trust    `key:",inline"`
+	Server   `key:",inline"`
 	Timeout  Timeouts `key:"timeout"`
 	CORS     CORS     `key:"cors"`
 }
@@ -320,6 +332,14 @@ type URLs struct {
 	Logout             string `key:"logout"`
 	Error              string `key:"error"`
 	PostLogoutRedirect string `key:"post_logout_redirect"`
+	// Device are the pages for devices without a browser (RFC 8628).
+	Device DeviceURLs `key:"device"`
+}
+
+// DeviceURLs are where people enter the code of a device, and where they end.
+type DeviceURLs struct {
+	Verification string `key:"verification"`
+	Success      string `key:"success"`
 }
 
 // Self are the program's own addresses.
@@ -335,6 +355,7 @@ type TTL struct {
 	RefreshToken          time.Duration `key:"refresh_token"` // -1: never expires
 	IDToken               time.Duration `key:"id_token"`
 	AuthCode              time.Duration `key:"auth_code"`
+	DeviceUserCode        time.Duration `key:"device_user_code"`
 	AuthenticationSession time.Duration `key:"authentication_session"`
 }
 
@@ -351,6 +372,7 @@ type OAuth2 struct {
 	ClientAssertion   ClientAssertion   `key:"client_assertion"`
 	DPoP              DPoP              `key:"dpop"`
 	PAR               PAR               `key:"par"`
+	Device            Device            `key:"device_authorization"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
 }
@@ -372,6 +394,12 @@ type DPoP struct {
 	// Nonce is off or required.
 	Nonce    string        `key:"nonce"`
 	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// Device is about the grant of devices without a browser (RFC 8628).
+type Device struct {
+	// Interval is the time between two polls of a device.
+	Interval time.Duration `key:"token_polling_interval"`
 }
 
 // PAR is about pushed authorization requests (RFC 9126).
@@ -412,6 +440,21 @@ type AccessRules struct {
 type RateLimits struct {
 	// MaxKeys bounds how many clients, subjects and values are counted at once.
 	MaxKeys int `key:"max_keys"`
+	// OnRedisFailure says what holds while Redis is away: local (each process counts
+	// alone) or refuse (503).
+	OnRedisFailure string `key:"on_redis_failure"`
+}
+
+// Redis is shared by the processes of an installation.
+type Redis struct {
+	// URL may hold a password; empty: no Redis.
+	URL string `key:"url"`
+	// Timeout bounds one question.
+	Timeout time.Duration `key:"timeout"`
+	// KeyPrefix starts the name of every key.
+	KeyPrefix string `key:"key_prefix"`
+	// CAFile is PEM of further authorities for rediss.
+	CAFile string `key:"ca_file"`
 }
 
 // ACME is where certificates of tls.acme.hosts come from.
@@ -481,21 +524,23 @@ func Default() Config {
 	policy := CORS{AllowedOrigins: d.AllowedOrigins, AllowedMethods: d.AllowedMethods, AllowedHeaders: d.AllowedHeaders, ExposedHeaders: d.ExposedHeaders}
 	timeouts := Timeouts{Read: 5 * time.Second, Idle: 2 * time.Minute}
 	trust, noClients, socket := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}, Socket{Mode: 0o755}
+	fast := Server{Fast: true}
 	return Config{
 		DSN: "memory",
 		Serve: Serve{
 			Proxy: Proxy{
 				Listener: Listener{Port: 4455, TLS: noClients, Socket: socket},
 				Trust:    trust,
+				Server:   fast,
 				Timeout:  timeouts,
 				Limits:   Limits{Header: 64 << 10, URI: 8 << 10},
 				Upstream: Upstream{Timeout: 30 * time.Second, ConnectTimeout: 5 * time.Second, IdleConnTimeout: 90 * time.Second, MaxHeader: 256 << 10, MaxIdlePerHost: 256, Fast: true},
 				CORS:     policy,
 				Streams:  Streams{Recheck: 30 * time.Second},
 			},
-			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
-			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, CORS: policy},
-			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Timeout: timeouts, CORS: policy},
+			API:        API{Listener: Listener{Host: "127.0.0.1", Port: 4456, TLS: noClients, Socket: socket}, Trust: trust, Server: fast, Timeout: timeouts, CORS: policy},
+			Admin:      Admin{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}, Server: fast, CORS: policy},
+			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Server: fast, Timeout: timeouts, CORS: policy},
 			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
 			Cookies:    Cookies{SameSite: "Lax"},
@@ -507,13 +552,15 @@ func Default() Config {
 			RefreshToken:          720 * time.Hour,
 			IDToken:               time.Hour,
 			AuthCode:              10 * time.Minute,
+			DeviceUserCode:        10 * time.Minute,
 			AuthenticationSession: 720 * time.Hour,
 		},
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
-			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, IntrospectionCacheSize: 100_000},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Device: Device{Interval: 5 * time.Second}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
-		RateLimits:  RateLimits{MaxKeys: 100_000},
+		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},
+		Redis:       Redis{Timeout: 50 * time.Millisecond, KeyPrefix: "gatewarden:"},
 		ACME:        ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", HTTP: Plain{Port: -1}},
 		IDToken:     IDToken{Set: "oathkeeper:id-token"},
 		Log:         Log{Level: "info", Format: "json"},

@@ -64,6 +64,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 	}{
 		{name: "a misspelt key", file: "c.yaml", text: "serve:\n  proxy:\n    prot: 1\n", want: "c.yaml:3: unknown key serve.proxy.prot, did you mean serve.proxy.port?"},
 		{name: "a misspelt section", file: "c.yaml", text: "\nserv:\n  proxy: {}\n", want: "c.yaml:2: unknown key serv, did you mean serve?"},
+		{name: "YAML that is none", file: "c.yaml", text: "dsn: memory\nserve:\n\tproxy: {}\n", want: "c.yaml:3: found character that cannot start any token"},
+		{name: "a key that is there twice", file: "c.yaml", text: "dsn: memory\nlog: {}\ndsn: memory\n", want: `c.yaml:3: mapping key "dsn" already defined at line 1`},
 		{name: "a key of another case", file: "c.yaml", text: "DSN: memory\n", want: "c.yaml:1: unknown key DSN"},
 		{name: "a misspelt key in TOML", file: "c.toml", text: "dns = 'memory'\n", want: "c.toml: unknown key dns, did you mean dsn?"},
 		{name: "a value of the wrong type", file: "c.yaml", text: "serve:\n  proxy:\n    port: many\n", want: "c.yaml:3: serve.proxy.port must be a whole number"},
@@ -72,7 +74,7 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a file of a variable that is missing", environ: []string{"DSN_FILE=/does/not/exist"}, want: "environment DSN_FILE: open /does/not/exist: no such file or directory"},
 		{name: "a variable and its file", environ: []string{"DSN=memory", "DSN_FILE=/x"}, want: "environment DSN: DSN_FILE is set as well; set one of the two"},
 		{name: "a port out of range", environ: []string{"PROXY_PORT=70000"}, want: "environment PROXY_PORT: serve.proxy.port must be between 0 and 65535"},
-		{name: "broken YAML", file: "c.yaml", text: "a: [\n", want: "line"},
+		{name: "broken YAML", file: "c.yaml", text: "a: [\n", want: "c.yaml:1: did not find expected node content"},
 		{name: "broken TOML", file: "c.toml", text: "\na = \n", want: "c.toml:2"},
 		{name: "a key twice", file: "c.yaml", text: "dsn: memory\ndsn: memory\n", want: `"dsn" already defined at line 1`},
 		{name: "two documents", file: "c.yaml", text: "dsn: memory\n---\ndsn: memory\n", want: "more than one document"},
@@ -84,6 +86,9 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a URI that nothing fits into", file: "c.yaml", text: "serve:\n  proxy:\n    limits: {uri: 10}\n", want: "c.yaml:3: serve.proxy.limits.uri must be at least 256 bytes"},
 		{name: "fewer requests than none", environ: []string{"SERVE_PROXY_LIMITS_REQUESTS=-1"}, want: "environment SERVE_PROXY_LIMITS_REQUESTS: serve.proxy.limits.requests must not be negative"},
 		{name: "fewer connections than none", environ: []string{"SERVE_PROXY_LIMITS_CONNECTIONS_PER_CLIENT=-1"}, want: "environment SERVE_PROXY_LIMITS_CONNECTIONS_PER_CLIENT: serve.proxy.limits.connections_per_client must not be negative"},
+		{name: "a Redis by another protocol", environ: []string{"REDIS_URL=http://a"}, want: "environment REDIS_URL: redis.url must begin with redis://, rediss:// or unix://"},
+		{name: "a Redis without a timeout", environ: []string{"REDIS_TIMEOUT=0s"}, want: "environment REDIS_TIMEOUT: redis.timeout must be from 1ms to 10s"},
+		{name: "an unknown way without Redis", environ: []string{"RATE_LIMITS_ON_REDIS_FAILURE=open"}, want: "rate_limits.on_redis_failure"},
 		{name: "trust in everybody", file: "c.yaml", text: "serve:\n  proxy:\n    trusted_proxies: [0.0.0.0/0]\n", want: "c.yaml:3: serve.proxy.trusted_proxies must not trust the whole internet"},
 		{name: "a network that is none", file: "c.yaml", text: "serve:\n  proxy:\n    trusted_proxies: [10.0.0/8]\n", want: "c.yaml:3: serve.proxy.trusted_proxies must be a list of networks"},
 		{name: "ext_authz for nobody", environ: []string{"SERVE_EXT_AUTHZ_PORT=9001"}, want: "serve.ext_authz.trusted_proxies must name the addresses of Envoy"},
@@ -234,7 +239,7 @@ func TestWhatListenersAreToldIsChecked(t *testing.T) {
 		"SERVE_API_HOST=unix:/run/gatewarden/api", "SERVE_API_PORT=-1", "SERVE_ADMIN_HOST=unix:/run/gatewarden/admin", "SERVE_ADMIN_SOCKET_MODE=0660",
 		"SERVE_ADMIN_SOCKET_GROUP=www", "SERVE_API_TRUSTED_PROXIES=unix,10.0.0.1",
 	}})
-	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, CORS: Default().Serve.Admin.CORS}
+	want := Admin{Listener: Listener{Host: "unix:/run/gatewarden/admin", Port: -1, Socket: Socket{Group: "www", Mode: 0o660}, TLS: TLS{ClientAuth: "none"}}, Server: Server{Fast: true}, CORS: Default().Serve.Admin.CORS}
 	if diff := cmp.Diff(want, cfg.Serve.Admin); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

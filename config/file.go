@@ -34,7 +34,7 @@ func (l *loader) file(name string) {
 			return
 		}
 	} else if tree, err = parseYAML(data, lines); err != nil {
-		l.fault(name, "%v", err)
+		l.yaml(name, err)
 		return
 	}
 	place := func(key string) string {
@@ -50,6 +50,22 @@ func (l *loader) file(name string) {
 		}
 	}
 	l.tree("", tree, place)
+}
+
+// yaml notes what a parser of YAML says about a file, of which each line may name the
+// line that it is about.
+func (l *loader) yaml(name string, err error) {
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:\n")
+	for said := range strings.SplitSeq(text, "\n") {
+		place := name
+		said = strings.TrimSpace(said)
+		if rest, ok := strings.CutPrefix(said, "line "); ok {
+			if number, message, ok := strings.Cut(rest, ": "); ok {
+				place, said = name+":"+number, message
+			}
+		}
+		l.fault(place, "%s", said)
+	}
 }
 
 // parseYAML reads YAML or JSON and notes the line of every key.
@@ -130,7 +146,7 @@ func (l *loader) outside(key string, value any, place string) (why string, handl
 // refused are keys of the older products whose effect is missed here: switching
 // one on is an error, because ignoring it would change who gets in.
 var refused = []string{
-	"hsm", "clients", "oauth2.device_authorization", "oauth2.token_hook", "oauth2.refresh_token_hook",
+	"hsm", "clients", "oauth2.token_hook", "oauth2.refresh_token_hook",
 	"oauth2.grant", "oidc.dynamic_client_registration",
 	"feature_flags", "serve.cookies.names", "serve.cookies.paths", "serve.cookies.secure",
 }

@@ -203,6 +203,8 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.id_token", int64(c.TTL.IDToken), false},
 		{"ttl.auth_code", int64(c.TTL.AuthCode), false},
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
+		{"ttl.device_user_code", int64(c.TTL.DeviceUserCode), false},
+		{"oauth2.device_authorization.token_polling_interval", int64(c.OAuth2.Device.Interval), false},
 		{"oauth2.par.ttl", int64(c.OAuth2.PAR.TTL), false},
 		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {
@@ -234,6 +236,13 @@ func (c *Config) checkEdges(v *validation) {
 	}
 	if c.RateLimits.MaxKeys < 1000 {
 		v.fault("rate_limits.max_keys", "must be at least 1000")
+	}
+	v.oneOf("rate_limits.on_redis_failure", c.RateLimits.OnRedisFailure, "local", "refuse")
+	if scheme, _, ok := strings.Cut(c.Redis.URL, "://"); c.Redis.URL != "" && (!ok || scheme != "redis" && scheme != "rediss" && scheme != "unix") {
+		v.fault("redis.url", "must begin with redis://, rediss:// or unix://")
+	}
+	if c.Redis.Timeout < time.Millisecond || c.Redis.Timeout > 10*time.Second {
+		v.fault("redis.timeout", "must be from 1ms to 10s")
 	}
 	if c.Serve.Proxy.Limits.Header < 1024 || c.Serve.Proxy.Limits.Body < 0 {
 		v.fault("serve.proxy.limits", "must allow at least 1024 bytes of header and no negative body")

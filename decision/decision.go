@@ -136,11 +136,12 @@ func allow(x *edge.Exchange) {
 }
 
 func yes(x *edge.Exchange) {
-	h := x.W.Header()
-	h[edge.DecisionID] = []string{x.Request.ID}
-	h["Content-Length"] = []string{"0"}
+	x.Identify()
+	x.W.Header()["Content-Length"] = noContent
 	x.W.WriteHeader(http.StatusOK)
 }
+
+var noContent = []string{"0"} // shared by answers, which do not change it
 
 // below reports whether path is prefix or lies below it.
 func below(path, prefix string) bool {

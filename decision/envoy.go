@@ -40,6 +40,9 @@ func envoyTarget(r *http.Request, t edge.Target, f edge.Forwarded) (edge.Target,
 	if rest == "" {
 		return t, fault.New(fault.Invalid, "incomplete_question", "there is no request target after "+EnvoyPath)
 	}
+	if partial(r.Header) {
+		withhold(r, errPartialBody)
+	}
 	t.Method, t.Host, t.URI = r.Method, r.Host, withQuery(rest, r)
 	return t, nil
 }
@@ -48,7 +51,7 @@ func envoyAllow(x *edge.Exchange) {
 	h := x.W.Header()
 	x.WritePass(h)
 	if names := x.Unset(); len(names) > 0 {
-		h["X-Envoy-Auth-Headers-To-Remove"] = []string{strings.ToLower(strings.Join(names, ","))}
+		h["X-Envoy-Auth-Headers-To-Remove"] = []string{strings.Join(names, ",")}
 	}
 	yes(x)
 }

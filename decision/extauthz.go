@@ -128,7 +128,19 @@ func readCheck(c *auth.CheckRequest) (question, error) {
 	if q.body = h.GetRawBody(); len(q.body) == 0 {
 		q.body = []byte(h.GetBody())
 	}
+	switch {
+	case partial(q.header):
+		q.withheld = errPartialBody
+	case len(q.body) == 0 && announcesBody(q.header):
+		q.withheld = errNoBody
+	}
 	return q, nil
+}
+
+// announcesBody reports whether the header of a request says that it has a body.
+func announcesBody(h http.Header) bool {
+	length := h["Content-Length"]
+	return len(h["Transfer-Encoding"]) > 0 || len(length) > 0 && (len(length) > 1 || strings.Trim(length[0], "0 ") != "")
 }
 
 // clientOf returns host:port of the other side of Envoy's connection.
@@ -190,7 +202,7 @@ func allowed(x *edge.Exchange) *auth.CheckResponse {
 	ok := &auth.OkHttpResponse{Headers: options(h, core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)}
 	remove := map[string]bool{}
 	for _, name := range x.Unset() {
-		remove[strings.ToLower(name)] = true
+		remove[name] = true
 	}
 	if line := h["Cookie"]; len(line) == 1 && line[0] == "" {
 		remove["cookie"] = true

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/fault"
 )
 
 // dial serves gRPC over HTTP/2 without TLS, as the program does, to peers of network.
@@ -131,6 +132,63 @@ func TestACheckIsJudgedByItsAttributes(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" || code != c.code || (code == 200) != (answer.GetStatus().GetCode() == 0) {
 			t.Errorf("%s: got %d %s (-want +got):\n%s", name, code, answer, diff)
+		}
+	}
+}
+
+func TestABodyThatEnvoyDidNotSendWholeIsNotJudged(t *testing.T) {
+	judge := decide(func(r *access.Request) access.Decision {
+		if r.Body == nil {
+			return access.Decision{Allow: true, Reason: "none"}
+		}
+		if b, err := r.Body(1000); err != nil {
+			return access.Decision{Reason: fault.ReasonOf(err), Refusal: access.Response{Status: fault.KindOf(err).HTTPStatus()}}
+		} else if string(b) != "text" {
+			return access.Decision{}
+		}
+		return access.Decision{Allow: true}
+	})
+	conn, _ := dial(t, "127.0.0.0/8", judge)
+	for name, c := range map[string]struct {
+		header map[string]string
+		body   string
+		want   int
+	}{
+		"no body":                     {map[string]string{"content-length": "0"}, "", 200},
+		"the whole body":              {map[string]string{"content-length": "4", "x-envoy-auth-partial-body": "false"}, "text", 200},
+		"the body of a stream":        {map[string]string{"transfer-encoding": "chunked"}, "text", 200},
+		"a part of the body":          {map[string]string{"content-length": "9", "x-envoy-auth-partial-body": "true"}, "text", 413},
+		"a part that is nothing":      {map[string]string{"x-envoy-auth-partial-body": "true"}, "", 413},
+		"a body that was not sent":    {map[string]string{"content-length": "4"}, "", 503},
+		"a stream that was not sent":  {map[string]string{"transfer-encoding": "chunked"}, "", 503},
+		"a length that is not a zero": {map[string]string{"content-length": "00x"}, "", 503},
+	} {
+		answer := check(t, conn, checkOf(func(h *auth.AttributeContext_HttpRequest) { h.Headers, h.Body = c.header, c.body }))
+		code := 200
+		if d := answer.GetDeniedResponse(); d != nil {
+			code = int(d.GetStatus().GetCode())
+		}
+		if code != c.want {
+			t.Errorf("%s over gRPC: got %d, want %d", name, code, c.want)
+		}
+	}
+	peers, err := edge.ParseTrusted([]string{"192.0.2.0/24"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := New(Options{Edge: edge.Options{Decider: judge}, Envoy: peers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for partial, want := range map[string]int{"": 200, "false": 200, "true": 413, "True": 413} {
+		r := httptest.NewRequest("POST", "/decisions/envoy/x", strings.NewReader("text"))
+		r.Header = http.Header{"X-Forwarded-Proto": {"http"}}
+		if partial != "" {
+			r.Header["X-Envoy-Auth-Partial-Body"] = []string{partial}
+		}
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("partial %q over HTTP: got %d, want %d", partial, w.Code, want)
 		}
 	}
 }

@@ -6,9 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/fault"
 )
 
 // question is a request as another program describes it in a message.
@@ -17,6 +20,8 @@ type question struct {
 	uri                  string // as sent, with the query
 	header               http.Header
 	body                 []byte
+	// withheld is why the body cannot be judged though there is one; nil: it is all there.
+	withheld error
 	// client is host:port of who sent the request; empty: unknown.
 	client string
 }
@@ -70,7 +75,9 @@ func (s questions) ask(ctx context.Context, q question, err error, allow func(*e
 		Method: q.method, URL: &url.URL{Scheme: q.scheme}, Host: q.host, RequestURI: q.uri, Header: q.header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: q.client, Body: http.NoBody,
 	}).WithContext(ctx)
-	if len(q.body) > 0 {
+	if q.withheld != nil {
+		withhold(r, q.withheld)
+	} else if len(q.body) > 0 {
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(q.body)), int64(len(q.body))
 	}
 	s.gate.Serve(w, r, func(x *edge.Exchange) {
@@ -80,6 +87,30 @@ func (s questions) ask(ctx context.Context, q question, err error, allow func(*e
 	})
 	return w
 }
+
+// errPartialBody and errNoBody are for handlers that look at a body which the asking
+// proxy forwards but did not send along: judging another one would let it through.
+var (
+	errPartialBody = fault.New(fault.TooLarge, "request_body_partial", "the request body is too large to be judged")
+	errNoBody      = fault.New(fault.Unavailable, "request_body_not_sent", "the asking proxy did not send the request body along")
+)
+
+// partial reports whether Envoy cut the body at max_request_bytes.
+func partial(h http.Header) bool {
+	return slices.ContainsFunc(h["X-Envoy-Auth-Partial-Body"], func(v string) bool { return strings.EqualFold(v, "true") })
+}
+
+// withhold gives r a body that cannot be read.
+func withhold(r *http.Request, why error) { r.Body, r.ContentLength = unreadable{why}, -1 }
+
+// unreadable is a body that cannot be had.
+type unreadable struct{ err error }
+
+// Read implements io.Reader.
+func (b unreadable) Read([]byte) (int, error) { return 0, b.err }
+
+// Close implements io.Closer.
+func (unreadable) Close() error { return nil }
 
 // recorder keeps an answer.
 type recorder struct {

@@ -99,6 +99,7 @@ func (b *body) read(p []byte) (int, error) {
 		n -= int(b.size - b.max)
 		err = errBodyTooLarge
 	case err == nil || errors.Is(err, io.EOF):
+	case fault.KindOf(err) != fault.Internal: // it says itself what it is
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fault.Wrap(fault.Timeout, "request_body_timeout", "the request body did not arrive in time", err)
 	default:

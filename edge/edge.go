@@ -207,7 +207,8 @@ type Exchange struct {
 	url       url.URL
 	forwarded Forwarded
 	stripped  *headerSet
-	crowded   bool // more requests run than may
+	id        [1]string // Request.ID, for headers
+	crowded   bool      // more requests run than may
 }
 
 // Serve admits r, has it decided, and calls pass when it is allowed; refusals are
@@ -273,6 +274,7 @@ func (x *Exchange) admit() error {
 	x.forwarded = x.set.Trusted.resolve(r)
 	f := &x.forwarded
 	x.Request.ID = newID(r, f.Trusted)
+	x.id[0] = x.Request.ID
 	x.Request.Client = f.Client
 	x.Event.ID, x.Event.Client = x.Request.ID, f.Client
 	if x.crowded {
@@ -300,7 +302,8 @@ func (x *Exchange) admit() error {
 	}
 	u := r.URL
 	if g.o.Target != nil {
-		if u, err = parseTarget(t.URI); err != nil {
+		u = new(url.URL)
+		if err := parseTarget(u, t.URI); err != nil {
 			return err
 		}
 	}
@@ -321,7 +324,7 @@ func (x *Exchange) admit() error {
 		x.R.Method = t.Method
 	}
 	f.write(r.Header, x.url.Host, x.url.Scheme)
-	r.Header[RequestID] = []string{x.Request.ID}
+	r.Header[RequestID] = x.id[:]
 	x.Request.Method, x.Request.URL, x.Request.Header = t.Method, &x.url, r.Header
 	return x.admitBody()
 }
@@ -409,8 +412,11 @@ func (x *Exchange) Fail(status int, reason, message string, err error) {
 	}
 }
 
+// Identify puts the decision id into the answer.
+func (x *Exchange) Identify() { x.W.Header()[DecisionID] = x.id[:] }
+
 func (x *Exchange) write(a access.Response) {
-	x.W.Header()[DecisionID] = []string{x.Request.ID}
+	x.Identify()
 	writeResponse(x.W, a)
 }
 

@@ -171,13 +171,22 @@ func appendMilliseconds(b []byte, d time.Duration) []byte {
 
 // isPlainText reports whether s is the same text in JSON.
 func isPlainText(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			return false
+	other := byte(0)
+	for i := range len(s) {
+		other |= notPlainText[s[i]]
+	}
+	return other == 0
+}
+
+// notPlainText is 0 for bytes that are the same text in JSON, 1 for others.
+var notPlainText = func() (table [256]byte) {
+	for c := range table {
+		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			table[c] = 1
 		}
 	}
-	return true
-}
+	return table
+}()
 
 // clip bounds text that was not parsed.
 func clip(s string) string {

@@ -35,6 +35,15 @@ type headerSet struct {
 	lengths  uint64          // bit n: a name of n bytes (modulo 64) is in owned
 	cookies  map[string]bool // folded names
 	sessions []string        // what folded names of session cookies begin with
+	// spellings of owned, sorted by name.
+	spellings []spelling
+}
+
+// spelling is a way to write an owned field.
+type spelling struct {
+	name   string // lower case
+	field  string // canonical
+	folded bool   // '_' in place of '-'
 }
 
 func newHeaderSet(headers, cookies, sessions []string) *headerSet {
@@ -48,6 +57,14 @@ func newHeaderSet(headers, cookies, sessions []string) *headerSet {
 			s.lengths |= 1 << (len(c) & 63)
 		}
 	}
+	for field := range s.owned {
+		name := strings.ToLower(field)
+		s.spellings = append(s.spellings, spelling{name: name, field: field})
+		if folded := strings.ReplaceAll(name, "-", "_"); folded != name {
+			s.spellings = append(s.spellings, spelling{name: folded, field: field, folded: true})
+		}
+	}
+	slices.SortFunc(s.spellings, func(a, b spelling) int { return strings.Compare(a.name, b.name) })
 	return s
 }
 

@@ -79,7 +79,7 @@ func (x *Exchange) WritePass(h http.Header) {
 	p := &x.Decision.Pass
 	for name, values := range p.Set {
 		if !hopByHop(name) {
-			h[name] = append([]string(nil), values...)
+			h[name] = slices.Clip(values)
 		}
 	}
 	const credential = "Authorization"
@@ -110,34 +110,32 @@ func (x *Exchange) WriteUnset(h http.Header) {
 	}
 }
 
-// Unset lists the fields that must not go upstream from who asks: those of the rules
-// that the Pass does not set, those that it removes, and the spellings of them that
-// the client used. Names with '-' are there with '_', too.
+// Unset lists the fields that must not go upstream from who asks, in lower case: those
+// of the rules that the Pass does not set, those that it removes, and the spellings of
+// them that the client used. Names with '-' are there with '_', too.
 func (x *Exchange) Unset() []string {
 	p := &x.Decision.Pass
-	var names []string
-	add := func(name string) {
-		names = append(names, name)
-		if folded := strings.ReplaceAll(name, "-", "_"); folded != name {
-			names = append(names, folded)
+	all := x.stripped.spellings
+	names := make([]string, 0, len(all)+2*len(p.Remove)+len(x.Removed))
+	for i := range all {
+		if s := &all[i]; s.folded || p.Set[s.field] == nil && !isCredential(s.field) {
+			names = append(names, s.name)
 		}
 	}
-	for name := range x.stripped.owned {
-		if p.Set[name] == nil && !isCredential(name) {
-			add(name)
-		} else if folded := strings.ReplaceAll(name, "-", "_"); folded != name {
-			names = append(names, folded)
-		}
-	}
+	sorted := len(names)
 	for _, name := range p.Remove {
 		if p.Set[name] == nil {
-			add(fold(name))
+			name = strings.ToLower(fold(name))
+			names = append(names, name, strings.ReplaceAll(name, "-", "_"))
 		}
 	}
 	for _, name := range x.Removed {
 		if p.Set[name] == nil {
-			names = append(names, name)
+			names = append(names, strings.ToLower(name))
 		}
+	}
+	if len(names) == sorted {
+		return names
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

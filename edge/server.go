@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatewarden/gatewarden/edge/wire"
 )
 
 // ServerOptions configure a Server. Zero values are the defaults named.
@@ -26,6 +28,9 @@ type ServerOptions struct {
 	MaxHeaderBytes int
 	// ProxyProtocol says whose PROXY protocol headers are read. Zero: nobody's.
 	ProxyProtocol ProxyProtocol
+	// Standard serves every request by net/http. Else, on a listener without TLS, plain
+	// requests are served by package wire.
+	Standard bool
 	// ConnectionsPerClient bounds the connections of one client, an IPv4 address or an
 	// IPv6 network of 64 bits, after PROXY protocol; 0: no bound. The next ones are
 	// closed. Exempt clients and peers without an address are not counted.
@@ -42,6 +47,7 @@ type ServerOptions struct {
 // request, which would cut streams; see Options.ReadIdle and WriteIdle.
 type Server struct {
 	http    *http.Server
+	wire    *wire.Server // nil: not used
 	proxied ProxyProtocol
 	crowd   crowd // but for its Listener
 	cancel  context.CancelFunc
@@ -78,6 +84,8 @@ func NewServer(o ServerOptions) *Server {
 	if o.TLS != nil {
 		s.http.TLSConfig = o.TLS.Clone()
 		s.http.TLSConfig.MinVersion = max(o.TLS.MinVersion, tls.VersionTLS12)
+	} else if !o.Standard {
+		s.wire = wire.New(s.http)
 	}
 	return s
 }
@@ -99,9 +107,12 @@ func (s *Server) Serve(l net.Listener) error {
 		s.crowd.Listener = l
 		l = &s.crowd
 	}
-	if s.http.TLSConfig != nil {
+	switch {
+	case s.http.TLSConfig != nil:
 		err = s.http.ServeTLS(l, "", "")
-	} else {
+	case s.wire != nil:
+		err = s.wire.Serve(l)
+	default:
 		err = s.http.Serve(l)
 	}
 	if err == http.ErrServerClosed {
@@ -114,18 +125,22 @@ func (s *Server) Serve(l net.Listener) error {
 // connections included. When ctx ends first, it cuts what is left and returns
 // ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
+	shutdown, cut := s.http.Shutdown, s.http.Close
+	if s.wire != nil {
+		shutdown, cut = s.wire.Shutdown, s.wire.Close
+	}
+	err := shutdown(ctx)
 	if err == nil {
 		err = s.wait(ctx)
 	}
-	s.cancel() // ends upgraded connections, which the http.Server does not know
+	s.cancel() // ends upgraded connections, which no server knows
 	if err != nil {
-		_ = s.http.Close() // the error of ctx says more
+		_ = cut() // the error of ctx says more
 	}
 	return err
 }
 
-// count follows running handlers, because http.Server forgets hijacked connections.
+// count follows running handlers, because servers forget hijacked connections.
 func (s *Server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.running.Add(1)

@@ -114,8 +114,10 @@ func (t Trusted) resolve(r *http.Request) Forwarded {
 		t.readForwarded(&f, h["Forwarded"], peer)
 		return f
 	}
-	hops := []netip.Addr{peer}
-	entries := list(h["X-Forwarded-For"])
+	var space [4]netip.Addr
+	var texts [4]string
+	hops := append(space[:0], peer)
+	entries := appendList(texts[:0], h["X-Forwarded-For"])
 	for trusted := true; len(entries) > 0 && trusted; entries = entries[:len(entries)-1] {
 		a, ok := hopAddr(entries[len(entries)-1])
 		if !ok {
@@ -188,16 +190,17 @@ func addrText(a netip.Addr, remote string) string {
 
 // chainText lists hops, which run from the peer outwards, client first.
 func chainText(hops []netip.Addr) string {
-	var b strings.Builder
+	var space [128]byte
+	b := space[:0]
 	for i := len(hops) - 1; i >= 0; i-- {
 		if hops[i].IsValid() {
-			if b.Len() > 0 {
-				b.WriteString(", ")
+			if len(b) > 0 {
+				b = append(b, ", "...)
 			}
-			b.WriteString(hops[i].String())
+			b = hops[i].AppendTo(b)
 		}
 	}
-	return b.String()
+	return string(b)
 }
 
 // hopAddr reads an address with optional port: 192.0.2.1, 192.0.2.1:80, 2001:db8::1,
@@ -215,8 +218,10 @@ func hopAddr(s string) (netip.Addr, bool) {
 }
 
 // list splits the values of a list field at commas outside of quotes.
-func list(values []string) []string {
-	var out []string
+func list(values []string) []string { return appendList(nil, values) }
+
+// appendList appends what list returns to out.
+func appendList(out, values []string) []string {
 	for _, v := range values {
 		start, quoted := 0, false
 		for i := 0; i <= len(v); i++ {

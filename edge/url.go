@@ -56,19 +56,22 @@ func CanonicalURL(raw string) (*url.URL, error) {
 	return canonical, canonicalURL(canonical, u, u.Scheme, u.Host)
 }
 
-// parseTarget parses a request target in origin form (RFC 9112 section 3.2.1).
-func parseTarget(target string) (*url.URL, error) {
+// parseTarget parses a request target in origin form (RFC 9112 section 3.2.1) into u,
+// which is zero.
+func parseTarget(u *url.URL, target string) error {
 	if !strings.HasPrefix(target, "/") {
-		return nil, invalid("invalid_target", "the request target is not an absolute path")
+		return invalid("invalid_target", "the request target is not an absolute path")
 	}
 	if path, query, found := strings.Cut(target, "?"); isSimple(path) && !(found && query == "") {
-		return &url.URL{Path: path, RawQuery: query}, nil // as ParseRequestURI does; canonicalURL checks the query
+		u.Path, u.RawQuery = path, query // as ParseRequestURI does; canonicalURL checks the query
+		return nil
 	}
-	u, err := url.ParseRequestURI(target)
+	parsed, err := url.ParseRequestURI(target)
 	if err != nil {
-		return nil, invalid("invalid_path", "the request target cannot be parsed")
+		return invalid("invalid_path", "the request target cannot be parsed")
 	}
-	return u, nil
+	*u = *parsed
+	return nil
 }
 
 // SentPath is the path of a received request as it came over the wire, for edges that
@@ -86,13 +89,22 @@ func SentPath(u *url.URL) string {
 // isSimple reports whether s has only characters that are the same encoded or not, and
 // slashes.
 func isSimple(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if !isUnreserved(s[i]) && s[i] != '/' {
-			return false
+	other := byte(0) // joined: a branch for each byte takes twice as long
+	for i := range len(s) {
+		other |= notSimple[s[i]]
+	}
+	return other == 0
+}
+
+// notSimple is 0 for what isSimple accepts, 1 for other bytes.
+var notSimple = func() (table [256]byte) {
+	for c := range table {
+		if !isUnreserved(byte(c)) && c != '/' {
+			table[c] = 1
 		}
 	}
-	return true
-}
+	return table
+}()
 
 func canonicalPath(u *url.URL) (path, raw string, err error) {
 	if u.RawPath == "" && isPlainPath(u.Path) {
@@ -234,9 +246,14 @@ func checkDecoded(p string) error {
 // canonicalHost returns host in lower case without default port and trailing dot;
 // IPv6 addresses in the form of RFC 5952.
 func canonicalHost(host, scheme string) (string, error) {
-	if isPlainHost(host) {
+	if name, port, found := strings.Cut(host, ":"); isPlainHost(name) && (!found || isPlainPort(port, scheme)) {
 		return host, nil
 	}
+	return anyHost(host, scheme)
+}
+
+// anyHost is canonicalHost for hosts that may need work.
+func anyHost(host, scheme string) (string, error) {
 	name, port := host, ""
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		name, port = host[:i], host[i+1:]
@@ -267,6 +284,21 @@ func canonicalHost(host, scheme string) (string, error) {
 }
 
 var errHost = invalid("invalid_host", "the host is missing or not a host name or address")
+
+// isPlainPort reports whether s is a port in its shortest form, and not the scheme's.
+func isPlainPort(s, scheme string) bool {
+	if len(s) == 0 || len(s) > 5 || s[0] == '0' {
+		return false
+	}
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+		n = 10*n + int(s[i]-'0')
+	}
+	return n < 1<<16 && !(n == 80 && scheme == "http") && !(n == 443 && scheme == "https")
+}
 
 // isPlainHost accepts lower-case names of letters, digits, '-' and '_' in
 // non-empty labels of at most 63 bytes, 253 in all.

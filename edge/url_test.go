@@ -165,3 +165,22 @@ func BenchmarkCanonicalURL(b *testing.B) {
 		}
 	}
 }
+
+// Of whatever host, the quick way says nothing that the long way does not.
+func TestAHostThatNeedsNoWorkIsTheOneThatWorkWouldGive(t *testing.T) {
+	pieces := []string{"a", "example", "127.0.0.1", "[::1]", ".", "-", "_", ":", ":80", ":443", ":0", ":08", ":8080", ":65535", ":65536", ":+1", "A", "\x00", "é", strings.Repeat("x", 64)}
+	for _, scheme := range []string{"http", "https"} {
+		for _, a := range pieces {
+			for _, b := range pieces {
+				for _, c := range append(pieces, "") {
+					host := a + b + c
+					got, err := canonicalHost(host, scheme)
+					want, wantErr := anyHost(host, scheme)
+					if got != want || (err == nil) != (wantErr == nil) {
+						t.Fatalf("%s %q: %q, %v; the long way %q, %v", scheme, host, got, err, want, wantErr)
+					}
+				}
+			}
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -245,6 +246,36 @@ func TestBadAnswersAreUnavailableAndNeverKeys(t *testing.T) {
 	r := must(NewRemotes(RemotesOptions{HTTP: secure.Client()}).Open([]string{secure.URL}, time.Minute, 5*time.Second))(t)
 	if _, err := r.Keys(t.Context(), "a"); err == nil || target.asked.Load() != 0 {
 		t.Errorf("a redirect from https to http was followed: %v", err)
+	}
+}
+
+func TestWhereARedirectOfASetLeadsDoesNotLearnItsURL(t *testing.T) {
+	referers := make(chan []string, 4)
+	target := newIssuer(t, nil)
+	good := setOf(t, publicKey(t, "ES256", "a"))
+	target.do(func(w http.ResponseWriter, r *http.Request) {
+		referers <- r.Header["Referer"]
+		w.Write(good)
+	})
+	first := httptest.NewServer(http.RedirectHandler(target.URL, http.StatusFound))
+	defer first.Close()
+	if k, err := openRemote(t, newClock(), first.URL+"/?token=secret").Keys(t.Context(), "a"); err != nil || len(k) != 1 || len(referers) != 1 {
+		t.Fatal(k, err, len(referers))
+	}
+	if got := <-referers; got != nil {
+		t.Errorf("the other server learned %q", got)
+	}
+}
+
+func TestAFileThatIsNotRegularIsNoSet(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, location := range []string{"file://" + pipe, "file:///dev/zero"} { // one would wait for ever, the other never end
+		if k, err := openRemote(t, newClock(), location).Keys(t.Context(), "a"); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("%s: got %v, %v", location, k, err)
+		}
 	}
 }
 

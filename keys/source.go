@@ -169,6 +169,9 @@ func fetch(ctx context.Context, client *http.Client, location string) ([]byte, t
 }
 
 func readFile(name string) ([]byte, time.Duration, error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, 0, errors.New("not a regular file") // to open a pipe would wait for its writer
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, 0, err
@@ -202,8 +205,10 @@ func maxAge(header string) time.Duration {
 	return 0
 }
 
-// sameScheme lets redirects stay within a scheme or rise to https.
+// sameScheme lets redirects stay within a scheme or rise to https. Where they lead does
+// not learn the URL that was asked, which may hold a secret.
 func sameScheme(req *http.Request, via []*http.Request) error {
+	req.Header.Del("Referer")
 	if len(via) >= 5 {
 		return errors.New("more than 5 redirects")
 	}

@@ -83,6 +83,9 @@ type Lifespans struct {
 	AuthorizationCodeGrantID      string `json:"authorization_code_grant_id_token_lifespan,omitempty"`
 	AuthorizationCodeGrantRefresh string `json:"authorization_code_grant_refresh_token_lifespan,omitempty"`
 	ClientCredentialsGrantAccess  string `json:"client_credentials_grant_access_token_lifespan,omitempty"`
+	DeviceGrantAccess             string `json:"device_authorization_grant_access_token_lifespan,omitempty"`
+	DeviceGrantID                 string `json:"device_authorization_grant_id_token_lifespan,omitempty"`
+	DeviceGrantRefresh            string `json:"device_authorization_grant_refresh_token_lifespan,omitempty"`
 	RefreshTokenGrantAccess       string `json:"refresh_token_grant_access_token_lifespan,omitempty"`
 	RefreshTokenGrantID           string `json:"refresh_token_grant_id_token_lifespan,omitempty"`
 	RefreshTokenGrantRefresh      string `json:"refresh_token_grant_refresh_token_lifespan,omitempty"`

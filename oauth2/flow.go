@@ -103,6 +103,9 @@ type LogoutRequest struct {
 	Client      *Client   `json:"client,omitempty"`
 	RequestedAt time.Time `json:"requested_at,omitzero"`
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
+	// Proven says that an ID token of the session came with the request, so that no
+	// other site can have made it (OpenID Connect RP-Initiated Logout 1.0 section 2).
+	Proven bool `json:"-"`
 }
 
 // Introspection is the answer of RFC 7662 section 2.2 in Hydra's shape.
@@ -154,6 +157,18 @@ type LogoutApp interface {
 	LogoutRequest(ctx context.Context, challenge string) (LogoutRequest, error)
 	AcceptLogout(ctx context.Context, challenge string) (redirectTo string, err error)
 	RejectLogout(ctx context.Context, challenge string) error
+}
+
+// AcceptUserCode is what a person has entered for a device (RFC 8628).
+type AcceptUserCode struct {
+	UserCode string `json:"user_code"`
+}
+
+// DeviceApp is the headless side of the page on which people enter the codes of
+// devices. Errors: fault.NotFound for an unknown challenge, fault.Invalid for a code
+// that is wrong or was used, fault.RateLimited for too many of them.
+type DeviceApp interface {
+	AcceptUserCode(ctx context.Context, challenge string, a AcceptUserCode) (redirectTo string, err error)
 }
 
 // SecretHasher makes and checks what is stored of client secrets.

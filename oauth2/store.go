@@ -96,6 +96,16 @@ type TokenStore interface {
 // FlowState is how far an authorization request has come.
 type FlowState int
 
+// The states of a device's request (RFC 8628) before a person logs in for it. The
+// LoginChallenge of FlowDevice is the hash of the user code, and the flow's id the
+// signature of the device code. FlowUserCodeAsked is that of a browser that was asked
+// for a code; it is finished when one was accepted.
+const (
+	FlowDevice           FlowState = -4
+	FlowUserCodeAccepted FlowState = -3
+	FlowUserCodeAsked    FlowState = -2
+)
+
 // FlowPushed is the state of a request that the client has pushed (RFC 9126) and that no
 // browser has come for. Its LoginChallenge is the hash of the request_uri.
 const FlowPushed FlowState = -1
@@ -136,6 +146,7 @@ const (
 	ByLoginVerifier    FlowKey = "login_verifier"
 	ByConsentChallenge FlowKey = "consent_challenge"
 	ByConsentVerifier  FlowKey = "consent_verifier"
+	ByID               FlowKey = "id"
 )
 
 // FlowStore keeps flows.
@@ -158,12 +169,19 @@ type LoginSession struct {
 	AMR             []string
 }
 
+// Participant is a client that a login session was used for.
+type Participant struct{ SessionID, ClientID string }
+
 // SessionStore keeps login sessions.
 type SessionStore interface {
 	SaveLoginSession(ctx context.Context, s LoginSession) error        // insert or replace
 	LoginSession(ctx context.Context, id string) (LoginSession, error) // fault.NotFound, also when expired
-	DeleteLoginSession(ctx context.Context, id string) error           // idempotent
-	DeleteLoginSessions(ctx context.Context, subject string) error     // idempotent
+	// LoginSessions lists the sessions of a subject that have not expired, at most limit.
+	LoginSessions(ctx context.Context, subject string, limit int) ([]LoginSession, error)
+	// DeleteLoginSession and DeleteLoginSessions end sessions and return who took part in
+	// them, ordered. They are idempotent; of parallel calls one is told of each.
+	DeleteLoginSession(ctx context.Context, id string) ([]Participant, error)
+	DeleteLoginSessions(ctx context.Context, subject string) ([]Participant, error)
 }
 
 // Consent is an answered consent request.
@@ -184,6 +202,7 @@ type Consent struct {
 
 // ConsentStore keeps consents.
 type ConsentStore interface {
+	// SaveConsent makes the client a participant of the consent's login session.
 	SaveConsent(ctx context.Context, c Consent) error
 	// Consents lists the consents of a subject, newest first; clientID may be empty.
 	Consents(ctx context.Context, subject, clientID string, limit, offset int) ([]Consent, error)

@@ -1,9 +1,10 @@
 // Package ratelimit counts requests. A Limit is compiled once; Buckets hold the state
-// of all limits in memory, bounded, by the generic cell rate algorithm: one time per
-// bucket, which a request moves on or is refused.
+// of all limits in memory, bounded, or share it through Redis, by the generic cell rate
+// algorithm: one time per bucket, which a request moves on or is refused.
 package ratelimit
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -135,6 +136,7 @@ type bucketKey [sha256.Size]byte
 // Buckets is the state of limits. Use NewBuckets.
 type Buckets struct {
 	now     func() time.Time
+	shared  *Shared                                // nil: counts are this process's own
 	buckets *otter.Cache[bucketKey, *atomic.Int64] // theoretical arrival times in ns
 }
 
@@ -147,9 +149,11 @@ func NewBuckets(size int, now func() time.Time) *Buckets {
 	return &Buckets{now: now, buckets: otter.Must(&otter.Options[bucketKey, *atomic.Int64]{MaximumSize: size})}
 }
 
-// take counts one request at now. It returns how many more could come at once, and
-// how long to wait when this one is too many, which is not counted.
-func (b *Buckets) take(k bucketKey, l *Limit, now int64) (left int64, wait time.Duration) {
+// Share lets b count in Redis together with others. Call it before b is used.
+func (b *Buckets) Share(s *Shared) { b.shared = s }
+
+// take counts one request at now.
+func (b *Buckets) take(k bucketKey, l *Limit, now int64) taken {
 	bucket, ok := b.buckets.GetIfPresent(k)
 	if !ok {
 		bucket, _ = b.buckets.SetIfAbsent(k, new(atomic.Int64))
@@ -159,37 +163,79 @@ func (b *Buckets) take(k bucketKey, l *Limit, now int64) (left int64, wait time.
 		was := bucket.Load()
 		next := max(was, now) + interval
 		if over := next - now - depth; over > 0 {
-			return 0, time.Duration(over)
+			return taken{wait: time.Duration(over)}
 		}
 		if bucket.CompareAndSwap(was, next) {
-			return (depth - (next - now)) / interval, 0
+			return taken{left: (depth - (next - now)) / interval}
 		}
 	}
 }
 
+// taken is what became of one request at one bucket.
+type taken struct {
+	left int64         // how many more could come at once
+	wait time.Duration // positive: this one is too many and was not counted
+}
+
 // Check counts a request under those of the limits that are due: before or after
 // authentication. The first that is exceeded refuses with fault.RateLimited; what was
-// counted before it stays counted. Header holds the fields RateLimit and
+// counted before it stays counted. Where counts are shared and cannot be had, it counts
+// alone or refuses with fault.Unavailable. Header holds the fields RateLimit and
 // RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10) for the answer.
-func (b *Buckets) Check(limits []*Limit, after bool, r *access.Request, s *access.Subject) (header http.Header, err error) {
-	var rates, policies []string
-	now := b.now()
+func (b *Buckets) Check(ctx context.Context, limits []*Limit, after bool, r *access.Request, s *access.Subject) (header http.Header, err error) {
+	var space [4]bucket
+	due := space[:0]
 	for _, l := range limits {
-		if l.AfterAuthentication() != after {
-			continue
+		if l.AfterAuthentication() == after {
+			due = append(due, bucket{l, l.key(r, s)})
 		}
-		left, wait := b.take(l.key(r, s), l, now.UnixNano())
-		seconds := strconv.FormatInt(int64(math.Ceil(wait.Seconds())), 10)
-		if wait > 0 {
-			return nil, &fault.Error{Kind: fault.RateLimited, Reason: Reason, Message: "too many requests", RetryAfter: wait, Header: http.Header{
+	}
+	if len(due) == 0 {
+		return nil, nil
+	}
+	var counted []taken
+	if b.shared != nil {
+		if counted, err = b.shared.take(ctx, due); err != nil {
+			if b.shared.Alone != nil && ctx.Err() == nil {
+				b.shared.Alone()
+			}
+			if b.shared.Refuse {
+				return nil, unavailable(err)
+			}
+		}
+	}
+	if counted == nil {
+		counted = b.alone(due)
+	}
+	return answer(due, counted)
+}
+
+// alone counts in memory.
+func (b *Buckets) alone(due []bucket) []taken {
+	now := b.now().UnixNano()
+	counted := make([]taken, 0, len(due))
+	for _, d := range due {
+		t := b.take(d.key, d.limit, now)
+		if counted = append(counted, t); t.wait > 0 {
+			break
+		}
+	}
+	return counted
+}
+
+// answer tells the client what was counted.
+func answer(due []bucket, counted []taken) (http.Header, error) {
+	rates, policies := make([]string, len(counted)), make([]string, len(counted))
+	for i, t := range counted {
+		l := due[i].limit
+		if t.wait > 0 {
+			seconds := strconv.FormatInt(int64(math.Ceil(t.wait.Seconds())), 10)
+			return nil, &fault.Error{Kind: fault.RateLimited, Reason: Reason, Message: "too many requests", RetryAfter: t.wait, Header: http.Header{
 				"Retry-After": {seconds}, "Ratelimit": {strconv.Quote(l.name()) + ";r=0;t=" + seconds}, "Ratelimit-Policy": {l.policy},
 			}}
 		}
-		rates = append(rates, strconv.Quote(l.name())+";r="+strconv.FormatInt(left, 10))
-		policies = append(policies, l.policy)
-	}
-	if rates == nil {
-		return nil, nil
+		rates[i] = strconv.Quote(l.name()) + ";r=" + strconv.FormatInt(t.left, 10)
+		policies[i] = l.policy
 	}
 	return http.Header{"Ratelimit": {strings.Join(rates, ", ")}, "Ratelimit-Policy": {strings.Join(policies, ", ")}}, nil
 }

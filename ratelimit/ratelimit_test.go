@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -41,7 +42,7 @@ func TestABurstPassesAndThenTheRate(t *testing.T) {
 	r := from("192.0.2.1")
 	var got []string
 	ask := func() {
-		h, err := b.Check(l, false, r, &access.Subject{})
+		h, err := b.Check(context.Background(), l, false, r, &access.Subject{})
 		if err != nil {
 			h = fault.HeaderOf(err)
 			if fault.KindOf(err) != fault.RateLimited || fault.ReasonOf(err) != Reason {
@@ -105,7 +106,7 @@ func TestEachKeyIsCountedApart(t *testing.T) {
 		refused := false
 		for _, a := range []asked{c.a, c.b} {
 			l := limit(t, a.rule, Options{Key: a.key, Rate: 1, Window: "1h"})
-			_, err := b.Check([]*Limit{l}, l.AfterAuthentication(), a.r, &access.Subject{ID: a.subject})
+			_, err := b.Check(context.Background(), []*Limit{l}, l.AfterAuthentication(), a.r, &access.Subject{ID: a.subject})
 			refused = err != nil
 		}
 		if refused != c.shared {
@@ -123,7 +124,7 @@ func TestOfManyAtOnceExactlyABurstPasses(t *testing.T) {
 	for range 64 {
 		all.Go(func() {
 			for range 5 {
-				if _, err := b.Check(l, false, from("192.0.2.1"), &access.Subject{}); err == nil {
+				if _, err := b.Check(context.Background(), l, false, from("192.0.2.1"), &access.Subject{}); err == nil {
 					passed.Add(1)
 				}
 			}
@@ -141,7 +142,7 @@ func TestBucketsAreBounded(t *testing.T) {
 	l := limit(t, "r", Options{Key: "client", Rate: 1})
 	for i := range 10_000 {
 		a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
-		_, _ = b.Check([]*Limit{l}, false, &access.Request{Client: a}, &access.Subject{})
+		_, _ = b.Check(context.Background(), []*Limit{l}, false, &access.Request{Client: a}, &access.Subject{})
 	}
 	b.buckets.CleanUp()
 	if n := b.buckets.EstimatedSize(); n > 64 {

@@ -32,6 +32,16 @@ type wanted struct {
 // returns its claims. An error of kind Unavailable or Timeout means that the keys could
 // not be had; every other says what is wrong with the token.
 func (p *Party) idToken(ctx context.Context, from Keys, raw string, want wanted) (map[string]any, error) {
+	claims, alg, err := p.verify(ctx, from, raw, "jwt")
+	if err != nil {
+		return nil, err
+	}
+	return claims, p.judge(claims, alg, want)
+}
+
+// verify returns the claims of a token that the provider signed. Types are those of the
+// tokens it may be, in lower case, where it has one. Errors as of idToken.
+func (p *Party) verify(ctx context.Context, from Keys, raw string, types ...string) (map[string]any, jose.SignatureAlgorithm, error) {
 	var algorithms []jose.SignatureAlgorithm
 	for _, name := range p.o.Algorithms {
 		algorithms = append(algorithms, jose.SignatureAlgorithm(name))
@@ -39,15 +49,15 @@ func (p *Party) idToken(ctx context.Context, from Keys, raw string, want wanted)
 	t, err := keys.ParseJWS(raw, algorithms)
 	switch {
 	case err != nil:
-		return nil, err
-	case t.Type != "" && t.Type != "jwt":
-		return nil, fmt.Errorf("typ is %q", t.Type)
+		return nil, "", err
+	case t.Type != "" && !slices.Contains(types, t.Type):
+		return nil, "", fmt.Errorf("typ is %q", t.Type)
 	case t.KeyID == "":
-		return nil, errors.New("kid is missing")
+		return nil, "", errors.New("kid is missing")
 	}
 	candidates, err := from.Keys(ctx, t.KeyID)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	cause := errors.New("kid is in no key set")
 	for _, k := range candidates {
@@ -57,11 +67,11 @@ func (p *Party) idToken(ctx context.Context, from Keys, raw string, want wanted)
 		}
 		var claims map[string]any
 		if err := json.Unmarshal(payload, &claims); err != nil { // refuses duplicate members
-			return nil, fmt.Errorf("claims: %w", err)
+			return nil, "", fmt.Errorf("claims: %w", err)
 		}
-		return claims, p.judge(claims, t.Algorithm, want)
+		return claims, t.Algorithm, nil
 	}
-	return nil, cause
+	return nil, "", cause
 }
 
 // judge checks the claims of a verified token.

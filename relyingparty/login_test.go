@@ -56,7 +56,7 @@ func TestALoginAsksWithPKCEStateAndNonceAndReturnsToThePage(t *testing.T) {
 	if err != nil || header != nil {
 		t.Fatal(header, err)
 	}
-	wantSession := &Session{Subject: "ada", RefreshToken: "rt", Began: start.Unix(), Renewed: start.Unix(), Seen: start.Unix(), Expires: start.Add(time.Hour).Unix(),
+	wantSession := &Session{Subject: "ada", RefreshToken: "rt", Began: start.Unix(), Issued: start.Unix(), Renewed: start.Unix(), Seen: start.Unix(), Expires: start.Add(time.Hour).Unix(),
 		IDToken: s.IDToken, Claims: map[string]any{"iss": issuer, "sid": "s1", "acr": "silver", "auth_time": float64(start.Unix()), "email": "ada@example.org"}}
 	if diff := cmp.Diff(wantSession, s); diff != "" || s.IDToken == "" {
 		t.Errorf("(-want +got):\n%s", diff)

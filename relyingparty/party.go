@@ -6,9 +6,9 @@
 // answers the paths that belong to the Party: the callback, a login and a logout.
 // Session reads the session of a request and renews it with its refresh token.
 //
-// Nothing is kept on the server but the successors of refresh tokens, for minutes:
-// what a Party knows of a person is in the cookie, which nobody else can read, and
-// which no other Party and no other host accepts.
+// What a Party knows of a person is in the cookie, which nobody else can read, and
+// which no other Party and no other host accepts. On the server are the successors of
+// refresh tokens, for minutes, and under hashes what providers have ended (Logouts).
 package relyingparty
 
 import (
@@ -71,8 +71,10 @@ type Options struct {
 	// MaxAge is how long ago the person may have been authenticated; 0: any time.
 	MaxAge time.Duration
 
-	CookieName                  string
-	Callback, Login, Logout     string // paths; Login and Logout may be empty
+	CookieName              string
+	Callback, Login, Logout string // paths; Login and Logout may be empty
+	// Backchannel is the path where the provider tells of logouts; empty: none.
+	Backchannel                 string
 	Idle, Lifetime, RenewBefore time.Duration
 	Leeway                      time.Duration
 	// AfterLogout is an absolute URL or a path; empty: a page of our own.
@@ -86,7 +88,9 @@ type Options struct {
 	// Once reports whether this is the first call for an id, on any node, until a time.
 	// Nil: only this process is asked.
 	Once func(ctx context.Context, id string, until time.Time) (first bool, err error)
-	Now  func() time.Time
+	// Logouts are the sessions that providers have ended. Nil: there is no Backchannel.
+	Logouts *Logouts
+	Now     func() time.Time
 }
 
 // Party is one client at one provider. Use New.
@@ -113,6 +117,9 @@ func New(o Options) (*Party, error) {
 	}
 	if err := o.check(); err != nil {
 		return nil, err
+	}
+	if o.Logouts == nil {
+		o.Backchannel = ""
 	}
 	seal, err := newSealer(o.Secrets)
 	if err != nil {
@@ -143,6 +150,8 @@ func (o *Options) check() error {
 		return errors.New("scope must contain openid")
 	case o.Idle <= 0 || o.Lifetime <= 0:
 		return errors.New("idle_timeout and lifetime must be positive")
+	case o.Backchannel != "" && o.Lifetime > MaxLifetime:
+		return fmt.Errorf("lifetime must be at most %s, as long as a logout of the provider is remembered; or leave backchannel_logout_path empty", MaxLifetime)
 	case !isPlain(o.CookieName) || len(o.CookieName) > 64:
 		return fmt.Errorf("cookie_name: %q is not a name of at most 64 letters, digits, - and _", o.CookieName)
 	}
@@ -190,7 +199,7 @@ func cmpOr(f, otherwise func() time.Time) func() time.Time {
 
 func (o *Options) checkPaths() error {
 	used := map[string]string{}
-	for _, p := range []struct{ key, path string }{{"callback_path", o.Callback}, {"login_path", o.Login}, {"logout_path", o.Logout}} {
+	for _, p := range []struct{ key, path string }{{"callback_path", o.Callback}, {"login_path", o.Login}, {"logout_path", o.Logout}, {"backchannel_logout_path", o.Backchannel}} {
 		if p.path == "" && p.key != "callback_path" {
 			continue
 		}
@@ -209,7 +218,7 @@ func (o *Options) checkPaths() error {
 // Endpoints returns what the Party's paths are for, by path.
 func (p *Party) Endpoints() map[string]string {
 	out := map[string]string{p.o.Callback: "callback"}
-	for path, purpose := range map[string]string{p.o.Login: "login", p.o.Logout: "logout"} {
+	for path, purpose := range map[string]string{p.o.Login: "login", p.o.Logout: "logout", p.o.Backchannel: "back-channel logout"} {
 		if path != "" {
 			out[path] = purpose
 		}

@@ -32,6 +32,12 @@ func (p *Party) Session(ctx context.Context, r *access.Request) (*Session, http.
 	if p.lapsed(s, now) {
 		return nil, nil, p.again(ctx, r, "session_expired", nil)
 	}
+	switch over, err := p.loggedOut(ctx, s); {
+	case err != nil:
+		return nil, nil, err
+	case over:
+		return nil, nil, p.again(ctx, r, "session_ended", errEnded)
+	}
 	write := old
 	if p.due(s, now) {
 		next, err := p.renew(ctx, s)
@@ -66,8 +72,9 @@ func (p *Party) Session(ctx context.Context, r *access.Request) (*Session, http.
 
 // Until is when the session of a request ends that was good before: with its tokens,
 // which other requests may renew, but not this one. It spends nothing. The error says
-// that the session is good no longer.
-func (p *Party) Until(r *access.Request) (time.Time, error) {
+// that the session is good no longer, or (fault.Unavailable, fault.Timeout) that this
+// could not be found out.
+func (p *Party) Until(ctx context.Context, r *access.Request) (time.Time, error) {
 	s, _, err := p.read(r)
 	if err != nil {
 		return time.Time{}, p.refusal(r, "invalid_session", "the session is not valid any more", err)
@@ -75,6 +82,12 @@ func (p *Party) Until(r *access.Request) (time.Time, error) {
 	now, end := p.o.Now(), time.Unix(min(s.Expires, s.Began+seconds(p.o.Lifetime)), 0)
 	if !now.Before(end) {
 		return time.Time{}, p.refusal(r, "session_expired", "the session is not valid any more", nil)
+	}
+	switch over, err := p.loggedOut(ctx, s); {
+	case err != nil:
+		return time.Time{}, err
+	case over:
+		return time.Time{}, p.refusal(r, "session_ended", "the session is not valid any more", errEnded)
 	}
 	if d := p.unmet(s.Claims, now); d != DemandNone {
 		return time.Time{}, p.refusal(r, "insufficient_authentication", "the session is not authenticated as this rule demands", nil)

@@ -19,13 +19,15 @@ import (
 var ErrUnknownLogin = errors.New("the login was not begun in this browser, or took too long")
 
 // Serve answers a request for one of Endpoints. The error is never nil: *access.Reply,
-// a fault, or ErrUnknownLogin.
+// a fault, ErrUnknownLogin, or ErrForeignLogout.
 func (p *Party) Serve(ctx context.Context, r *access.Request) error {
 	switch r.URL.Path {
 	case p.o.Callback:
 		return p.callback(ctx, r)
 	case p.o.Login:
 		return p.login(ctx, r)
+	case p.o.Backchannel:
+		return p.backchannel(ctx, r)
 	}
 	return p.logout(ctx, r)
 }
@@ -129,7 +131,18 @@ func (p *Party) complete(ctx context.Context, r *access.Request, a attempt, q ur
 	}
 	s := &Session{Claims: p.keep(claims), RefreshToken: t.RefreshToken, Began: p.o.Now().Unix()}
 	s.Subject, _ = claims["sub"].(string)
+	issued, err := date(claims, "iat")
+	if err != nil {
+		return nil, loginFailed("the provider's ID token is not valid", err)
+	}
+	s.Issued = issued.Unix()
 	p.take(s, t, claims)
+	switch over, err := p.loggedOut(ctx, s); {
+	case err != nil:
+		return nil, err
+	case over: // while the code was on its way
+		return nil, loginFailed("the provider has ended the session", nil)
+	}
 	return s, nil
 }
 

@@ -18,9 +18,11 @@ type Session struct {
 	RefreshToken string `json:"rt,omitempty"`
 	// IDToken tells the provider at a logout whose session ends; it may be missing.
 	IDToken string `json:"id,omitempty"`
-	// Times in seconds since 1970: of the login, of the last renewal of the tokens, of
-	// the last writing of the cookie, and when what the provider vouched for ends.
+	// Times in seconds since 1970: of the login, of its ID token by the provider's clock,
+	// of the last renewal of the tokens, of the last writing of the cookie, and when what
+	// the provider vouched for ends.
 	Began   int64 `json:"b"`
+	Issued  int64 `json:"i"`
 	Renewed int64 `json:"r"`
 	Seen    int64 `json:"s"`
 	Expires int64 `json:"e"`

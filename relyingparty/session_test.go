@@ -467,7 +467,7 @@ func TestWhatASessionOpenedEndsWithItsTokens(t *testing.T) {
 	for step, want := range map[time.Duration]string{0: "2026-05-01T13:00:00Z", time.Hour: "session_expired"} {
 		i.clock = &clock{now: start.Add(step)}
 		p := i.party(t)
-		end, err := p.Until(b.script("/"))
+		end, err := p.Until(t.Context(), b.script("/"))
 		got := end.UTC().Format(time.RFC3339)
 		if err != nil {
 			got = fault.ReasonOf(err)
@@ -478,11 +478,11 @@ func TestWhatASessionOpenedEndsWithItsTokens(t *testing.T) {
 	}
 	i.clock = &clock{now: start.Add(2 * time.Minute)}
 	recent := i.party(t, func(o *Options) { o.MaxAge = time.Minute })
-	if _, err := recent.Until(b.script("/")); fault.ReasonOf(err) != "insufficient_authentication" {
+	if _, err := recent.Until(t.Context(), b.script("/")); fault.ReasonOf(err) != "insufficient_authentication" {
 		t.Errorf("got %v", err)
 	}
 	flip(b, "s")
-	if _, err := p.Until(b.script("/")); fault.ReasonOf(err) != "invalid_session" || i.grants() != 1 {
+	if _, err := p.Until(t.Context(), b.script("/")); fault.ReasonOf(err) != "invalid_session" || i.grants() != 1 {
 		t.Errorf("got %v after %d grants", err, i.grants())
 	}
 }

@@ -175,7 +175,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 		report("/authenticators", "must name at least one handler")
 	}
 	r.authenticators = handlers(b, "authenticators", b.Authenticators, d.Authenticators, report)
-	r.withheld = withheld(r.authenticators)
+	r.withheld = withholding(r.authenticators)
 	if i := slices.IndexFunc(r.authenticators, challenges); i >= 0 {
 		r.challenger = &r.authenticators[i]
 	}

@@ -81,7 +81,7 @@ type run struct {
 	trace *trace
 	// stage and handler say what is running, for the report of a panic.
 	stage, handler string
-	// withheld are fields with credentials that do not go upstream.
+	// withheld are fields with credentials that go to no upstream and no service.
 	withheld []string
 	d        access.Decision
 }
@@ -110,7 +110,7 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 		return err
 	}
 	if s.rule.limits != nil {
-		if err := s.limit(&in, false); err != nil {
+		if err := s.limit(ctx, &in, false); err != nil {
 			return err
 		}
 	}
@@ -118,10 +118,11 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 		return err
 	}
 	if s.rule.limits != nil {
-		if err := s.limit(&in, true); err != nil {
+		if err := s.limit(ctx, &in, true); err != nil {
 			return err
 		}
 	}
+	in.Request = hide(in.Request, s.withheld)
 	header, err := s.authorize(ctx, in)
 	if err != nil {
 		return err
@@ -196,7 +197,11 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 		h := &s.rule.authenticators[i]
 		s.handler = h.name
 		start := s.trace.start()
-		subject, err := h.handler.Authenticate(ctx, in.Request)
+		var veil *veil
+		if s.rule.withheld != nil {
+			veil = s.rule.withheld[i].veil
+		}
+		subject, err := h.handler.Authenticate(ctx, veil.over(in.Request))
 		switch {
 		case err == nil:
 			if subject.Via == "" {
@@ -205,8 +210,11 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			s.d.ResponseHeader, subject.ResponseHeader = union(s.d.ResponseHeader, subject.ResponseHeader), nil
 			in.Subject, s.d.Subject = subject, subject
 			s.d.Lease, _ = h.handler.(access.Lease)
+			if s.d.Lease != nil && veil != nil {
+				s.d.Lease = veil
+			}
 			if s.rule.withheld != nil {
-				s.withheld = s.rule.withheld[i]
+				s.withheld = s.rule.withheld[i].from(in.Request)
 			}
 			s.trace.step(start, "authn", h.name, "ok", subject.ID)
 			return nil

@@ -70,32 +70,6 @@ func (b *build) credentials(d *spec.Rule, r *rule) {
 	}
 }
 
-// withheld returns for each authenticator the header fields that do not go upstream
-// when it accepts: its own and those of the others. Authorization may hold the accepted
-// credentials of another, who leaves it there.
-func withheld(authenticators []named[authn.Authenticator]) [][]string {
-	lists := make([][]string, len(authenticators))
-	some := false
-	for i := range authenticators {
-		for j, h := range authenticators {
-			w, ok := h.handler.(authn.Withholder)
-			if !ok {
-				continue
-			}
-			for _, name := range w.WithheldHeaders() {
-				if i == j || http.CanonicalHeaderKey(name) != "Authorization" {
-					lists[i], some = append(lists[i], name), true
-				}
-			}
-		}
-		lists[i] = slices.Clip(distinct(lists[i])) // who appends to a Pass must not write here
-	}
-	if !some {
-		return nil
-	}
-	return lists
-}
-
 // fold returns the one spelling of names that the edges take for the same: in lower
 // case, every mark a '-'.
 func fold(name string) string {

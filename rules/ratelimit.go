@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"strconv"
 
 	"github.com/gatewarden/gatewarden/access"
@@ -28,10 +29,10 @@ func (b *build) limits(d *spec.Rule, report reporter) []*ratelimit.Limit {
 
 // limit counts the request under the rule's limits by what is known of everybody, or
 // after authentication by subject. What is left is told to the client.
-func (s *run) limit(in *access.Input, after bool) error {
+func (s *run) limit(ctx context.Context, in *access.Input, after bool) error {
 	s.stage, s.handler = "rate_limit", ""
 	start := s.trace.start()
-	header, err := s.set.buckets.Check(s.rule.limits, after, in.Request, &in.Subject)
+	header, err := s.set.buckets.Check(ctx, s.rule.limits, after, in.Request, &in.Subject)
 	if err != nil {
 		s.trace.failed(start, "rate_limit", "", err)
 		return err

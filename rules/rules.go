@@ -48,7 +48,7 @@ type rule struct {
 	broken         bool // requests are refused
 	authenticators []named[authn.Authenticator]
 	challenger     *named[authn.Authenticator] // an authn.Challenger; nil: none
-	withheld       [][]string                  // fields that do not go upstream, by who accepted; nil: none at all
+	withheld       []withheld                  // by who accepted; nil: nothing ever is
 	authorizers    []named[authz.Authorizer]
 	mutators       []named[mutators.Mutator]
 	errors         []errorHandler

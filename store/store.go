@@ -10,7 +10,9 @@ import (
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/policies"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules/spec"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // Store is everything that is kept.
@@ -25,6 +27,9 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
+	users.Store
+	users.AttemptStore
+	relyingparty.LogoutStore
 	Changes
 
 	// Ping reports whether the database answers and its schema is the program's.
@@ -43,7 +48,8 @@ const (
 	Policies Topic = "policies" // and groups
 	Keys     Topic = "keys"
 	Clients  Topic = "clients"
-	Tokens   Topic = "tokens" // revocations; Item is a request id, or client:<id>, or access:<signature>
+	Tokens   Topic = "tokens"  // revocations; Item is a request id, or client:<id>, or access:<signature>
+	Logouts  Topic = "logouts" // of providers; Item is the name of sessions
 )
 
 // Change is one committed write that other nodes must hear of.

@@ -27,6 +27,8 @@ type Metrics struct {
 	upstream      *prometheus.HistogramVec
 	retries       *prometheus.CounterVec
 	connections   *prometheus.CounterVec
+	redis         *prometheus.GaugeVec // without series where there is no Redis
+	alone         *prometheus.CounterVec
 	reloads       *prometheus.CounterVec
 	ruleSet       prometheus.Gauge
 	ruleCount     *prometheus.GaugeVec
@@ -76,6 +78,9 @@ func New(b Build) *Metrics {
 	m.upstream = histogram("upstream_duration_seconds", "Time until the upstream's response header.", "rule", "status_class")
 	m.retries = counter("upstream_retries_total", "Requests that were sent to an upstream again, by upstream and why.", "route", "why")
 	m.connections = counter("connections_refused_total", "Connections that were closed because their client had too many, by listener.", "listener")
+	m.redis = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "redis_up", Help: "1 when Redis answers, 0 while it is away and is not asked."}, nil)
+	m.registry.MustRegister(m.redis)
+	m.alone = counter("rate_limit_redis_failures_total", "Requests whose rate limits Redis did not count: this process counted alone or refused.")
 	m.reloads = counter("rule_set_reloads_total", "Loads of the rule set by result.", "result")
 	m.ruleSet = gauge("rule_set_version", "Version of the rule set in force; grows with every change.")
 	m.reloadOK = gauge("rule_set_last_load_successful", "1 when the last load of the rule set had no fault, else 0.")
@@ -146,6 +151,18 @@ func (m *Metrics) requestSeries(k requestKey) requestSeries {
 
 // ConnectionRefused counts a connection that was closed because its client had too many.
 func (m *Metrics) ConnectionRefused(listener string) { m.connections.WithLabelValues(listener).Inc() }
+
+// Redis records whether Redis is asked.
+func (m *Metrics) Redis(up bool) {
+	v := 0.0
+	if up {
+		v = 1
+	}
+	m.redis.WithLabelValues().Set(v)
+}
+
+// RateLimitAlone counts a request whose rate limits Redis did not count.
+func (m *Metrics) RateLimitAlone() { m.alone.WithLabelValues().Inc() }
 
 // Reload records one load of the rule set.
 func (m *Metrics) Reload(ok bool, version uint64, active, refused int) {

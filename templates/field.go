@@ -92,7 +92,9 @@ var clientFields = []string{
 	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Content-Encoding",
 	"Content-Language", "Content-Type", "Cookie", "Date", "Forwarded", "If-Match", "If-Modified-Since", "If-None-Match",
 	"If-Range", "If-Unmodified-Since", "Origin", "Pragma", "Range", "Referer", "Traceparent", "Tracestate", "User-Agent", "Via",
-	"X-Real-Ip", "X-Request-Id",
+	"X-Forwarded-By", "X-Forwarded-Client-Cert", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Port",
+	"X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl",
+	"X-Forwarded-Uri", "X-Real-Ip", "X-Request-Id",
 }
 
 // Owned returns those of the names that belong to the gateway when a rule writes
@@ -101,7 +103,7 @@ var clientFields = []string{
 func Owned(canonical []string) []string {
 	var owned []string
 	for _, name := range canonical {
-		if !slices.Contains(clientFields, name) && !strings.HasPrefix(name, "X-Forwarded-") {
+		if !slices.Contains(clientFields, name) {
 			owned = append(owned, name)
 		}
 	}

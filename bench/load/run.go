@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -178,10 +179,11 @@ func (l *load) prepare() (cases []kase, nodes []node, err error) {
 			return nil, nil, err
 		}
 	}
-	for _, n := range []struct {
-		name  string
-		rules int
-	}{{"one", 0}, {"hundred", 100}, {"many", 10_000}} {
+	for _, n := range []node{{name: "one"}, {name: "hundred", rules: 100}, {name: "many", rules: 10_000}} {
+		if n.rules > 0 && !l.wants(&n) {
+			nodes = append(nodes, node{})
+			continue
+		}
 		started, err := l.gatewarden(n.name, upstream.url(), "", n.rules)
 		if err != nil {
 			return nil, nil, err
@@ -201,9 +203,13 @@ func (l *load) prepare() (cases []kase, nodes []node, err error) {
 		}
 		cases = append(cases, kase{name: name, at: servers["handler"], path: "/" + strconv.Itoa(size), against: name})
 	}
-	all := append(one.gatewayCases(), many.spreadCase())
+	all := one.gatewayCases()
+	if many.name != "" {
+		all = append(all, many.spreadCase())
+	}
 	all = append(all, one.adapterCases()...)
 	all = append(all, one.serverCases()...)
+	nodes = slices.DeleteFunc(nodes, func(n node) bool { return n.name == "" })
 	for i := range nodes {
 		all = append(all, nodes[i].kindCases()...)
 	}
@@ -223,6 +229,16 @@ func (l *load) prepare() (cases []kase, nodes []node, err error) {
 	return cases, nodes, nil
 }
 
+// wants reports whether anything is to be measured on a node that has many rules.
+func (l *load) wants(n *node) bool {
+	return slices.ContainsFunc(append(n.kindCases(), n.spreadCase()), func(c kase) bool { return l.only.MatchString(c.name) }) ||
+		l.measuresMemory(n)
+}
+
+func (l *load) measuresMemory(n *node) bool {
+	return n.rules >= 1000 && l.only.MatchString("memory") && l.emulator == nil
+}
+
 // reportNode prints what is measured without wrk.
 func (l *load) reportNode(n node) error {
 	if l.only.MatchString("refresh rotation") {
@@ -232,7 +248,7 @@ func (l *load) reportNode(n node) error {
 		}
 		fmt.Printf("%s: %.0f refresh rotations/s\n", n.name, rate)
 	}
-	if n.rules < 1000 || !l.only.MatchString("memory") {
+	if !l.measuresMemory(&n) {
 		return nil
 	}
 	const tokens = 10_000

@@ -164,7 +164,8 @@ type arrival struct {
 	header       http.Header
 }
 
-func newArena(t testing.TB) *arena {
+// newArena starts the program; fast says by which server of HTTP.
+func newArena(t testing.TB, fast bool) *arena {
 	t.Helper()
 	a := &arena{saw: make(chan arrival, 1), http: &http.Client{Timeout: 30 * time.Second}}
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -184,6 +185,7 @@ func newArena(t testing.TB) *arena {
 	p := start(t, settings{rules: list, keys: map[string]string{
 		"serve.api.trusted_proxies": "127.0.0.1", "serve.api.nginx.trusted_proxies": "127.0.0.1", "serve.api.envoy.trusted_proxies": "127.0.0.1",
 		"serve.ext_authz.port": "0", "serve.ext_authz.trusted_proxies": "127.0.0.1",
+		"serve.proxy.fast": strconv.FormatBool(fast), "serve.api.fast": strconv.FormatBool(fast),
 	}})
 	a.proxy, a.management = strings.TrimPrefix(p.proxy, "http://"), strings.TrimPrefix(p.management, "http://")
 	conn, err := grpc.NewClient(p.app.Addresses()["ext_authz"], grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -382,32 +384,36 @@ func (a *arena) below(t testing.TB, h *hostile, method, target string, fields []
 }
 
 // TestHostileRequestsAreRefusedOrReachTheAPIAsTheyWereJudged sends the corpus through
-// the proxy and asks every adapter about it.
+// the proxy and asks every adapter about it, behind each of the two servers of HTTP.
 func TestHostileRequestsAreRefusedOrReachTheAPIAsTheyWereJudged(t *testing.T) {
 	corpus := readCorpus(t)
 	if len(corpus) < 300 {
 		t.Fatalf("the corpus has %d requests", len(corpus))
 	}
-	a := newArena(t)
-	t.Run("the proxy", func(t *testing.T) {
-		t.Parallel()
-		for _, h := range corpus {
-			if got := a.through(t, &h); got != h.proxy && !matches(h.proxy, got) {
-				t.Errorf("testdata/hostile.tsv:%d: %s: got %s, want %s", h.line, h.name, got, h.proxy)
-			}
-		}
-	})
-	for name, adapter := range adapters {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for _, h := range corpus {
-				want := h.expected(name)
-				if want == "" {
-					continue
+	for server, fast := range map[string]bool{"the loop": true, "net http": false} {
+		t.Run(server, func(t *testing.T) {
+			a := newArena(t, fast)
+			t.Run("the proxy", func(t *testing.T) {
+				t.Parallel()
+				for _, h := range corpus {
+					if got := a.through(t, &h); got != h.proxy && !matches(h.proxy, got) {
+						t.Errorf("testdata/hostile.tsv:%d: %s: got %s, want %s", h.line, h.name, got, h.proxy)
+					}
 				}
-				if got := adapter(t, a, &h); got != "" && got != want && !matches(want, got) {
-					t.Errorf("testdata/hostile.tsv:%d: %s: got %s, want %s", h.line, h.name, got, want)
-				}
+			})
+			for name, adapter := range adapters {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					for _, h := range corpus {
+						want := h.expected(name)
+						if want == "" {
+							continue
+						}
+						if got := adapter(t, a, &h); got != "" && got != want && !matches(want, got) {
+							t.Errorf("testdata/hostile.tsv:%d: %s: got %s, want %s", h.line, h.name, got, want)
+						}
+					}
+				})
 			}
 		})
 	}

@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewarden/gatewarden/internal/testenv"
 )
 
 // TestTheExampleOfRateLimits runs the rule of the page.
@@ -37,4 +40,55 @@ func TestTheExampleOfRateLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask("192.0.2.1").want(t, http.StatusTooManyRequests) // a reload forgets nothing
+}
+
+func TestTwoProcessesShareALimitThroughRedisWhileItIsThere(t *testing.T) {
+	server := testenv.Redis(t, "--requirepass", "the-password-of-redis")
+	rules := `[{"id":"r","match":{"url":"http://127.0.0.1:<.*>/","methods":["GET"]},"authenticators":[{"handler":"anonymous"}],"authorizer":{"handler":"allow"},
+		"rate_limit":{"key":"global","rate":3,"window":"1h"},"upstream":{"url":"` + upstream(t).URL + `"}}]`
+	nodes := make([]*program, 2)
+	for i := range nodes {
+		nodes[i] = start(t, settings{rules: rules, keys: map[string]string{
+			"redis.url": "redis://:the-password-of-redis@" + server.Address, "redis.timeout": "5s"}})
+	}
+	ask := func() (got []int) {
+		for i := range 8 {
+			got = append(got, send(t, "GET", nodes[i%2].proxy+"/", "").status)
+		}
+		return got
+	}
+	state := func(want string) {
+		t.Helper()
+		for _, p := range nodes {
+			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+				if strings.Contains(send(t, "GET", p.management+"/health/ready?verbose", "").want(t, http.StatusOK).body, `"redis":{"status":"`+want+`"}`) {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("Redis is not %s", want)
+				}
+			}
+		}
+	}
+	together := []int{200, 200, 200, 429, 429, 429, 429, 429}
+	if diff := cmp.Diff(together, ask()); diff != "" {
+		t.Errorf("with Redis (-want +got)\n%s", diff)
+	}
+	state("up")
+	server.Stop()
+	if diff := cmp.Diff([]int{200, 200, 200, 200, 200, 200, 429, 429}, ask()); diff != "" {
+		t.Errorf("without Redis (-want +got)\n%s", diff)
+	}
+	state("away")
+	server.Start()
+	state("up")
+	if diff := cmp.Diff(together, ask()); diff != "" {
+		t.Errorf("with another Redis (-want +got)\n%s", diff)
+	}
+	for _, p := range nodes {
+		log := p.log.String()
+		if strings.Count(log, "redis is away") != 1 || strings.Count(log, "redis is back") != 1 || strings.Contains(log, "the-password-of-redis") {
+			t.Errorf("the log: %s", log)
+		}
+	}
 }

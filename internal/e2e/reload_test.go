@@ -196,17 +196,18 @@ func TestAConfigurationWithAFaultLeavesTheOldOneInForce(t *testing.T) {
 		name  string
 		spoil func()
 		want  string // of the error
+		times int    // that it is said; 0: once
 	}{
-		{"an unknown key", func() { replace(t, config, reloadable(dir, 2)+"unknwon: 1\n") }, "unknown key unknwon"},
-		{"a value of the wrong type", func() { replace(t, config, reloadable(dir, 2)+"backend_url: nowhere\n") }, "backend_url must be an absolute"},
-		{"a file that is gone", func() { _ = os.Remove(config) }, "no such file"},
+		{"an unknown key", func() { replace(t, config, reloadable(dir, 2)+"unknwon: 1\n") }, "unknown key unknwon", 0},
+		{"a value of the wrong type", func() { replace(t, config, reloadable(dir, 2)+"backend_url: nowhere\n") }, "backend_url must be an absolute", 0},
+		{"a file that is gone", func() { _ = os.Remove(config) }, "no such file", 0},
 		{"a handler that working rules need and that cannot be built", func() {
 			replace(t, config, strings.Replace(reloadable(dir, 2), `X-Configured: "2"`, `X-Configured: "{{ .Nothing | nofunction }}"`, 1))
-		}, "nofunction"},
+		}, "nofunction", 2 /* by each of two mutators */},
 		{"a certificate that is none", func() {
 			replace(t, config, reloadable(dir, 2))
 			replace(t, filepath.Join(dir, "b.crt"), "none")
-		}, "serve.proxy.tls.certificates[0]"},
+		}, "serve.proxy.tls.certificates[0]", 0},
 	} {
 		c.spoil()
 		a := post(t, p.management+"/reload", "")
@@ -219,6 +220,9 @@ func TestAConfigurationWithAFaultLeavesTheOldOneInForce(t *testing.T) {
 		ready := send(t, "GET", p.management+"/health/ready", "")
 		if ready.status != http.StatusServiceUnavailable || !strings.Contains(ready.body, `"configuration"`) {
 			t.Errorf("%s: readiness is %d %s", c.name, ready.status, ready.body)
+		}
+		if said := strings.Count(ready.body, c.want); said != max(c.times, 1) {
+			t.Errorf("%s: is said %d times: %s", c.name, said, ready.body)
 		}
 		if metrics := send(t, "GET", p.management+"/metrics", "").body; !strings.Contains(metrics, "gatewarden_configuration_last_reload_successful 0") {
 			t.Errorf("%s: the metric does not say so", c.name)

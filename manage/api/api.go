@@ -72,12 +72,14 @@ type Deps struct {
 	// ByRules decides AuthZEN's questions about routes; nil: the policies do.
 	ByRules RouteDecider
 	Clients *manage.Clients
+	Users   *manage.Users
 	Keys    *manage.Keys
 	// GatewayKeys are the public keys of the id_token mutator, the one that signs
 	// first: /.well-known/jwks.json and /keys/id-token.public.
 	GatewayKeys func(ctx context.Context) (jose.JSONWebKeySet, error)
 	LoginApp    oauth2.LoginApp
 	LogoutApp   oauth2.LogoutApp
+	DeviceApp   oauth2.DeviceApp
 	Sessions    *manage.Sessions
 	Tokens      *manage.Tokens
 	Decisions   Decisions
@@ -97,6 +99,8 @@ type Deps struct {
 	// same way. One that is missing does not make the program unready: a balancer that
 	// asks would keep the directory's challenge away.
 	Certificates func() any
+	// Redis returns the state of the shared Redis in the same way; a nil result: none.
+	Redis func() any
 	// Discreet keeps the errors of checks to the log: readiness names only the parts
 	// that fail. For listeners that strangers reach.
 	Discreet bool
@@ -147,6 +151,7 @@ func New(d Deps) *API {
 	a.keyRoutes()
 	a.loginRoutes()
 	a.tokenRoutes()
+	a.userRoutes()
 	return a
 }
 

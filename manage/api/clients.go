@@ -28,9 +28,6 @@ func (a *API) clientRoutes() {
 // unusedLifespans are of grants that are not offered. Hydra prints them, so they
 // come back.
 type unusedLifespans struct {
-	DeviceAccess   json.RawMessage `json:"device_authorization_grant_access_token_lifespan"`
-	DeviceID       json.RawMessage `json:"device_authorization_grant_id_token_lifespan"`
-	DeviceRefresh  json.RawMessage `json:"device_authorization_grant_refresh_token_lifespan"`
 	ImplicitAccess json.RawMessage `json:"implicit_grant_access_token_lifespan"`
 	ImplicitID     json.RawMessage `json:"implicit_grant_id_token_lifespan"`
 	JWTBearer      json.RawMessage `json:"jwt_bearer_grant_access_token_lifespan"`

@@ -101,6 +101,11 @@ func (a *apps) AcceptLogin(_ context.Context, c string, body oauth2.AcceptLogin)
 	return "https://as/login", known(c)
 }
 
+func (a *apps) AcceptUserCode(_ context.Context, c string, body oauth2.AcceptUserCode) (string, error) {
+	a.did("user code " + body.UserCode)
+	return "https://as/device", known(c)
+}
+
 func (a *apps) RejectLogin(_ context.Context, c string, r oauth2.Rejection) (string, error) {
 	a.did("no login " + r.Error)
 	return "https://as/login", known(c)
@@ -204,9 +209,10 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Groups:      &manage.Groups{Store: store, Engine: engine},
 		Warden:      engine,
 		Clients:     &manage.Clients{Store: store, Hasher: hasher, Now: time.Now},
+		Users:       &manage.Users{Store: store, Now: time.Now},
 		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
 		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
-		LoginApp:    f.apps, LogoutApp: f.apps,
+		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps,
 		Sessions:  &manage.Sessions{Server: f.apps},
 		Tokens:    &manage.Tokens{Introspect: introspect, Store: store, Sweeper: store, Now: time.Now},
 		Decisions: decisions{},

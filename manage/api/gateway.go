@@ -77,7 +77,7 @@ func (a *API) reload(x *exchange) error {
 }
 
 // ready answers 503 with every part that is not ready and, unless Discreet, why.
-// When asked with ?verbose it lists the sources of rules and the certificates, too.
+// When asked with ?verbose it lists the sources of rules, the certificates and Redis, too.
 func (a *API) ready(x *exchange) error {
 	failing := make(map[string]string)
 	if a.Draining != nil && a.Draining() {
@@ -104,6 +104,11 @@ func (a *API) ready(x *exchange) error {
 		}
 		if a.Certificates != nil {
 			answer["certificates"] = a.Certificates()
+		}
+		if a.Redis != nil {
+			if state := a.Redis(); state != nil {
+				answer["redis"] = state
+			}
 		}
 	}
 	return x.json(status, answer)

@@ -38,6 +38,9 @@ func (a *API) loginRoutes() {
 			return x.none()
 		}})
 	}
+	if app := a.DeviceApp; app != nil {
+		a.route(hydra, requests+"device/accept", methods{http.MethodPut: answer("device", app.AcceptUserCode)})
+	}
 	if a.Sessions != nil {
 		a.route(hydra, "/oauth2/auth/sessions/consent", methods{http.MethodGet: a.listConsents, http.MethodDelete: a.revokeConsents})
 		a.route(hydra, "/oauth2/auth/sessions/login", methods{http.MethodDelete: a.revokeLogins})

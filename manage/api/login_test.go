@@ -25,6 +25,7 @@ func TestLoginConsentAndLogoutAppsAreAnswered(t *testing.T) {
 			"login/reject": `{"error":"denied"}`, "consent/reject": `{"error":"denied","error_description":"x","status_code":403}`,
 			"consent/accept": `{"grant_scope":["openid"],"grant_access_token_audience":null,"session":{"id_token":{"a":1}},"remember":true,"remember_for":0,"handled_at":"2024-01-01T00:00:00Z"}`,
 			"logout/accept":  "",
+			"device/accept":  `{"user_code":"WDJB-MJHT"}`,
 		} {
 			of, _, _ := strings.Cut(path, "/")
 			if v := f.call("PUT", at+path+"?"+of+"_challenge=good", body).want(200); v["redirect_to"] != "https://as/"+of {
@@ -32,7 +33,7 @@ func TestLoginConsentAndLogoutAppsAreAnswered(t *testing.T) {
 			}
 		}
 		f.call("PUT", at+"logout/reject?logout_challenge=good", "").want(http.StatusNoContent)
-		if len(f.apps.calls) != 6 {
+		if len(f.apps.calls) != 7 {
 			t.Errorf("calls: %v", f.apps.calls)
 		}
 	}
@@ -57,6 +58,9 @@ func TestBadAnswersOfAppsAreRefused(t *testing.T) {
 		{"PUT", "consent/accept?consent_challenge=good", `{"session":{"evil":1}}`, 400},
 		{"PUT", "consent/accept?consent_challenge=unknown", `{}`, 404},
 		{"PUT", "logout/accept?logout_challenge=unknown", ``, 404},
+		{"PUT", "device/accept?device_challenge=unknown", `{"user_code":"x"}`, 404},
+		{"PUT", "device/accept?device_challenge=good", `{"code":"x"}`, 400},
+		{"PUT", "device/accept", `{"user_code":"x"}`, 400},
 	} {
 		if a := f.call(c.method, at+c.path, c.body); a.status != c.want || !enveloped(a, "hydra") {
 			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, a.status, c.want, a.body)

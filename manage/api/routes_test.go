@@ -81,7 +81,7 @@ func TestEveryRouteIsDescribedAndEveryDescriptionIsARoute(t *testing.T) {
 // target fills in path variables and the query that a route needs.
 func target(template string) string {
 	path := strings.NewReplacer("{id}", "thing", "{set}", "set", "{kid}", "kid").Replace(template)
-	for _, name := range []string{"login", "consent", "logout"} {
+	for _, name := range []string{"login", "consent", "logout", "device"} {
 		if strings.Contains(template, "/requests/"+name) {
 			path += "?" + name + "_challenge=good"
 		}

@@ -49,6 +49,11 @@ func (c *Client) SetLifespans(ctx context.Context, id string, l oauth2.Lifespans
 	return changed, err
 }
 
+// SetPassword gives a user a new password and ends the user's logins.
+func (c *Client) SetPassword(ctx context.Context, id, password string) error {
+	return c.do(ctx, request{method: http.MethodPut, path: c.Users.at(id, "password"), body: map[string]string{"password": password}}, nil)
+}
+
 // Keys returns a key set; with a kid, that key of it.
 func (c *Client) Keys(ctx context.Context, set string, kid ...string) (keys jose.JSONWebKeySet, err error) {
 	err = c.do(ctx, request{method: http.MethodGet, path: below(below("/keys", set), kid...)}, &keys)

@@ -1,6 +1,6 @@
 // Package client calls the management API. The command line is built on it.
 //
-// Rules, policies, groups and OAuth 2.0 clients are collections with the same five
+// Rules, policies, groups, OAuth 2.0 clients and users are collections with the same five
 // methods; what else there is has methods of its own. A refusal is an *Error with
 // what the server said; a server that cannot be reached is ErrUnreachable.
 package client
@@ -22,6 +22,7 @@ import (
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/rules/spec"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // DefaultEndpoint is where the management API listens when nothing else is said.
@@ -48,6 +49,7 @@ type Client struct {
 	Policies Collection[policies.Policy]
 	Groups   Collection[policies.Group]
 	Clients  Collection[oauth2.Client]
+	Users    Collection[users.User]
 
 	base  *url.URL
 	token string
@@ -82,6 +84,7 @@ func New(endpoint string, o Options) (*Client, error) {
 	c.Policies = Collection[policies.Policy]{c, "/policies"}
 	c.Groups = Collection[policies.Group]{c, "/warden/groups"}
 	c.Clients = Collection[oauth2.Client]{c, "/clients"}
+	c.Users = Collection[users.User]{c, "/users"}
 	return c, nil
 }
 

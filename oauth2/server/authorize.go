@@ -163,8 +163,10 @@ type flowData struct {
 	RequestedAt time.Time          `json:"requested_at"`
 	Browser     string             `json:"browser"` // hash of the browser's secret
 	OIDC        oauth2.OIDCContext `json:"oidc_context"`
-	Scope       []string           `json:"scope,omitempty"`
-	Audience    []string           `json:"audience,omitempty"`
+	// Device says that a device asked, which polls for the answer.
+	Device   bool     `json:"device,omitempty"`
+	Scope    []string `json:"scope,omitempty"`
+	Audience []string `json:"audience,omitempty"`
 	// HintSubject is the subject of id_token_hint.
 	HintSubject string `json:"hint_subject,omitempty"`
 	// Session is the browser's login session when the flow began; Skip says that it
@@ -177,6 +179,8 @@ type flowData struct {
 	Consent      *oauth2.AcceptConsent `json:"consent,omitempty"`
 	Rejected     *oauth2.Rejection     `json:"rejected,omitempty"`
 	LoginAddress string                `json:"login_address,omitempty"` // the login challenge, for the consent app
+	// ReturnTo is where a login ends that no client asked for; empty: a client did.
+	ReturnTo string `json:"return_to,omitempty"`
 }
 
 func (d *flowData) prompt(value string) bool {
@@ -185,6 +189,12 @@ func (d *flowData) prompt(value string) bool {
 
 // requestURL is where the flow can be begun again.
 func (s *Server) requestURL(d *flowData) string {
+	if d.ReturnTo != "" {
+		return d.ReturnTo
+	}
+	if d.Device {
+		return s.base + verifyPath
+	}
 	if d.From != nil {
 		return withQuery(s.base+authPath, d.From)
 	}
@@ -209,6 +219,14 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 	if came.Has("request") || came.Has("request_uri") {
 		d.From = from
 	}
+	f := oauth2.Flow{ID: randomString(), ClientID: request.Client.GetID(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}
+	s.askLogin(w, r, f, d, request, s.o.Store.CreateFlow)
+}
+
+// askLogin sends the browser to the login app. Store keeps the flow.
+func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
+	ctx, form := r.Context(), d.Form
+	var err error
 	d.OIDC = oauth2.OIDCContext{
 		ACRValues: strings.Fields(form.Get("acr_values")), UILocales: strings.Fields(form.Get("ui_locales")),
 		Display: form.Get("display"), LoginHint: form.Get("login_hint"),
@@ -230,21 +248,24 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 		s.refuse(w, r, request, fosite.ErrLoginRequired)
 		return
 	}
+	s.ask(w, r, f, d, request, store)
+}
+
+// ask has the flow stored and sends the browser to the login app.
+func (s *Server) ask(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest, store func(context.Context, oauth2.Flow) error) {
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
 	d.LoginAddress = challenge
-	f := oauth2.Flow{
-		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed("login_challenge", challenge),
-		ClientID: request.Client.GetID(), SessionID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent),
-	}
+	f.State, f.LoginChallenge, f.SessionID = oauth2.FlowLoginRequested, hashed("login_challenge", challenge), randomString()
 	if d.Session != nil {
 		f.SessionID = d.Session.ID
 	}
 	if d.Skip {
 		f.Subject = d.Session.Subject
 	}
+	var err error
 	if f.Data, err = json.Marshal(d); err == nil {
-		err = s.o.Store.CreateFlow(ctx, f)
+		err = store(r.Context(), f)
 	}
 	if err != nil {
 		s.refuse(w, r, request, err)

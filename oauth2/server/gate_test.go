@@ -40,6 +40,14 @@ func TestEveryGrantChecksTheClientAsItIsNow(t *testing.T) {
 			code := r.code("scope", "openid offline_access write", "audience", "other")
 			return func() answer { return r.redeem(code) }
 		},
+		deviceGrant: func(r *rig) func() answer {
+			a := r.post("/oauth2/device/auth", "app:secret", "scope", "openid offline_access write", "audience", "other")
+			b := r.browser()
+			b.agree(b.enter(a.str("user_code")))
+			return func() answer {
+				return r.post("/oauth2/token", "app:secret", "grant_type", deviceGrant, "device_code", a.str("device_code"))
+			}
+		},
 		"refresh_token": func(r *rig) func() answer {
 			token := r.redeem(r.code("scope", "openid offline_access write", "audience", "other")).str("refresh_token")
 			return func() answer {
@@ -60,8 +68,8 @@ func TestEveryGrantChecksTheClientAsItIsNow(t *testing.T) {
 			{"the secret", func(c *oauth2.Client) { c.SecretHash = hashOf("another") }, "invalid_client"},
 		} {
 			t.Run(grant+" without "+c.taken, func(t *testing.T) {
-				r := start(t)
-				client := r.client(func(c *oauth2.Client) { c.GrantTypes = append(c.GrantTypes, exchangeGrant) })
+				r := start(t, device)
+				client := r.client(func(c *oauth2.Client) { c.GrantTypes = append(c.GrantTypes, exchangeGrant, deviceGrant) })
 				use := prepare(r)
 				c.change(&client)
 				if err := r.store.UpdateClient(context.Background(), client); err != nil {

@@ -61,9 +61,11 @@ func (s *Server) LoginRequest(ctx context.Context, challenge string) (oauth2.Log
 	if err != nil {
 		return oauth2.LoginRequest{}, err
 	}
-	c, err := s.clients.get(ctx, f.ClientID)
-	if err != nil {
-		return oauth2.LoginRequest{}, err
+	c := &client{}
+	if d.ReturnTo == "" {
+		if c, err = s.clients.get(ctx, f.ClientID); err != nil {
+			return oauth2.LoginRequest{}, err
+		}
 	}
 	return oauth2.LoginRequest{
 		Challenge: challenge, RequestedScope: list(d.Scope), RequestedAudience: list(d.Audience), Skip: d.Skip, Subject: f.Subject,

@@ -30,10 +30,13 @@ type logoutData struct {
 	RequestedAt time.Time `json:"requested_at"`
 	// RedirectTo is where the browser goes in the end.
 	RedirectTo string `json:"redirect_to"`
+	// Proven says that an ID token of the session came with the request.
+	Proven bool `json:"proven,omitempty"`
 }
 
 // logout is GET and POST /oauth2/sessions/logout (OpenID Connect RP-Initiated
-// Logout 1.0). It ends the login session of the browser; tokens stay valid.
+// Logout 1.0). It ends the login session of the browser, and tells the clients that took
+// part in it (Back-Channel and Front-Channel Logout 1.0); tokens stay valid.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 	form, err := requestForm(w, r)
 	switch {
@@ -78,6 +81,7 @@ func (s *Server) beginLogout(w http.ResponseWriter, r *http.Request, form url.Va
 		s.browse(w, d.RedirectTo, nil)
 		return nil
 	}
+	d.Proven = knows(hint, session)
 	challenge := randomString()
 	f := oauth2.Flow{
 		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed(logoutChallenge, challenge),
@@ -142,13 +146,19 @@ func (s *Server) completeLogout(w http.ResponseWriter, r *http.Request, verifier
 	if err := s.finish(ctx, f); err != nil {
 		return err
 	}
-	if err := s.o.Store.DeleteLoginSession(ctx, f.SessionID); err != nil {
+	told, err := s.o.Store.DeleteLoginSession(ctx, f.SessionID)
+	if err != nil {
 		return err
 	}
+	frames := s.farewell(ctx, told)
 	if c, err := r.Cookie(s.cookieName(sessionCookie)); err == nil {
 		if id, _ := s.sessionIDs.open(c.Value); id == f.SessionID {
 			s.setCookie(w, sessionCookie, "", -1)
 		}
+	}
+	if len(frames) > 0 {
+		s.frames(w, frames, d.RedirectTo)
+		return nil
 	}
 	s.browse(w, d.RedirectTo, nil)
 	return nil
@@ -177,7 +187,7 @@ func (s *Server) LogoutRequest(ctx context.Context, challenge string) (oauth2.Lo
 		return oauth2.LogoutRequest{}, err
 	}
 	out := oauth2.LogoutRequest{Challenge: challenge, Subject: f.Subject, SessionID: f.SessionID, RequestURL: d.RequestURL,
-		RPInitiated: d.RPInitiated, RequestedAt: d.RequestedAt, ExpiresAt: f.ExpiresAt}
+		RPInitiated: d.RPInitiated, RequestedAt: d.RequestedAt, ExpiresAt: f.ExpiresAt, Proven: d.Proven}
 	if f.ClientID != "" {
 		c, err := s.clients.get(ctx, f.ClientID)
 		if err != nil {

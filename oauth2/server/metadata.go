@@ -100,6 +100,7 @@ type providerMetadata struct {
 	ResponseModes               []string `json:"response_modes_supported"`
 	AuthorizationResponseAlgs   []string `json:"authorization_signing_alg_values_supported"`
 	PushEndpoint                string   `json:"pushed_authorization_request_endpoint"`
+	DeviceEndpoint              string   `json:"device_authorization_endpoint"`
 	RequirePAR                  bool     `json:"require_pushed_authorization_requests"`
 	RequireSignedRequestObject  bool     `json:"require_signed_request_object"`
 	RequestObjectAlgs           []string `json:"request_object_signing_alg_values_supported"`
@@ -124,7 +125,9 @@ type providerMetadata struct {
 	RequireRequestURI           bool     `json:"require_request_uri_registration"`
 	AuthorizationResponseIssuer bool     `json:"authorization_response_iss_parameter_supported"`
 	BackchannelLogout           bool     `json:"backchannel_logout_supported"`
+	BackchannelLogoutSession    bool     `json:"backchannel_logout_session_supported"`
 	FrontchannelLogout          bool     `json:"frontchannel_logout_supported"`
+	FrontchannelLogoutSession   bool     `json:"frontchannel_logout_session_supported"`
 }
 
 func (s *Server) metadata() any {
@@ -150,6 +153,7 @@ func (s *Server) metadata() any {
 		ResponseModes:               []string{"query", "fragment", "form_post", "jwt", "query.jwt", "fragment.jwt", "form_post.jwt"},
 		AuthorizationResponseAlgs:   algs,
 		PushEndpoint:                s.base + parPath,
+		DeviceEndpoint:              s.base + devicePath,
 		RequirePAR:                  s.o.PAR.Required,
 		RequestObjectAlgs:           signing,
 		RequestParameter:            true,
@@ -169,5 +173,9 @@ func (s *Server) metadata() any {
 		Prompts:                     prompts,
 		Claims:                      []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"},
 		AuthorizationResponseIssuer: true,
+		BackchannelLogout:           true,
+		BackchannelLogoutSession:    true,
+		FrontchannelLogout:          true,
+		FrontchannelLogoutSession:   true,
 	}
 }

@@ -55,6 +55,12 @@ type PAR struct {
 	Lifespan time.Duration
 }
 
+// Device is about the grant of devices without a browser (RFC 8628).
+type Device struct {
+	Lifespan time.Duration // of user and device codes; default 10m
+	Interval time.Duration // between two polls; default 5s
+}
+
 // DPoP says which proofs are good (RFC 9449).
 type DPoP struct {
 	Algorithms     []string      // default: ES256, ES384, ES512, EdDSA, PS256, RS256
@@ -99,6 +105,9 @@ type URLs struct {
 	Login, Consent, Logout, Error string
 	// PostLogoutRedirect is where a logout without post_logout_redirect_uri ends.
 	PostLogoutRedirect string
+	// DeviceVerification is where people enter the codes of devices; DeviceSuccess where
+	// they end.
+	DeviceVerification, DeviceSuccess string
 }
 
 // Lifespans of what the server makes. Zero means the default.
@@ -150,6 +159,7 @@ type Options struct {
 	// none is ever there.
 	Certificate func(ctx context.Context) *access.ClientCertificate
 	PAR         PAR
+	Device      Device
 	// DPoP says which proofs of possession are good; Algorithms, MaxAge and Nonce have
 	// the defaults of the configuration.
 	DPoP DPoP
@@ -173,8 +183,10 @@ type Options struct {
 	// CacheSize is how many introspected tokens are kept in memory; default 100 000.
 	CacheSize int
 	Metrics   Metrics
-	Log       *slog.Logger
-	Now       func() time.Time
+	// HTTP tells clients of logouts. Redirects are not followed. Nil: a client of its own.
+	HTTP *http.Client
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 // complete returns the options with defaults filled in, or an error that names
@@ -186,7 +198,8 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("issuer %q: must be an http or https URL without query and fragment", o.Issuer)
 	}
 	for name, u := range map[string]string{"login": o.URLs.Login, "consent": o.URLs.Consent, "logout": o.URLs.Logout,
-		"error": o.URLs.Error, "post_logout_redirect": o.URLs.PostLogoutRedirect} {
+		"error": o.URLs.Error, "post_logout_redirect": o.URLs.PostLogoutRedirect,
+		"device.verification": o.URLs.DeviceVerification, "device.success": o.URLs.DeviceSuccess} {
 		if parsed, err := url.Parse(u); u != "" && (err != nil || parsed.Scheme == "") {
 			return o, fmt.Errorf("urls.%s %q: must be an absolute URL", name, u)
 		}
@@ -247,6 +260,12 @@ func (o Options) complete() (Options, error) {
 	if o.PAR.Lifespan <= 0 {
 		o.PAR.Lifespan = time.Minute
 	}
+	if o.Device.Lifespan <= 0 {
+		o.Device.Lifespan = 10 * time.Minute
+	}
+	if o.Device.Interval <= 0 {
+		o.Device.Interval = 5 * time.Second
+	}
 	if o.Certificate == nil {
 		o.Certificate = func(context.Context) *access.ClientCertificate { return nil }
 	}
@@ -264,6 +283,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Metrics.OAuth2 == nil {
 		o.Metrics.OAuth2 = func(string, string) {}
+	}
+	if o.HTTP == nil {
+		o.HTTP = &http.Client{Timeout: noticeFor}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

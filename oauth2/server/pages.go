@@ -21,6 +21,7 @@ var fallbackTexts = map[string]fallbackText{
 	"consent":         {Title: "The consent page is not configured", Text: "The setting urls.consent must be the address of an app that asks for consent and answers the consent request."},
 	"logout":          {Title: "The logout page is not configured", Text: "The setting urls.logout must be the address of an app that answers the logout request."},
 	"logout/callback": {Title: "You are logged out", Text: "The setting urls.post_logout_redirect says where to go from here."},
+	"device/done":     {Title: "The device is connected", Text: "You can close this page and go on at the device."},
 	"error":           {Title: "The request could not be completed", Text: "The setting urls.error can be the address of a page of your own."},
 }
 

@@ -19,8 +19,12 @@ import (
 // verifier must be unused, and the browser the one that began the flow; otherwise
 // the flow stays as it is, for the browser that it belongs to.
 func (s *Server) returned(r *http.Request, by oauth2.FlowKey, verifier string, state oauth2.FlowState) (oauth2.Flow, *flowData, *fosite.AuthorizeRequest, error) {
+	return s.returnedBy(r, by, hashed(string(by), verifier), state)
+}
+
+func (s *Server) returnedBy(r *http.Request, by oauth2.FlowKey, hash string, state oauth2.FlowState) (oauth2.Flow, *flowData, *fosite.AuthorizeRequest, error) {
 	gone := fosite.ErrAccessDenied.WithHint("The login or consent request is unknown, has expired or was completed before. Begin again.")
-	f, err := s.o.Store.Flow(r.Context(), by, hashed(string(by), verifier))
+	f, err := s.o.Store.Flow(r.Context(), by, hash)
 	if fault.Is(err, fault.NotFound) || err == nil && f.State != state {
 		return f, nil, nil, gone
 	}
@@ -35,7 +39,15 @@ func (s *Server) returned(r *http.Request, by oauth2.FlowKey, verifier string, s
 		return f, nil, nil, fosite.ErrRequestForbidden.WithHint("The cookie that binds the request to the browser is missing or another one. " +
 			"The browser must use the same host name throughout (localhost and 127.0.0.1 are two) and accept cookies.")
 	}
-	request, err := s.parseAuthorize(r.Context(), d.Form)
+	if d.ReturnTo != "" {
+		return f, d, nil, nil
+	}
+	var request *fosite.AuthorizeRequest
+	if d.Device {
+		request, err = s.deviceRequest(r.Context(), f.ClientID, d)
+	} else {
+		request, err = s.parseAuthorize(r.Context(), d.Form)
+	}
 	return f, d, request, err
 }
 
@@ -85,6 +97,10 @@ func (s *Server) resumeLogin(w http.ResponseWriter, r *http.Request, verifier st
 		} else if gone != nil {
 			err = gone
 		}
+	}
+	if err == nil && d.ReturnTo != "" {
+		s.resumeSignIn(w, r, f, d)
+		return
 	}
 	if err == nil && d.Rejected == nil {
 		d.ConsentSkip, err = s.consentSuffices(ctx, request, d, f.Subject)
@@ -137,9 +153,11 @@ func (s *Server) keepSession(ctx context.Context, w http.ResponseWriter, f oauth
 		Remember: d.Login.Remember || d.Skip, ACR: d.Login.ACR, AMR: d.Login.AMR,
 	}
 	if d.Session != nil && d.Session.ID != kept.ID {
-		if err := s.o.Store.DeleteLoginSession(ctx, d.Session.ID); err != nil {
+		told, err := s.o.Store.DeleteLoginSession(ctx, d.Session.ID)
+		if err != nil {
 			return err
 		}
+		s.farewell(ctx, told)
 	}
 	if err := s.o.Store.SaveLoginSession(ctx, kept); err != nil {
 		return err
@@ -161,7 +179,7 @@ func (s *Server) keepSession(ctx context.Context, w http.ResponseWriter, f oauth
 // section 8.6).
 func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeRequest, d *flowData, subject string) (bool, error) {
 	c, ok := request.Client.(*client)
-	if !ok || d.prompt("consent") {
+	if !ok || d.prompt("consent") || d.Device { // a device may be somebody else's
 		return false, nil
 	}
 	if c.SkipConsent {
@@ -214,6 +232,10 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 	}
 	for _, audience := range d.Consent.GrantAudience {
 		request.GrantAudience(audience)
+	}
+	if d.Device {
+		s.approveDevice(w, r, f, d, request)
+		return
 	}
 	answer, err := s.fosite.NewAuthorizeResponse(ctx, request, s.about(f, d))
 	if err != nil {

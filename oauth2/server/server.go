@@ -30,6 +30,8 @@ import (
 const (
 	authPath       = "/oauth2/auth"
 	parPath        = "/oauth2/par"
+	devicePath     = "/oauth2/device/auth"
+	verifyPath     = "/oauth2/device/verify"
 	tokenPath      = "/oauth2/token"
 	revokePath     = "/oauth2/revoke"
 	introspectPath = "/oauth2/introspect"
@@ -52,17 +54,22 @@ type Server struct {
 	proofs        *dpop.Checker
 	tokens        *tokenCache
 	codes         opaque
+	deviceCodes   opaque
+	polls         *polls
+	guesses       guesses
 	accessTokens  opaque
 	refreshTokens opaque
 	sessionIDs    opaque
 	jwks          *document
 	discovery     *document
 	scopes        fosite.ScopeStrategy
+	notices       *notices
 }
 
 var (
 	_ oauth2.LoginApp  = (*Server)(nil)
 	_ oauth2.LogoutApp = (*Server)(nil)
+	_ oauth2.DeviceApp = (*Server)(nil)
 )
 
 // New returns a server. An error names the option that is wrong.
@@ -73,7 +80,7 @@ func New(options Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, secure: strings.HasPrefix(o.Issuer, "https://"), base: strings.TrimSuffix(o.Issuer, "/"),
-		codes: newOpaque("ory_ac_", o.Secrets), accessTokens: newOpaque("ory_at_", o.Secrets),
+		codes: newOpaque("ory_ac_", o.Secrets), deviceCodes: newOpaque("ory_dc_", o.Secrets), accessTokens: newOpaque("ory_at_", o.Secrets),
 		refreshTokens: newOpaque("ory_rt_", o.Secrets), sessionIDs: newOpaque("session", o.Secrets),
 		scopes: fosite.ExactScopeStrategy,
 	}
@@ -86,14 +93,16 @@ func New(options Options) (*Server, error) {
 		return nil, err
 	}
 	s.tokens = newTokenCache(o.CacheSize)
+	s.polls = newPolls(o.Device.Interval, o.Device.Lifespan)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
+	s.notices = newNotices(s, o.HTTP)
 	return s, nil
 }
 
 // provider wires fosite: its code, PKCE and client credentials handlers, and our
-// refresh, token exchange and ID token handlers. Whatever can be set is set, because fosite fills
+// refresh, token exchange, device and ID token handlers. Whatever can be set is set, because fosite fills
 // in defaults lazily, which would be a data race.
 func (s *Server) provider() *fosite.Fosite {
 	config := &fosite.Config{
@@ -129,6 +138,7 @@ func (s *Server) provider() *fosite.Fosite {
 		},
 		&refreshGrant{s: s, strategy: strategy},
 		&exchangeGrant{s: s, strategy: strategy},
+		&deviceGrant{s: s, strategy: strategy},
 		&idTokens{s: s},
 	}
 	return fosite.NewOAuth2Provider(storage, config)
@@ -150,12 +160,14 @@ func (s *Server) Public() http.Handler {
 	}
 	route(authPath, s.authorize, both)
 	route(parPath, s.push, post)
+	route(devicePath, s.device, post)
+	route(verifyPath, s.verifyDevice, both)
 	route(tokenPath, s.token, post)
 	route(revokePath, s.revoke, post)
 	route(introspectPath, s.introspectAsClient, post)
 	route(userinfoPath, s.userinfo, both)
 	route(logoutPath, s.logout, both)
-	route(fallbacksPath+"{page:login|consent|logout|logout/callback|error}", s.fallback, get)
+	route(fallbacksPath+"{page:login|consent|logout|logout/callback|device/done|error}", s.fallback, get)
 	documents := map[string]*document{jwksPath: s.jwks, oidcPath: s.discovery, metadataPath: s.discovery}
 	if u, _ := url.Parse(s.o.Issuer); strings.Trim(u.Path, "/") != "" {
 		// RFC 8414 section 3.1: the well-known part comes before the issuer's path.
@@ -180,10 +192,13 @@ func (s *Server) Public() http.Handler {
 	})
 }
 
-// Close stops the goroutines of the caches. The handlers must not be used after it.
+// Close stops the goroutines of the caches, and waits shortly for clients that are being
+// told of logouts. The handlers must not be used after it.
 func (s *Server) Close() {
+	s.notices.close()
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
+	s.polls.seen.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 

@@ -35,12 +35,23 @@ func (s *Server) RevokeConsents(ctx context.Context, subject, clientID string) e
 	return nil
 }
 
-// RevokeLoginSessions ends every login session of a subject. Tokens stay valid.
+// RevokeLoginSessions ends every login session of a subject, and tells the clients that
+// have a back-channel. Tokens stay valid.
 func (s *Server) RevokeLoginSessions(ctx context.Context, subject string) error {
-	return s.o.Store.DeleteLoginSessions(ctx, subject)
+	told, err := s.o.Store.DeleteLoginSessions(ctx, subject)
+	s.farewell(ctx, told)
+	return err
 }
 
-// RevokeLoginSession ends one login session, named by its sid. Tokens stay valid.
+// RevokeLoginSession ends one login session, named by its sid, and tells the clients
+// that have a back-channel. Tokens stay valid.
 func (s *Server) RevokeLoginSession(ctx context.Context, sid string) error {
-	return s.o.Store.DeleteLoginSession(ctx, sid)
+	told, err := s.o.Store.DeleteLoginSession(ctx, sid)
+	s.farewell(ctx, told)
+	return err
+}
+
+// LoginSessions lists the login sessions of a subject, at most limit.
+func (s *Server) LoginSessions(ctx context.Context, subject string, limit int) ([]oauth2.LoginSession, error) {
+	return s.o.Store.LoginSessions(ctx, subject, limit)
 }

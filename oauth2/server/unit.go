@@ -81,7 +81,7 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 		return s.o.Store.IssueTokens(ctx, buy)
 	case exchangeGrantType:
 		return s.exchange(ctx, u)
-	case "authorization_code":
+	case "authorization_code", deviceGrantType:
 		err = s.o.Store.RedeemCode(ctx, u.spend.Signature, buy)
 	case "refresh_token":
 		err = s.o.Store.RotateRefresh(ctx, u.spend.Signature, buy)

@@ -31,7 +31,7 @@ func Check(r *access.Route) error {
 func load(o *access.TLS) (*x509.CertPool, *tls.Certificate, error) {
 	var roots *x509.CertPool
 	if o.CAFile != "" {
-		data, err := os.ReadFile(o.CAFile)
+		data, err := readFile(o.CAFile)
 		if err != nil {
 			return nil, nil, fmt.Errorf("tls.ca_file: %w", err)
 		}
@@ -43,11 +43,27 @@ func load(o *access.TLS) (*x509.CertPool, *tls.Certificate, error) {
 	if o.CertFile == "" {
 		return roots, nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+	cert, errCert := readFile(o.CertFile)
+	key, errKey := readFile(o.KeyFile)
+	if err := errors.Join(errCert, errKey); err != nil {
+		return nil, nil, fmt.Errorf("tls.cert_file, tls.key_file: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tls.cert_file, tls.key_file: %w", err)
 	}
 	return roots, &pair, nil
+}
+
+// maxPEM bounds a file, in bytes.
+const maxPEM = 4 << 20
+
+// readFile reads a regular file: a rule may name any.
+func readFile(name string) ([]byte, error) {
+	if info, err := os.Stat(name); err == nil && (!info.Mode().IsRegular() || info.Size() > maxPEM) {
+		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", name, maxPEM)
+	}
+	return os.ReadFile(name)
 }
 
 // secure is how a Route speaks TLS, by files that may change. Nil: as the listener's

@@ -75,6 +75,8 @@ func TestFilesThatCannotBeUsedAreNamed(t *testing.T) {
 	for want, o := range map[string]*access.TLS{
 		"tls.ca_file: open ":                   {CAFile: filepath.Join(dir, "gone")},
 		"tls.ca_file: " + empty + " holds no":  {CAFile: empty},
+		"tls.ca_file: /dev/zero is not":        {CAFile: "/dev/zero"},
+		"tls.cert_file, tls.key_file: /dev/ze": {CertFile: "/dev/zero", KeyFile: empty},
 		"tls.cert_file, tls.key_file: open ":   {CertFile: filepath.Join(dir, "gone"), KeyFile: empty},
 		"tls.cert_file, tls.key_file: tls: fa": {CertFile: empty, KeyFile: empty},
 	} {

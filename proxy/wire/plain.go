@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"net/textproto"
 	"strings"
+
+	"github.com/gatewarden/gatewarden/edge/fieldline"
 )
 
 // Most answers are plain: HTTP/1.1, a final status, every field on a line of its own
@@ -13,9 +14,6 @@ import (
 // in any way unusual is left to http.ReadResponse, with nothing consumed. So this
 // reads less than the standard library and never anything else, which
 // FuzzAnswersReadAsTheStandardLibraryReadsThem and FuzzPlain check.
-
-// plainLimit is the longest Content-Length that is plain, in digits.
-const plainLimit = 15
 
 // readPlain reads a plain answer to a request with the given method into r. It reports
 // false when the answer is not plain, was not there to the end of its header, or
@@ -48,7 +46,7 @@ func (r *Response) readPlain(k *conn, method string) bool {
 // parsePlain parses a header, whose lines all end in CR LF.
 func (r *Response) parsePlain(head string) bool {
 	const version = "HTTP/1.1 "
-	line, rest, ok := cutLine(head)
+	line, rest, ok := fieldline.Cut(head)
 	if !ok || len(line) < len(version)+4 || line[:len(version)] != version || line[len(version)+3] != ' ' {
 		return false
 	}
@@ -70,10 +68,10 @@ func (r *Response) parsePlain(head string) bool {
 	p.Header = make(http.Header, n)
 	values := make([]string, 0, n)
 	for rest != "" {
-		if line, rest, ok = cutLine(rest); !ok {
+		if line, rest, ok = fieldline.Cut(rest); !ok {
 			return false
 		}
-		name, value, ok := field(line)
+		name, value, ok := fieldline.Parse(line)
 		if !ok {
 			return false
 		}
@@ -82,7 +80,10 @@ func (r *Response) parsePlain(head string) bool {
 			"Pragma": // http.ReadResponse adds Cache-Control to it
 			return false
 		case "Content-Length":
-			if p.ContentLength >= 0 || !length(p, value) {
+			if p.ContentLength >= 0 {
+				return false
+			}
+			if p.ContentLength, ok = fieldline.Length(value); !ok {
 				return false
 			}
 		}
@@ -94,74 +95,6 @@ func (r *Response) parsePlain(head string) bool {
 		p.Header[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	return p.ContentLength >= 0
-}
-
-// cutLine cuts the first line off; it reports false for a line that holds a control
-// character.
-func cutLine(s string) (line, rest string, ok bool) {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return s[:i], s[min(i+2, len(s)):], c == '\r' && i+1 < len(s) && s[i+1] == '\n'
-		}
-	}
-	return s, "", false
-}
-
-// field reads a field line. It reports false for a name that is no token or is
-// followed by a blank.
-func field(line string) (name, value string, ok bool) {
-	i, canonical, upper := 0, true, true
-	for ; i < len(line) && line[i] != ':'; i++ {
-		c := line[i]
-		kind := kinds[c]
-		if kind == 0 {
-			return "", "", false
-		}
-		canonical = canonical && (kind == other || (kind == capital) == upper)
-		upper = c == '-'
-	}
-	if i == 0 || i == len(line) {
-		return "", "", false
-	}
-	name = line[:i]
-	if !canonical {
-		name = textproto.CanonicalMIMEHeaderKey(name)
-	}
-	return name, strings.Trim(line[i+1:], " \t"), true
-}
-
-// kinds of the characters of a token (RFC 9110 section 5.6.2).
-const (
-	capital = 1 + iota
-	small
-	other
-)
-
-var kinds = func() (k [256]byte) {
-	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789") {
-		k[c] = other
-	}
-	for c := byte('a'); c <= 'z'; c++ {
-		k[c], k[c-'a'+'A'] = small, capital
-	}
-	return k
-}()
-
-// length sets the length of p to what a Content-Length says, if it is plain.
-func length(p *http.Response, value string) bool {
-	if value == "" || len(value) > plainLimit {
-		return false
-	}
-	n := int64(0)
-	for i := 0; i < len(value); i++ {
-		c := value[i]
-		if c < '0' || c > '9' {
-			return false
-		}
-		n = 10*n + int64(c-'0')
-	}
-	p.ContentLength = n
-	return true
 }
 
 // plainBody is the body of a plain Response.

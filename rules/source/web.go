@@ -58,8 +58,10 @@ func openWeb(text string, client *http.Client) (*web, error) {
 	return w, nil
 }
 
-// stayEncrypted follows at most five redirects, none of them from https to http.
+// stayEncrypted follows at most five redirects, none of them from https to http. Where
+// they lead does not learn the URL that was asked, which may be signed.
 func stayEncrypted(r *http.Request, via []*http.Request) error {
+	r.Header.Del("Referer")
 	switch {
 	case len(via) > 5:
 		return errors.New("more than five redirects")

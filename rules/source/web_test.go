@@ -258,6 +258,24 @@ func TestARedirectNeverLeavesEncryption(t *testing.T) {
 	}
 }
 
+func TestWhereARedirectLeadsDoesNotLearnASignedURL(t *testing.T) {
+	referers := make(chan []string, 4)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		referers <- r.Header["Referer"]
+		fmt.Fprint(w, yaml("a"))
+	}))
+	t.Cleanup(other.Close)
+	first := httptest.NewServer(http.RedirectHandler(other.URL+"/r.yaml", http.StatusFound))
+	t.Cleanup(first.Close)
+	l := create(t, Options{Repositories: []string{first.URL + "/r.yaml?X-Amz-Signature=secret"}, HTTP: first.Client()})
+	if err := l.Load(t.Context()); err != nil || len(referers) != 1 {
+		t.Fatal(err, len(referers))
+	}
+	if got := <-referers; got != nil {
+		t.Errorf("the other server learned %q", got)
+	}
+}
+
 func TestTheContentsTypeSaysWhatAFileWithoutExtensionHolds(t *testing.T) {
 	for kind, text := range map[string]string{
 		"application/yaml; charset=utf-8": yaml("a"), "text/plain": yaml("a"),

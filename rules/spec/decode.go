@@ -23,7 +23,7 @@ func Decode(source string, data []byte) ([]Rule, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	r := &reader{source: source, rules: []Rule{}, texts: map[string]string{}, configs: map[string]json.RawMessage{}}
 	if err := r.read(data); err != nil {
-		return nil, Fault{Source: source, Message: err.Error()}
+		return nil, syntax(source, err)
 	}
 	anyList := false
 	for _, doc := range r.docs {
@@ -42,6 +42,20 @@ func Decode(source string, data []byte) ([]Rule, error) {
 		return nil, Fault{Source: source, Message: "is empty; the list of no rules is written []"}
 	}
 	return r.rules, nil
+}
+
+// syntax is the fault of a source that cannot be read. Parsers put the line in front
+// of what they say.
+func syntax(source string, err error) Fault {
+	f := Fault{Source: source, Message: err.Error()}
+	if rest, ok := strings.CutPrefix(f.Message, "line "); ok {
+		if number, text, ok := strings.Cut(rest, ": "); ok {
+			if line, err := strconv.Atoi(number); err == nil && line > 0 {
+				f.Line, f.Message = line, text
+			}
+		}
+	}
+	return f
 }
 
 // reader reads one source. Rules are decoded while the source is parsed, so that

@@ -17,7 +17,8 @@ type sealedConsent struct {
 	Data            json.RawMessage `json:"data,omitempty"`
 }
 
-// SaveConsent inserts or replaces.
+// SaveConsent inserts or replaces, and makes the client a participant of the login
+// session.
 func (s *Store) SaveConsent(ctx context.Context, c oauth2.Consent) error {
 	if err := checkID("consent", c.ID); err != nil {
 		return err
@@ -29,9 +30,16 @@ func (s *Store) SaveConsent(ctx context.Context, c oauth2.Consent) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.exec(ctx, s.dialect.upsert("gw_consents", 1, "id", "subject", "client_id", "login_session_id", "remember", "expires_at", "handled_at", "data"),
-		c.ID, c.Subject, c.ClientID, c.LoginSessionID, flag(c.Remember), millis(c.ExpiresAt), millis(c.HandledAt), s.ring.seal(sealConsents, c.ID, data))
-	return err
+	save := s.dialect.upsert("gw_consents", 1, "id", "subject", "client_id", "login_session_id", "remember", "expires_at", "handled_at", "data")
+	join := s.dialect.upsert("gw_participants", 2, "session_id", "client_id", "created_at")
+	return s.write(ctx, func(t *tx) error {
+		_, err := t.exec(save, c.ID, c.Subject, c.ClientID, c.LoginSessionID, flag(c.Remember), millis(c.ExpiresAt), millis(c.HandledAt), s.ring.seal(sealConsents, c.ID, data))
+		if err != nil || c.LoginSessionID == "" || c.ClientID == "" {
+			return err
+		}
+		_, err = t.exec(join, c.LoginSessionID, c.ClientID, t.now)
+		return err
+	})
 }
 
 // Consents lists the consents of a subject that have not expired, newest first;

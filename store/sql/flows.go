@@ -27,7 +27,7 @@ func (s *Store) CreateFlow(ctx context.Context, f oauth2.Flow) error {
 func (s *Store) Flow(ctx context.Context, by oauth2.FlowKey, hash string) (oauth2.Flow, error) {
 	var column string
 	switch by {
-	case oauth2.ByLoginChallenge, oauth2.ByLoginVerifier, oauth2.ByConsentChallenge, oauth2.ByConsentVerifier:
+	case oauth2.ByLoginChallenge, oauth2.ByLoginVerifier, oauth2.ByConsentChallenge, oauth2.ByConsentVerifier, oauth2.ByID:
 		column = string(by)
 	default:
 		return oauth2.Flow{}, fmt.Errorf("unknown flow key %q", by)

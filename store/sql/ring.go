@@ -24,6 +24,7 @@ const (
 	sealFlows    purpose = "flows"
 	sealSessions purpose = "login_sessions"
 	sealConsents purpose = "consents"
+	sealUsers    purpose = "users"
 )
 
 const (
@@ -75,7 +76,7 @@ func newRingKey(secret string) (ringKey, error) {
 		return k, err
 	}
 	copy(k.id[:], id)
-	for _, p := range []purpose{sealMeta, sealKeys, sealTokens, sealFlows, sealSessions, sealConsents} {
+	for _, p := range []purpose{sealMeta, sealKeys, sealTokens, sealFlows, sealSessions, sealConsents, sealUsers} {
 		key, err := hkdf.Key(sha256.New, []byte(secret), nil, "gatewarden/store/v1/seal/"+string(p), 32)
 		if err != nil {
 			return k, err

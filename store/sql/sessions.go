@@ -38,16 +38,36 @@ func (s *Store) LoginSession(ctx context.Context, id string) (oauth2.LoginSessio
 	if !isKey(id) {
 		return oauth2.LoginSession{}, notFound(sql.ErrNoRows, "login session")
 	}
-	l := oauth2.LoginSession{ID: id}
+	l, err := s.readSession(func(into ...any) error {
+		return s.one(ctx, selectSessions+"id = ? AND (expires_at = 0 OR expires_at > ?)", []any{id, millis(s.now())}, into...)
+	})
+	return l, notFound(s.fail(ctx, err), "login session")
+}
+
+// LoginSessions lists the sessions of a subject by id.
+func (s *Store) LoginSessions(ctx context.Context, subject string, limit int) (all []oauth2.LoginSession, err error) {
+	if !isKey(subject) {
+		return nil, nil
+	}
+	err = s.each(ctx, selectSessions+"subject = ? AND (expires_at = 0 OR expires_at > ?) ORDER BY id LIMIT ?",
+		[]any{subject, millis(s.now()), max(limit, 0)}, func(rows *sql.Rows) error {
+			l, err := s.readSession(rows.Scan)
+			all = append(all, l)
+			return err
+		})
+	return all, err
+}
+
+const selectSessions = "SELECT id, subject, expires_at, data FROM gw_login_sessions WHERE "
+
+func (s *Store) readSession(scan func(...any) error) (l oauth2.LoginSession, err error) {
 	var expires int64
 	var sealed []byte
-	err := s.one(ctx, "SELECT subject, expires_at, data FROM gw_login_sessions WHERE id = ? AND (expires_at = 0 OR expires_at > ?)",
-		[]any{id, millis(s.now())}, &l.Subject, &expires, &sealed)
-	if err != nil {
-		return oauth2.LoginSession{}, notFound(s.fail(ctx, err), "login session")
+	if err := scan(&l.ID, &l.Subject, &expires, &sealed); err != nil {
+		return oauth2.LoginSession{}, err
 	}
 	var opened sealedSession
-	data, err := s.ring.open(sealSessions, id, sealed)
+	data, err := s.ring.open(sealSessions, l.ID, sealed)
 	if err == nil {
 		err = decode("login session", data, &opened)
 	}
@@ -58,20 +78,45 @@ func (s *Store) LoginSession(ctx context.Context, id string) (oauth2.LoginSessio
 	return l, nil
 }
 
-// DeleteLoginSession is idempotent.
-func (s *Store) DeleteLoginSession(ctx context.Context, id string) error {
-	return s.deleteSessions(ctx, "DELETE FROM gw_login_sessions WHERE id = ?", id)
+// DeleteLoginSession ends a session and returns the clients that took part in it.
+func (s *Store) DeleteLoginSession(ctx context.Context, id string) ([]oauth2.Participant, error) {
+	return s.deleteSessions(ctx, "id", id)
 }
 
-// DeleteLoginSessions is idempotent.
-func (s *Store) DeleteLoginSessions(ctx context.Context, subject string) error {
-	return s.deleteSessions(ctx, "DELETE FROM gw_login_sessions WHERE subject = ?", subject)
+// DeleteLoginSessions ends the sessions of a subject and returns the clients that took
+// part in them.
+func (s *Store) DeleteLoginSessions(ctx context.Context, subject string) ([]oauth2.Participant, error) {
+	return s.deleteSessions(ctx, "subject", subject)
 }
 
-func (s *Store) deleteSessions(ctx context.Context, query, key string) error {
+func (s *Store) deleteSessions(ctx context.Context, column, key string) (told []oauth2.Participant, err error) {
 	if !isKey(key) {
-		return nil
+		return nil, nil
 	}
-	_, err := s.exec(ctx, query, key)
-	return err
+	err = s.write(ctx, func(t *tx) error {
+		told = nil
+		var all []oauth2.Participant
+		const query = "SELECT p.session_id, p.client_id FROM gw_participants p JOIN gw_login_sessions s ON s.id = p.session_id"
+		err := t.each(query+" WHERE s."+column+" = ? ORDER BY p.session_id, p.client_id", []any{key}, func(rows *sql.Rows) error {
+			var p oauth2.Participant
+			err := rows.Scan(&p.SessionID, &p.ClientID)
+			all = append(all, p)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, p := range all {
+			rows, err := t.exec("DELETE FROM gw_participants WHERE session_id = ? AND client_id = ?", p.SessionID, p.ClientID)
+			if err != nil {
+				return err
+			}
+			if rows > 0 { // else another call has it
+				told = append(told, p)
+			}
+		}
+		_, err = t.exec("DELETE FROM gw_login_sessions WHERE "+column+" = ?", key)
+		return err
+	})
+	return told, err
 }

@@ -30,6 +30,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 		{"gw_flows", "expires_at > 0 AND expires_at <= ?", []any{ms}},
 		{"gw_login_sessions", "expires_at > 0 AND expires_at <= ?", []any{ms}},
 		{"gw_replays", "expires_at <= ?", []any{ms}},
+		{"gw_attempts", "arrival <= ?", []any{ms}},
+		{"gw_logouts", "expires_at <= ?", []any{ms}},
+		{"gw_participants", "created_at <= ? AND NOT EXISTS (SELECT 1 FROM gw_login_sessions WHERE id = gw_participants.session_id)", []any{ms - keepUnremembered.Milliseconds()}},
 		{"gw_consents", "((expires_at > 0 AND expires_at <= ?) OR (remember = 0 AND handled_at <= ?)) AND " + orphan,
 			[]any{ms, ms - keepUnremembered.Milliseconds()}},
 	} {

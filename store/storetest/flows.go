@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,9 +29,9 @@ func flowsCRUD(t *testing.T, s store.Store) {
 	f.State, f.LoginVerifier, f.Subject, f.SessionID = oauth2.FlowConsentRequested, "lv-f", "subject", "sid"
 	f.ConsentChallenge, f.ConsentVerifier, f.Data = "cc-f", "cv-f", json.RawMessage(`{"n":1}`)
 	check(t, s.AdvanceFlow(c, oauth2.FlowLoginRequested, f))
-	for by, hash := range map[oauth2.FlowKey]string{oauth2.ByLoginChallenge: "lc-f", oauth2.ByLoginVerifier: "lv-f", oauth2.ByConsentChallenge: "cc-f", oauth2.ByConsentVerifier: "cv-f"} {
+	for by, hash := range map[oauth2.FlowKey]string{oauth2.ByLoginChallenge: "lc-f", oauth2.ByLoginVerifier: "lv-f", oauth2.ByConsentChallenge: "cc-f", oauth2.ByConsentVerifier: "cv-f", oauth2.ByID: "f"} {
 		equal(t, string(by), must(s.Flow(c, by, hash))(t), f)
-		for _, wrong := range []string{"", "unknown", hash + " ", "LC-F", "lc-f' OR '1'='1"} {
+		for _, wrong := range []string{"", "unknown", hash + " ", strings.ToUpper(hash), "LC-F", "lc-f' OR '1'='1"} {
 			_, err := s.Flow(c, by, wrong)
 			kind(t, string(by)+" "+wrong, err, fault.NotFound)
 		}
@@ -63,6 +64,13 @@ func flowsRace(t *testing.T, s store.Store) {
 	taken := pushed
 	taken.State = oauth2.FlowFinished
 	winner(t, race(64, func(int) error { return s.AdvanceFlow(c, oauth2.FlowPushed, taken) }))
+	device := flow("device")
+	device.State = oauth2.FlowDevice
+	check(t, s.CreateFlow(c, device))
+	accepted := device
+	accepted.State, accepted.LoginChallenge, accepted.LoginVerifier = oauth2.FlowUserCodeAccepted, "", "lv-device"
+	winner(t, race(64, func(int) error { return s.AdvanceFlow(c, oauth2.FlowDevice, accepted) }))
+	equal(t, "an accepted device", must(s.Flow(c, oauth2.ByID, "device"))(t), accepted)
 	spent(t, "an unknown flow", s.AdvanceFlow(c, oauth2.FlowLoginRequested, oauth2.Flow{ID: "unknown", State: oauth2.FlowLoginAnswered}))
 	f.State = oauth2.FlowLoginRequested
 	kind(t, "a transition to an earlier state", s.AdvanceFlow(c, oauth2.FlowFinished, f), fault.Invalid)
@@ -107,12 +115,15 @@ func sessionsCRUD(t *testing.T, s store.Store) {
 	check(t, s.SaveLoginSession(c, session("b", "alice")))
 	check(t, s.SaveLoginSession(c, session("c", "bob")))
 	for range 2 {
-		check(t, s.DeleteLoginSession(c, "a"))
+		equal(t, "participants", must(s.DeleteLoginSession(c, "a"))(t), []oauth2.Participant(nil))
 	}
 	gone("a")
 	must(s.LoginSession(c, "b"))(t)
+	equal(t, "sessions of alice", must(s.LoginSessions(c, "alice", 10))(t), []oauth2.LoginSession{must(s.LoginSession(c, "b"))(t)})
+	equal(t, "no sessions", must(s.LoginSessions(c, "alice", 0))(t), []oauth2.LoginSession(nil))
+	equal(t, "sessions of nobody", must(s.LoginSessions(c, "carol", 10))(t), []oauth2.LoginSession(nil))
 	for range 2 {
-		check(t, s.DeleteLoginSessions(c, "alice"))
+		equal(t, "participants", must(s.DeleteLoginSessions(c, "alice"))(t), []oauth2.Participant(nil))
 	}
 	gone("b")
 	must(s.LoginSession(c, "c"))(t)

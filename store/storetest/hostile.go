@@ -13,6 +13,7 @@ import (
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/policies"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/store"
 )
 
@@ -106,7 +107,14 @@ func impossibleKeys(t *testing.T, s store.Store) {
 		kind(t, "saving a consent", s.SaveConsent(c, consent(id, "x", "y", now())), fault.Invalid)
 		equal(t, "consents", must(s.Consents(c, id, "", 10, 0))(t), []oauth2.Consent(nil))
 		check(t, s.RevokeConsents(c, id, ""))
-		check(t, s.DeleteLoginSession(c, id))
+		must(s.DeleteLoginSession(c, id))(t)
+		out := relyingparty.Logout{Token: "t", Ended: map[string]time.Time{id: now()}, Until: now().Add(time.Hour)}
+		kind(t, "recording a logout", s.RecordLogout(c, out), fault.Invalid)
+		equal(t, "logged out", must(s.LoggedOut(c, id))(t), []time.Time{{}})
+		kind(t, "creating a user", s.CreateUser(c, user(id)), fault.Invalid)
+		_, err = s.User(c, id)
+		kind(t, "reading a user", err, fault.NotFound)
+		kind(t, "deleting a user", s.DeleteUser(c, id), fault.NotFound)
 	}
 	broken := rule("broken")
 	broken.Authorizer.Config = json.RawMessage(`{"unfinished":`)

@@ -41,6 +41,9 @@ func fill(t *testing.T, s store.Store) {
 	holder := client("client")
 	holder.Secret = canary
 	check(t, s.CreateClient(c, holder))
+	person := user("person")
+	person.Password, person.PasswordHash = canary, canary
+	check(t, s.CreateUser(c, person))
 	must(s.CreateRule(c, rule("r")))(t)
 }
 
@@ -55,6 +58,7 @@ func readAll(t *testing.T, s store.Store) {
 	equal(t, "flow", string(must(s.Flow(c, oauth2.ByLoginChallenge, "lc-f"))(t).Data), `"`+canary+`"`)
 	equal(t, "session", must(s.LoginSession(c, "sid"))(t).ACR, canary)
 	equal(t, "consent", string(must(s.Consents(c, "subject", "", 1, 0))(t)[0].Data), `"`+canary+`"`)
+	equal(t, "user", must(s.User(c, "person"))(t).PasswordHash, canary)
 	equal(t, "rule", must(s.Rule(c, "r"))(t).Rule.ID, "r")
 }
 
@@ -120,6 +124,7 @@ func rotatedSecrets(t *testing.T, d Database) {
 		"flow":    second(s.Flow(ctx(t), oauth2.ByLoginChallenge, "lc-f")),
 		"session": second(s.LoginSession(ctx(t), "sid")),
 		"consent": second(s.Consents(ctx(t), "subject", "", 1, 0)),
+		"user":    second(s.User(ctx(t), "person")),
 	} {
 		kind(t, what+" under a dropped secret", err, fault.Internal)
 		if err == nil || !strings.Contains(err.Error(), "secrets.system") {
