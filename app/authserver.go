@@ -29,11 +29,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
-		URLs: server.URLs{
-			Login: a.cfg.URLs.Login, Consent: a.cfg.URLs.Consent, Logout: a.cfg.URLs.Logout, Error: a.cfg.URLs.Error,
-			PostLogoutRedirect: a.cfg.URLs.PostLogoutRedirect,
-			DeviceVerification: a.cfg.URLs.Device.Verification, DeviceSuccess: a.cfg.URLs.Device.Success,
-		},
+		URLs:   a.loginURLs(), Subject: a.subject(),
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,

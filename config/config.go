@@ -30,6 +30,7 @@ type Config struct {
 	Secrets     Secrets     `key:"secrets"`
 	Serve       Serve       `key:"serve"`
 	URLs        URLs        `key:"urls"`
+	Login       Login       `key:"login"`
 	TTL         TTL         `key:"ttl"`
 	Strategies  Strategies  `key:"strategies"`
 	OAuth2      OAuth2      `key:"oauth2"`
@@ -271,8 +272,8 @@ type API struct {
 	Envoy Peers `key:"envoy"`
 }
 
-// Peers may speak one of the adapters of /decisions; nobody by default, which switches
-// the adapter off.
+// Peers may say on whose behalf they ask; nobody by default. An adapter of /decisions
+// without peers is off.
 type Peers struct {
 	TrustedProxies []Peer `key:"trusted_proxies"`
 }
@@ -346,6 +347,15 @@ type DeviceURLs struct {
 type Self struct {
 	// Issuer is used exactly as configured. Default: http://127.0.0.1:<public port>.
 	Issuer string `key:"issuer"`
+}
+
+// Login is the look of the built-in pages, which are on while urls.login is empty.
+type Login struct {
+	Name      string `key:"name"`      // what the pages call the place
+	Logo      string `key:"logo"`      // an image file instead of the name
+	Accent    string `key:"accent"`    // #rrggbb
+	Templates string `key:"templates"` // folder of files that replace built-in ones
+	Messages  string `key:"messages"`  // folder of texts, fr.json
 }
 
 // TTL are lifespans.

@@ -118,7 +118,7 @@ func (c *Config) checkTrust(v *validation) {
 	for key, list := range map[string][]Peer{
 		"serve.proxy.trusted_proxies": c.Serve.Proxy.TrustedProxies, "serve.api.trusted_proxies": c.Serve.API.TrustedProxies,
 		"serve.api.nginx.trusted_proxies": c.Serve.API.Nginx.TrustedProxies, "serve.api.envoy.trusted_proxies": c.Serve.API.Envoy.TrustedProxies,
-		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies,
+		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies, "serve.public.trusted_proxies": c.Serve.Public.TrustedProxies,
 	} {
 		for _, p := range list {
 			if !p.Unix && p.Network.Bits() == 0 {

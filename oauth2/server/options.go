@@ -149,8 +149,11 @@ type Options struct {
 	// (OpenID Connect Core section 15.1 wants every server to have it).
 	IDTokenAlg string
 	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
-	AccessTokenAlg   string
-	ClientSecrets    SecretVerifier
+	AccessTokenAlg string
+	ClientSecrets  SecretVerifier
+	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
+	// a person who must not have tokens any more. Nil: everybody may.
+	Subject          func(ctx context.Context, id string) error
 	ClientAssertions ClientAssertions
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.

@@ -82,6 +82,9 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 	case exchangeGrantType:
 		return s.exchange(ctx, u)
 	case "authorization_code", deviceGrantType:
+		if err := s.checkSubject(ctx, u.spend.Grant.Subject); err != nil {
+			return err
+		}
 		err = s.o.Store.RedeemCode(ctx, u.spend.Signature, buy)
 	case "refresh_token":
 		err = s.o.Store.RotateRefresh(ctx, u.spend.Signature, buy)
@@ -103,6 +106,18 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 		s.tokens.evict(byFamily, u.spend.Grant.RequestID) // the predecessors are gone
 	}
 	return nil
+}
+
+// checkSubject refuses a code of a person who is not known any more.
+func (s *Server) checkSubject(ctx context.Context, id string) error {
+	if s.o.Subject == nil {
+		return nil
+	}
+	err := s.o.Subject(ctx, id)
+	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Forbidden) {
+		return fosite.ErrInvalidGrant.WithHint("The person is not known any more.")
+	}
+	return err
 }
 
 // revokeFamily ends everything that came from one authorization.
