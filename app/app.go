@@ -21,6 +21,7 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/login"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
 	"github.com/gatewarden/gatewarden/oauth2/server"
@@ -85,6 +86,7 @@ type App struct {
 	rings     rings
 	remotes   *keys.Remotes
 	oauth2    *server.Server
+	login     *login.Pages // nil: urls.login is somebody else's
 	logouts   *relyingparty.Logouts
 	policies  *policies.Engine
 	catalogs  rules.Compiler // without settings
@@ -126,7 +128,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.openSettings, a.openRedis, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.openSettings, a.openRedis, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openLogin, a.openPolicies, a.openCompiler, a.openRules, a.mount,
 		a.watchCertificates,
 	} {
 		if err := open(ctx); err != nil {

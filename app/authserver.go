@@ -29,16 +29,15 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
-		URLs: server.URLs{
-			Login: a.cfg.URLs.Login, Consent: a.cfg.URLs.Consent, Logout: a.cfg.URLs.Logout, Error: a.cfg.URLs.Error,
-			PostLogoutRedirect: a.cfg.URLs.PostLogoutRedirect,
-			DeviceVerification: a.cfg.URLs.Device.Verification, DeviceSuccess: a.cfg.URLs.Device.Success,
-		},
+		URLs:   a.loginURLs(), Subject: a.subject(),
 		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,
-		Device: server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
-		PAR:    server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
+		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
+		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
+		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
+
+		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,

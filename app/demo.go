@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -13,7 +14,9 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // demo is the content of serve --demo: an API that answers with what it saw, rules
@@ -23,6 +26,7 @@ type demo struct {
 	api      *http.Server
 	listener net.Listener
 	secret   string
+	password string // of the user who is called like the client
 }
 
 const demoClient = "demo"
@@ -88,10 +92,11 @@ func (d *demo) rules() string {
 	return "inline://" + base64.StdEncoding.EncodeToString([]byte(demoRules))
 }
 
-// fill stores the client and the policy.
+// fill stores the client, the user and the policy.
 func (d *demo) fill(ctx context.Context, s interface {
 	oauth2.ClientStore
 	policies.Store
+	users.Store
 }, hasher oauth2.SecretHasher) error {
 	plain, hash, err := hasher.Generate()
 	if err != nil {
@@ -102,6 +107,12 @@ func (d *demo) fill(ctx context.Context, s interface {
 	if err := s.CreateClient(ctx, oauth2.Client{
 		ID: demoClient, Name: "Demo", SecretHash: hash, GrantTypes: []string{"client_credentials"}, Scope: "orders",
 		SubjectType: "public", TokenEndpointAuthMethod: "client_secret_basic", CreatedAt: now, UpdatedAt: now,
+	}); err != nil {
+		return err
+	}
+	d.password = rand.Text()[:12]
+	if err := s.CreateUser(ctx, users.User{
+		ID: demoClient, Username: demoClient, Claims: map[string]any{"name": "Demo"}, PasswordHash: passwords.Hash(d.password), CreatedAt: now, UpdatedAt: now,
 	}); err != nil {
 		return err
 	}
@@ -135,8 +146,9 @@ curl -i -H "Authorization: Bearer %[2]s" %[1]s
 
 More:  curl -u %[3]s:%[4]s -d grant_type=client_credentials -d scope=orders %[5]s/oauth2/token
        curl %[6]s/rules        curl %[6]s/policies
+       in a browser: %[5]s/account, user %[3]s, password %[7]s
 Stop with Ctrl-C. Everything is in memory and gone then.
-`, orders, token, demoClient, d.secret, local(public), local(management))
+`, orders, token, demoClient, d.secret, local(public), local(management), d.password)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/login"
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/proxy"
@@ -158,7 +160,7 @@ func (a *App) publicEdge() (http.Handler, error) {
 	health := api.New(probes)
 	endpoints := edge.Guard{Listener: "public", Certificates: certificates, Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
-	}}.Handler(a.oauth2.Public())
+	}}.Handler(a.publicPages())
 	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -170,10 +172,29 @@ func (a *App) publicEdge() (http.Handler, error) {
 	}), nil
 }
 
+// publicPages are the endpoints of the authorization server and the built-in pages.
+func (a *App) publicPages() http.Handler {
+	endpoints := a.oauth2.Public()
+	if a.login == nil {
+		return endpoints
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.login.Handles(r.URL.Path) {
+			a.login.ServeHTTP(w, r)
+			return
+		}
+		endpoints.ServeHTTP(w, r)
+	})
+}
+
+// pagePaths are those of the built-in pages, which browsers are sent to.
+var pagePaths = []string{login.LoginPath, login.ConsentPath, login.LogoutPath, login.DonePath, login.ErrorPath, login.AccountPath}
+
 // navigated reports whether r is for an endpoint that browsers are sent to, which
 // scripts have no business with (RFC 9700 section 2.6).
 func navigated(r *http.Request) bool {
-	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/device/verify" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/")
+	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/device/verify" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/") ||
+		slices.Contains(pagePaths, r.URL.Path)
 }
 
 // publicRoute names the route of a path for metrics; what is no route is one label.
@@ -181,6 +202,9 @@ func publicRoute(path string) string {
 	switch path {
 	case "/oauth2/auth", "/oauth2/par", "/oauth2/device/auth", "/oauth2/device/verify", "/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/sessions/logout", "/userinfo",
 		"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json":
+		return path
+	}
+	if slices.Contains(pagePaths, path) {
 		return path
 	}
 	if strings.HasPrefix(path, "/oauth2/fallbacks/") {
@@ -259,10 +283,11 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
 	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
-	d.Users = &manage.Users{Store: a.store, Reload: caughtUp, Now: a.now}
+	d.Users = &manage.Users{Store: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
+	d.TrustGrants = &manage.TrustGrants{Store: a.store, Now: a.now}
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
 	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}
 	d.Decisions = decisions

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "== Go benchmarks"
 go test -run '^$' -bench . -benchtime "${BENCHTIME:-300ms}" \
-  ./rules/... ./policies ./authn ./mutators ./oauth2/... ./store/sql ./proxy/...
+  ./rules/... ./policies ./authn ./mutators ./decision ./fingerprint ./oauth2/... ./store/sql ./proxy/...
 echo
 echo "== load"
 if ! command -v wrk >/dev/null 2>&1; then

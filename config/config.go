@@ -30,6 +30,7 @@ type Config struct {
 	Secrets     Secrets     `key:"secrets"`
 	Serve       Serve       `key:"serve"`
 	URLs        URLs        `key:"urls"`
+	Login       Login       `key:"login"`
 	TTL         TTL         `key:"ttl"`
 	Strategies  Strategies  `key:"strategies"`
 	OAuth2      OAuth2      `key:"oauth2"`
@@ -271,8 +272,8 @@ type API struct {
 	Envoy Peers `key:"envoy"`
 }
 
-// Peers may speak one of the adapters of /decisions; nobody by default, which switches
-// the adapter off.
+// Peers may say on whose behalf they ask; nobody by default. An adapter of /decisions
+// without peers is off.
 type Peers struct {
 	TrustedProxies []Peer `key:"trusted_proxies"`
 }
@@ -348,6 +349,15 @@ type Self struct {
 	Issuer string `key:"issuer"`
 }
 
+// Login is the look of the built-in pages, which are on while urls.login is empty.
+type Login struct {
+	Name      string `key:"name"`      // what the pages call the place
+	Logo      string `key:"logo"`      // an image file instead of the name
+	Accent    string `key:"accent"`    // #rrggbb
+	Templates string `key:"templates"` // folder of files that replace built-in ones
+	Messages  string `key:"messages"`  // folder of texts, fr.json
+}
+
 // TTL are lifespans.
 type TTL struct {
 	LoginConsentRequest   time.Duration `key:"login_consent_request"`
@@ -372,6 +382,7 @@ type OAuth2 struct {
 	ClientAssertion   ClientAssertion   `key:"client_assertion"`
 	DPoP              DPoP              `key:"dpop"`
 	PAR               PAR               `key:"par"`
+	Grant             Grant             `key:"grant"`
 	Device            Device            `key:"device_authorization"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
@@ -400,6 +411,23 @@ type DPoP struct {
 type Device struct {
 	// Interval is the time between two polls of a device.
 	Interval time.Duration `key:"token_polling_interval"`
+}
+
+// Grant holds settings of single grants.
+type Grant struct {
+	RefreshToken RefreshTokenGrant `key:"refresh_token"`
+	JWT          JWTGrant          `key:"jwt"`
+}
+
+// RefreshTokenGrant lets clients use a rotated refresh token again for a while.
+type RefreshTokenGrant struct {
+	GracePeriod time.Duration `key:"rotation_grace_period"`      // 0 to 5m; 0: reuse ends the family
+	GraceReuses int           `key:"rotation_grace_reuse_count"` // 0: any number within the period
+}
+
+// JWTGrant is about assertions that buy access tokens (RFC 7523).
+type JWTGrant struct {
+	MaxTTL time.Duration `key:"max_ttl"`
 }
 
 // PAR is about pushed authorization requests (RFC 9126).
@@ -557,7 +585,7 @@ func Default() Config {
 		},
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
-			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Device: Device{Interval: 5 * time.Second}, IntrospectionCacheSize: 100_000},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, IntrospectionCacheSize: 100_000},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},
 		Redis:       Redis{Timeout: 50 * time.Millisecond, KeyPrefix: "gatewarden:"},

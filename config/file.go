@@ -147,7 +147,7 @@ func (l *loader) outside(key string, value any, place string) (why string, handl
 // one on is an error, because ignoring it would change who gets in.
 var refused = []string{
 	"hsm", "clients", "oauth2.token_hook", "oauth2.refresh_token_hook",
-	"oauth2.grant", "oidc.dynamic_client_registration",
+	"oauth2.grant.jwt.jti_optional", "oidc.dynamic_client_registration",
 	"feature_flags", "serve.cookies.names", "serve.cookies.paths", "serve.cookies.secure",
 }
 

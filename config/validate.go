@@ -118,7 +118,7 @@ func (c *Config) checkTrust(v *validation) {
 	for key, list := range map[string][]Peer{
 		"serve.proxy.trusted_proxies": c.Serve.Proxy.TrustedProxies, "serve.api.trusted_proxies": c.Serve.API.TrustedProxies,
 		"serve.api.nginx.trusted_proxies": c.Serve.API.Nginx.TrustedProxies, "serve.api.envoy.trusted_proxies": c.Serve.API.Envoy.TrustedProxies,
-		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies,
+		"serve.ext_authz.trusted_proxies": c.Serve.ExtAuthz.TrustedProxies, "serve.public.trusted_proxies": c.Serve.Public.TrustedProxies,
 	} {
 		for _, p := range list {
 			if !p.Unix && p.Network.Bits() == 0 {
@@ -205,6 +205,7 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.authentication_session", int64(c.TTL.AuthenticationSession), false},
 		{"ttl.device_user_code", int64(c.TTL.DeviceUserCode), false},
 		{"oauth2.device_authorization.token_polling_interval", int64(c.OAuth2.Device.Interval), false},
+		{"oauth2.grant.jwt.max_ttl", int64(c.OAuth2.Grant.JWT.MaxTTL), false},
 		{"oauth2.par.ttl", int64(c.OAuth2.PAR.TTL), false},
 		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {
@@ -214,6 +215,12 @@ func (c *Config) checkSpans(v *validation) {
 	}
 	if d := c.OAuth2.DPoP; d.MaxAge <= 0 || d.MaxAge > time.Hour || d.Leeway < 0 || d.Leeway > time.Hour {
 		v.fault("oauth2.dpop.max_age", "must be positive, and with oauth2.dpop.leeway at most 1h")
+	}
+	if g := c.OAuth2.Grant.RefreshToken; g.GracePeriod < 0 || g.GracePeriod > 5*time.Minute {
+		v.fault("oauth2.grant.refresh_token.rotation_grace_period", "must be 0 to 5m")
+	}
+	if g := c.OAuth2.Grant.RefreshToken; g.GraceReuses < 0 || g.GraceReuses > 100 {
+		v.fault("oauth2.grant.refresh_token.rotation_grace_reuse_count", "must be 0 to 100")
 	}
 	if d := c.OAuth2.DPoP; d.NonceTTL < time.Second || d.NonceTTL > 24*time.Hour {
 		v.fault("oauth2.dpop.nonce_ttl", "must be between 1s and 24h")

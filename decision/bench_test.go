@@ -4,13 +4,49 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"testing"
+
+	"google.golang.org/grpc/peer"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/edge"
 )
+
+// A check without gRPC; BenchmarkExtAuthz has it, and Envoy's side too.
+func BenchmarkCheck(b *testing.B) {
+	_, s := dial(b, "127.0.0.0/8", decide(func(*access.Request) access.Decision {
+		return access.Decision{Allow: true, RuleID: "rule", Reason: "allowed", Pass: access.Pass{Set: http.Header{"X-User": {"anonymous"}}}}
+	}))
+	question := checkOf(nil)
+	ctx := peer.NewContext(b.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1000}})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Check(ctx, question); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// What AuthZEN asks about a route, without HTTP.
+func BenchmarkRoutes(b *testing.B) {
+	s, err := NewRoutes(edge.Options{Decider: decide(func(*access.Request) access.Decision {
+		return access.Decision{Allow: true, RuleID: "rule", Reason: "allowed"}
+	})})
+	if err != nil {
+		b.Fatal(err)
+	}
+	client := netip.MustParseAddr("192.0.2.1")
+	b.ReportAllocs()
+	for b.Loop() {
+		if !s.Decide(b.Context(), "GET", "http://127.0.0.1:4456/anonymous/x", http.Header{}, client).Allow {
+			b.Fatal("refused")
+		}
+	}
+}
 
 // sink is an answer that nobody reads.
 type sink struct{ header http.Header }

@@ -258,9 +258,9 @@ func (s quicServer) raw(t testing.TB, fields ...field) int {
 }
 
 func TestHostilePseudoHeadersOverHTTP3AreRefused(t *testing.T) {
-	var decided []string
+	decided := make(chan string, 10)
 	g := gate(t, Options{Decider: decide(func(r *access.Request) access.Decision {
-		decided = append(decided, r.Method+" "+r.URL.String())
+		decided <- r.Method + " " + r.URL.String()
 		return access.Decision{Allow: true}
 	})})
 	s := listenQUIC(t, ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Serve(w, r, ok) }), MaxHeaderBytes: 4096})
@@ -320,11 +320,14 @@ func TestHostilePseudoHeadersOverHTTP3AreRefused(t *testing.T) {
 		{"a negative length", with(field{"content-length", "-1"}), reset, ""},
 		{"a large header", with(field{"a", strings.Repeat("b", 5000)}), 431, ""},
 	} {
-		decided = nil
 		if got := s.raw(t, c.fields...); got != c.want {
 			t.Errorf("%s: got %d, want %d", c.name, got, c.want)
 		}
-		if got := strings.Join(decided, " "); got != c.decided {
+		got := ""
+		for len(decided) > 0 {
+			got += <-decided
+		}
+		if got != c.decided {
 			t.Errorf("%s: decided %q, want %q", c.name, got, c.decided)
 		}
 	}
@@ -437,18 +440,17 @@ func mustRequest(t testing.TB) *http.Request {
 }
 
 func TestACertificateOfAClientIsSeenOverHTTP3(t *testing.T) {
-	var seen *access.ClientCertificate
-	var g *Gate
-	s := listenQUIC(t, ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Serve(w, r, ok) })})
-	g = gate(t, Options{Certificates: Certificates{Authorities: s.ca.Pool}, Decider: decide(func(r *access.Request) access.Decision {
-		seen = r.Certificate
+	seen := make(chan *access.ClientCertificate, 1)
+	var g atomic.Pointer[Gate]
+	s := listenQUIC(t, ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Load().Serve(w, r, ok) })})
+	g.Store(gate(t, Options{Certificates: Certificates{Authorities: s.ca.Pool}, Decider: decide(func(r *access.Request) access.Decision {
+		seen <- r.Certificate
 		return access.Decision{Allow: true}
-	})})
+	})}))
 	ask := func(config *tls.Config) *access.ClientCertificate {
-		seen = nil
 		res, err := s.client(t, config).Get("https://gate.test/")
 		readAll(t, res, err)
-		return seen
+		return <-seen
 	}
 	if got := ask(nil); got != nil {
 		t.Errorf("a client without certificate has %v", got.Leaf.Subject)

@@ -134,6 +134,12 @@ func (t Trusted) resolve(r *http.Request) Forwarded {
 	return f
 }
 
+// Client returns the address that a request comes from.
+func (t Trusted) Client(r *http.Request) netip.Addr {
+	f := t.resolve(r)
+	return f.Client
+}
+
 // readForwarded walks the elements of the Forwarded field from the right; host and
 // proto are those that the outermost trusted proxy saw (RFC 7239 section 4).
 func (t Trusted) readForwarded(f *Forwarded, values []string, peer netip.Addr) {

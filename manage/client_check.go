@@ -207,6 +207,7 @@ func (k *checker) checkURLs(c oauth2.Client) {
 			k.fail(metadata, pointer, "must be an http or https URL")
 		}
 	}
+	k.checkLogoutURIs(c, origins)
 	if u, err := url.Parse(c.JWKSURI); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		k.fail(metadata, "/jwks_uri", "must be https: who can change the answer could be the client")
 	}
@@ -219,6 +220,27 @@ func (k *checker) checkURLs(c oauth2.Client) {
 		u, err := url.Parse(raw)
 		if err != nil || !isHTTP(raw) || u.Path != "" || u.RawQuery != "" || strings.Contains(raw, "*") {
 			k.fail(metadata, fmt.Sprintf("/allowed_cors_origins/%d", i), "must be an origin such as https://app.example.org")
+		}
+	}
+}
+
+// checkLogoutURIs checks where the client is told of logouts (OpenID Connect Back-Channel
+// Logout 1.0 section 2.2, Front-Channel Logout 1.0 section 2).
+func (k *checker) checkLogoutURIs(c oauth2.Client, origins map[string]bool) {
+	if u, err := url.Parse(c.BackchannelLogoutURI); err == nil && c.BackchannelLogoutURI != "" {
+		switch {
+		case strings.Contains(c.BackchannelLogoutURI, "#"):
+			k.fail(metadata, "/backchannel_logout_uri", "must have no fragment")
+		case u.Scheme == "http" && c.Public():
+			k.fail(metadata, "/backchannel_logout_uri", "must be https for a client without credentials")
+		}
+	}
+	if u, err := url.Parse(c.FrontchannelLogoutURI); err == nil && c.FrontchannelLogoutURI != "" && isHTTP(c.FrontchannelLogoutURI) {
+		switch {
+		case strings.Contains(c.FrontchannelLogoutURI, "#"):
+			k.fail(metadata, "/frontchannel_logout_uri", "must have no fragment")
+		case !origins[origin(u)]:
+			k.fail(metadata, "/frontchannel_logout_uri", "must have scheme, host and port of a redirect URI")
 		}
 	}
 }

@@ -24,19 +24,29 @@ func TestClientsAreChecked(t *testing.T) {
 		change func(*oauth2.Client)
 		want   []string // reason and pointer
 	}{
-		"a plain client":             {func(*oauth2.Client) {}, nil},
-		"native and loopback":        {redirects("com.example.app:/cb", "http://127.0.0.1/cb", "http://[::1]:5555/cb", "https://app.example/cb?a=b"), nil},
-		"a relative redirect":        {redirects("/cb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
-		"a fragment":                 {redirects("https://app/cb#x"), []string{"invalid_redirect_uri /redirect_uris/0"}},
-		"an empty fragment":          {redirects("https://app/cb#"), []string{"invalid_redirect_uri /redirect_uris/0"}},
-		"scripts":                    {redirects("javascript:alert(1)", "DATA:text/html,x", "https://good/"), []string{"invalid_redirect_uri /redirect_uris/0", "invalid_redirect_uri /redirect_uris/1"}},
-		"user information":           {redirects("https://good@evil/cb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
-		"a backslash":                {redirects(`https://good\@evil/cb`), []string{"invalid_redirect_uri /redirect_uris/0"}},
-		"a control byte":             {redirects("https://good/\ncb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
-		"a wildcard host":            {redirects("https://*.example/cb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
-		"no host":                    {redirects("https:///cb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
-		"logout to the same origin":  {func(c *oauth2.Client) { c.PostLogoutRedirectURIs = []string{"https://APP.example:443/bye"} }, nil},
-		"logout to another origin":   {func(c *oauth2.Client) { c.PostLogoutRedirectURIs = []string{"https://evil.example/bye"} }, []string{"invalid_redirect_uri /post_logout_redirect_uris/0"}},
+		"a plain client":            {func(*oauth2.Client) {}, nil},
+		"native and loopback":       {redirects("com.example.app:/cb", "http://127.0.0.1/cb", "http://[::1]:5555/cb", "https://app.example/cb?a=b"), nil},
+		"a relative redirect":       {redirects("/cb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
+		"a fragment":                {redirects("https://app/cb#x"), []string{"invalid_redirect_uri /redirect_uris/0"}},
+		"an empty fragment":         {redirects("https://app/cb#"), []string{"invalid_redirect_uri /redirect_uris/0"}},
+		"scripts":                   {redirects("javascript:alert(1)", "DATA:text/html,x", "https://good/"), []string{"invalid_redirect_uri /redirect_uris/0", "invalid_redirect_uri /redirect_uris/1"}},
+		"user information":          {redirects("https://good@evil/cb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
+		"a backslash":               {redirects(`https://good\@evil/cb`), []string{"invalid_redirect_uri /redirect_uris/0"}},
+		"a control byte":            {redirects("https://good/\ncb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
+		"a wildcard host":           {redirects("https://*.example/cb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
+		"no host":                   {redirects("https:///cb"), []string{"invalid_redirect_uri /redirect_uris/0"}},
+		"logout to the same origin": {func(c *oauth2.Client) { c.PostLogoutRedirectURIs = []string{"https://APP.example:443/bye"} }, nil},
+		"logout to another origin":  {func(c *oauth2.Client) { c.PostLogoutRedirectURIs = []string{"https://evil.example/bye"} }, []string{"invalid_redirect_uri /post_logout_redirect_uris/0"}},
+		"told of logouts": {func(c *oauth2.Client) {
+			c.BackchannelLogoutURI, c.FrontchannelLogoutURI = "http://10.0.0.1:4455/out?a=b", "https://app.example/out?a=b"
+		}, nil},
+		"told of logouts with a fragment": {func(c *oauth2.Client) {
+			c.BackchannelLogoutURI, c.FrontchannelLogoutURI = "https://app.example/out#a", "https://app.example/out#a"
+		}, []string{"invalid_client_metadata /backchannel_logout_uri", "invalid_client_metadata /frontchannel_logout_uri"}},
+		"told of logouts in a frame of another site": {func(c *oauth2.Client) { c.FrontchannelLogoutURI = "https://evil.example/out" }, []string{"invalid_client_metadata /frontchannel_logout_uri"}},
+		"a public client told without TLS": {func(c *oauth2.Client) {
+			c.TokenEndpointAuthMethod, c.BackchannelLogoutURI = "none", "http://app.example/out"
+		}, []string{"invalid_client_metadata /backchannel_logout_uri"}},
 		"an unknown auth method":     {func(c *oauth2.Client) { c.TokenEndpointAuthMethod = "smile" }, []string{"invalid_client_metadata /token_endpoint_auth_method"}},
 		"an unknown grant type":      {func(c *oauth2.Client) { c.GrantTypes = []string{"magic"} }, []string{"invalid_client_metadata /grant_types/0"}},
 		"an unknown response type":   {func(c *oauth2.Client) { c.ResponseTypes = []string{"code", "code magic", ""} }, []string{"invalid_client_metadata /response_types/1", "invalid_client_metadata /response_types/2"}},

@@ -20,7 +20,11 @@ const MinPassword = 8
 // Users manages local users. Passwords are hashed before they are stored, and nothing
 // of them is answered.
 type Users struct {
-	Store  users.Store
+	Store users.Store
+	// Logins tells clients that a login ends, before the store ends it; nil: nobody.
+	Logins interface {
+		RevokeLoginSessions(ctx context.Context, subject string) error
+	}
 	Reload Reloader
 	Now    func() time.Time
 }
@@ -110,6 +114,11 @@ func (s *Users) changeKeeping(ctx context.Context, id, etag, keepSession string,
 		if err := settleUser(&u); err != nil {
 			return u.Shown(), err
 		}
+		if u.Disabled && !old.Disabled || u.PasswordHash != old.PasswordHash && keepSession == "" {
+			if err := s.farewell(ctx, id); err != nil {
+				return u.Shown(), err
+			}
+		}
 		if u.PasswordHash == old.PasswordHash {
 			err = s.Store.UpdateUser(ctx, u)
 		} else {
@@ -124,8 +133,19 @@ func (s *Users) changeKeeping(ctx context.Context, id, etag, keepSession string,
 	}
 }
 
+// farewell ends the logins of a user in the hearing of clients with a back-channel.
+func (s *Users) farewell(ctx context.Context, id string) error {
+	if s.Logins == nil {
+		return nil
+	}
+	return s.Logins.RevokeLoginSessions(ctx, id)
+}
+
 // Delete removes a user with sessions, consents and tokens.
 func (s *Users) Delete(ctx context.Context, id string) error {
+	if err := s.farewell(ctx, id); err != nil {
+		return err
+	}
 	if err := s.Store.DeleteUser(ctx, id); err != nil {
 		return err
 	}

@@ -86,6 +86,9 @@ type TokenStore interface {
 	// RotateRefresh spends the refresh token, deletes the access tokens of its
 	// family and stores the successors, or returns ErrSpent and stores nothing.
 	RotateRefresh(ctx context.Context, signature string, buy Issue) error
+	// ReuseRefresh stores what a refresh token buys that was rotated at since or later and
+	// is still there, or returns ErrSpent and stores nothing. It ends no other tokens.
+	ReuseRefresh(ctx context.Context, signature string, since time.Time, buy Issue) error
 	DeleteAccessToken(ctx context.Context, signature string) error // idempotent
 	// RevokeFamily deletes every code, access and refresh token of the request id.
 	RevokeFamily(ctx context.Context, requestID string) error // idempotent

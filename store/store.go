@@ -27,6 +27,7 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
+	oauth2.TrustStore
 	users.Store
 	users.AttemptStore
 	relyingparty.LogoutStore

@@ -22,9 +22,12 @@ func (k *known[K, V]) of(key K, resolve func(K) V) V {
 	if ok {
 		return v
 	}
-	v = resolve(key)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if v, ok = k.all[key]; ok { // whoever came first made it
+		return v
+	}
+	v = resolve(key)
 	if k.all == nil {
 		k.all = map[K]V{}
 	}
@@ -32,14 +35,28 @@ func (k *known[K, V]) of(key K, resolve func(K) V) V {
 	return v
 }
 
+// each calls f for every series.
+func (k *known[K, V]) each(f func(K, V)) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for key, v := range k.all {
+		f(key, v)
+	}
+}
+
 // requestKey are the label values of one request; class is empty when no upstream
 // was called.
 type requestKey struct{ listener, rule, outcome, reason, class string }
 
 type requestSeries struct {
-	requests           prometheus.Counter
-	duration, upstream prometheus.Observer // upstream may be nil
+	requests *counter
+	duration prometheus.Observer
+	upstream *histogram // nil: none was called
 }
+
+type counterKey struct{ listener, rule, outcome, reason string }
+
+type upstreamKey struct{ rule, class string }
 
 type cacheKey struct {
 	cache string

@@ -22,9 +22,9 @@ type Build struct{ Version, Commit, Date string }
 // Metrics holds the program's collectors. The zero value is not usable; use New.
 type Metrics struct {
 	registry      *prometheus.Registry
-	requests      *prometheus.CounterVec
+	requests      counters
 	duration      *prometheus.HistogramVec
-	upstream      *prometheus.HistogramVec
+	upstream      histograms
 	retries       *prometheus.CounterVec
 	connections   *prometheus.CounterVec
 	redis         *prometheus.GaugeVec // without series where there is no Redis
@@ -65,17 +65,18 @@ func New(b Build) *Metrics {
 	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
 		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: Prefix + name, Help: help,
-			Buckets:                         []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+			Buckets:                         classicBuckets[:],
 			NativeHistogramBucketFactor:     1.1,
-			NativeHistogramMaxBucketNumber:  100,
+			NativeHistogramMaxBucketNumber:  maxBuckets,
 			NativeHistogramMinResetDuration: time.Hour,
 		}, labels)
 		m.registry.MustRegister(h)
 		return h
 	}
-	m.requests = counter("requests_total", "Decided requests by listener, rule, outcome and reason id.", "listener", "rule", "outcome", "reason")
+	m.requests.desc = prometheus.NewDesc(Prefix+"requests_total", "Decided requests by listener, rule, outcome and reason id.", []string{"listener", "rule", "outcome", "reason"}, nil)
 	m.duration = histogram("decision_duration_seconds", "Time to decide a request, upstream not included.", "listener", "outcome")
-	m.upstream = histogram("upstream_duration_seconds", "Time until the upstream's response header.", "rule", "status_class")
+	m.upstream.desc = prometheus.NewDesc(Prefix+"upstream_duration_seconds", "Time until the upstream's response header.", []string{"rule", "status_class"}, nil)
+	m.registry.MustRegister(&m.requests, &m.upstream)
 	m.retries = counter("upstream_retries_total", "Requests that were sent to an upstream again, by upstream and why.", "route", "why")
 	m.connections = counter("connections_refused_total", "Connections that were closed because their client had too many, by listener.", "listener")
 	m.redis = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: Prefix + "redis_up", Help: "1 when Redis answers, 0 while it is away and is not asked."}, nil)
@@ -131,20 +132,20 @@ func (m *Metrics) Request(r Request) {
 		k.class = StatusClass(r.UpstreamStatus)
 	}
 	s := m.series.of(k, m.requestSeries)
-	s.requests.Inc()
+	s.requests.n.Add(1)
 	s.duration.Observe(r.Decided.Seconds())
 	if s.upstream != nil {
-		s.upstream.Observe(r.Upstream.Seconds())
+		s.upstream.Observe(r.Upstream)
 	}
 }
 
 func (m *Metrics) requestSeries(k requestKey) requestSeries {
 	s := requestSeries{
-		requests: m.requests.WithLabelValues(k.listener, k.rule, k.outcome, k.reason),
+		requests: m.requests.of(counterKey{k.listener, k.rule, k.outcome, k.reason}),
 		duration: m.duration.WithLabelValues(k.listener, k.outcome),
 	}
 	if k.class != "" {
-		s.upstream = m.upstream.WithLabelValues(k.rule, k.class)
+		s.upstream = m.upstream.of(upstreamKey{k.rule, k.class})
 	}
 	return s
 }

@@ -32,9 +32,9 @@ type kase struct {
 	path string
 	// spread, when set, is the number of paths, in which %d stands for each in turn.
 	spread int
-	// authorization is a field value; a form makes it a POST.
-	authorization, form string
-	fields              [][2]string // further fields
+	// authorization is a field value; a form, or a document of JSON, makes it a POST.
+	authorization, form, json string
+	fields                    [][2]string // further fields
 	// against is the case that it is compared with; empty: proxying.
 	against string
 	goal    string
@@ -46,7 +46,8 @@ func (c *kase) first() string { return strings.Replace(c.path, "%d", "0", 1) }
 // appendRequest appends the request number n.
 func (c *kase) appendRequest(b []byte, n int) []byte {
 	method, path := http.MethodGet, c.path
-	if c.form != "" {
+	contentType, body := c.body()
+	if body != "" {
 		method = http.MethodPost
 	}
 	if c.spread > 0 {
@@ -59,10 +60,17 @@ func (c *kase) appendRequest(b []byte, n int) []byte {
 	for _, f := range c.fields {
 		b = fmt.Appendf(b, "%s: %s\r\n", f[0], f[1])
 	}
-	if c.form != "" {
-		b = fmt.Appendf(b, "Content-Type: %s\r\nContent-Length: %d\r\n", form, len(c.form))
+	if body != "" {
+		b = fmt.Appendf(b, "Content-Type: %s\r\nContent-Length: %d\r\n", contentType, len(body))
 	}
-	return append(append(b, "\r\n"...), c.form...)
+	return append(append(b, "\r\n"...), body...)
+}
+
+func (c *kase) body() (contentType, body string) {
+	if c.json != "" {
+		return "application/json", c.json
+	}
+	return form, c.form
 }
 
 // script is the same for wrk, in Lua.
@@ -74,8 +82,8 @@ func (c *kase) script() string {
 	for _, f := range c.fields {
 		fmt.Fprintf(&b, "wrk.headers[%q] = %q\n", f[0], f[1])
 	}
-	if c.form != "" {
-		fmt.Fprintf(&b, "wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = %q\nwrk.body = %q\n", form, c.form)
+	if contentType, body := c.body(); body != "" {
+		fmt.Fprintf(&b, "wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = %q\nwrk.body = %q\n", contentType, body)
 	}
 	if c.spread > 0 {
 		before, after, _ := strings.Cut(c.path, "%d")

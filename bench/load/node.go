@@ -42,12 +42,14 @@ func (n *node) adapterCases() []kase {
 	nginx := func(path string) [][2]string {
 		return [][2]string{{"X-Original-Method", "GET"}, {"X-Original-URI", path}, {"X-Original-Host", n.api.address}, {"X-Original-Proto", "http"}, {"X-Forwarded-For", "192.0.2.1"}}
 	}
+	question := fmt.Sprintf(`{"subject":{"type":"user","id":"x"},"resource":{"type":"route","id":"http://%s/anonymous/x"},"action":{"name":"GET"}}`, n.api.address)
 	envoy := [][2]string{{"X-Forwarded-Proto", "http"}, {"X-Forwarded-For", "192.0.2.1"}}
 	return []kase{
 		{name: "decisions, nginx: anonymous", at: n.api, path: "/decisions/nginx", fields: nginx("/anonymous/x"), goal: "<= 0.33 x, <= 50 k"},
 		{name: "decisions, nginx: bearer", at: n.api, path: "/decisions/nginx", fields: nginx("/bearer/x"), authorization: n.bearer, goal: "<= 0.57 x, <= 85 k"},
 		{name: "decisions, Envoy: anonymous", at: n.api, path: "/decisions/envoy/anonymous/x", fields: envoy, goal: "<= 0.33 x, <= 50 k"},
 		{name: "decisions, Envoy: bearer", at: n.api, path: "/decisions/envoy/bearer/x", fields: envoy, authorization: n.bearer, goal: "<= 0.57 x, <= 85 k"},
+		{name: "decisions, AuthZEN: anonymous", at: n.api, path: "/access/v1/evaluation", json: question, goal: "<= 0.33 x, <= 50 k"},
 	}
 }
 

@@ -129,14 +129,17 @@ func (c *conn) readHead() (end int, ok bool) {
 		if i := bytes.Index(head[max(0, looked-len(headEnd)+1):], headEnd); i >= 0 {
 			return c.from + max(0, looked-len(headEnd)+1) + i + len(headEnd), true
 		}
-		if isOdd(head, looked) || len(head) >= c.server.limit {
+		// The first bytes of a further request tell nothing, as in the standard library.
+		telling := blanks+len(head) >= 4 || c.state.Load() == fresh
+		if telling && isOdd(head, looked) || len(head) >= c.server.limit {
 			return -1, true
 		}
-		looked = len(head)
+		if telling {
+			looked = len(head)
+		}
 		if err := c.fill(len(head) > 0); err != nil {
-			// The standard library tells a client that ends in a header, but for the
-			// first bytes of a further one.
-			return -1, err == io.EOF && len(head) > 0 && (blanks+len(head) >= 4 || c.state.Load() == fresh)
+			// The standard library answers a client that ends within a header.
+			return -1, err == io.EOF && len(head) > 0 && telling
 		}
 	}
 }

@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,24 +57,32 @@ func serving(t *testing.T, listener string, c testca.Issued) map[string]string {
 	}
 }
 
-// openWeb starts everything, with nginx in front of the pages if asked for.
-func openWeb(t *testing.T, behindNginx bool) *web {
+// openNames makes the certificates of the three sites and the settings of a program that
+// is their provider.
+func openNames(t *testing.T) (app, id, login testca.Issued, keys map[string]string) {
 	t.Helper()
-	testenv.Program(t, "chromium") // before anything is started for nothing
 	authority := testca.New(t, "web", time.Now())
 	certificate := func(name string) testca.Issued {
 		return authority.Issue(t, func(c *x509.Certificate) {
 			c.ExtKeyUsage, c.DNSNames = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []string{name}
 		})
 	}
-	app, id, login := certificate("app.example"), certificate("id.example"), certificate("login.example")
-	keys := map[string]string{
+	app, id, login = certificate("app.example"), certificate("id.example"), certificate("login.example")
+	keys = serving(t, "public", id)
+	for name, value := range map[string]string{
 		"urls.self.issuer": "https://id.example", "urls.login": "https://login.example/login", "urls.consent": "https://login.example/consent", "urls.logout": "https://login.example/logout",
 		"serve.api.nginx.trusted_proxies": "127.0.0.1", "serve.proxy.trusted_proxies": "127.0.0.1",
-	}
-	for name, value := range serving(t, "public", id) {
+	} {
 		keys[name] = value
 	}
+	return app, id, login, keys
+}
+
+// openWeb starts everything, with nginx in front of the pages if asked for.
+func openWeb(t *testing.T, behindNginx bool) *web {
+	t.Helper()
+	testenv.Program(t, "chromium") // before anything is started for nothing
+	app, id, login, keys := openNames(t)
 	if !behindNginx {
 		for name, value := range serving(t, "proxy", app) {
 			keys[name] = value
@@ -192,5 +203,69 @@ func TestChromiumLogsInThroughTheGatewayAndOut(t *testing.T) {
 				t.Errorf("after the logout a page is at %s and shows %q", at, text)
 			}
 		})
+	}
+}
+
+// balancer is a proxy with TLS in front of nodes, which sends all requests to one of them.
+type balancer struct {
+	address string
+	node    atomic.Pointer[program]
+}
+
+func balance(t *testing.T, certificate testca.Issued) *balancer {
+	t.Helper()
+	b := &balancer{}
+	s := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Scheme, r.Out.URL.Host = "http", strings.TrimPrefix(b.node.Load().proxy, "http://")
+		r.Out.Host = r.In.Host
+		r.SetXForwarded()
+	}})
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.TLS()}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	b.address = s.Listener.Addr().String()
+	return b
+}
+
+// The provider runs on the first of two nodes, its back-channel leads to the second, and
+// the browser's session ends on both, and a copy of its cookie with it.
+func TestALogoutAtTheProviderEndsTheGatewaysSessionOnAllNodes(t *testing.T) {
+	testenv.Program(t, "chromium")
+	app, id, login, keys := openNames(t)
+	api := careless(t)
+	s := settings{dsn: testenv.Postgres(t), keys: keys,
+		rules: strings.ReplaceAll(pagesBehindLogin(api.URL, `{"client_id": "gateway", "client_secret": "a-secret-of-the-gateway", "scope": ["openid", "offline_access"]}`), "http://<[^/]+>", "https://app.example")}
+	// The provider reaches the gateway by an address of its own.
+	s.rules = strings.Replace(s.rules, "https://app.example/<(app.*)>", "<https?>://<[^/]+>/<(app.*)>", 1)
+	nodes := []*program{start(t, s), start(t, s)}
+	post(t, nodes[0].management+"/clients", `{"client_id": "gateway", "client_secret": "a-secret-of-the-gateway", "redirect_uris": ["https://app.example/.gatewarden/callback"],
+		"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"], "scope": "openid offline_access",
+		"backchannel_logout_uri": "`+nodes[1].proxy+`/.gatewarden/backchannel-logout", "backchannel_logout_session_required": true}`).want(t, http.StatusCreated)
+	front := balance(t, app)
+	w := &web{nodes[0], testenv.Chromium(t, map[string]string{"app.example:443": front.address, "id.example:443": nodes[0].app.Addresses()["public"],
+		"login.example:443": serveLoginApp(t, nodes[0].management, login.TLS())}, app.Leaf, id.Leaf, login.Leaf)}
+	page, provider := w.browser.Tab(t), w.browser.Tab(t)
+	front.node.Store(nodes[0])
+	page.Open("https://app.example/app/page")
+	w.login(t, page)
+	stolen := w.browser.CookieField(t, "app.example")
+	statuses := func() (list []int) {
+		for _, n := range nodes {
+			list = append(list, send(t, "GET", n.proxy+"/app/data", "", "Cookie", stolen, "X-Forwarded-Proto", "https", "X-Forwarded-Host", "app.example").status)
+		}
+		return list
+	}
+	if got := statuses(); !cmp.Equal(got, []int{200, 200}) {
+		t.Fatalf("the nodes answer %d", got)
+	}
+	provider.Open("https://id.example/oauth2/sessions/logout")
+	provider.Click("button")
+	began := time.Now()
+	eventually(t, "the session has ended on both nodes", func() bool { return cmp.Equal(statuses(), []int{401, 401}) })
+	t.Logf("the session ended on both nodes within %v", time.Since(began))
+	front.node.Store(nodes[1])
+	page.Open("https://app.example/app/page")
+	if at, text := page.Address(), page.Text(); !strings.HasPrefix(at, "https://login.example/login?") || strings.Contains(text, secretPage) {
+		t.Errorf("after the logout a page is at %s and shows %q", at, text)
 	}
 }

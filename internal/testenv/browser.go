@@ -93,6 +93,23 @@ func (b *Browser) Cookies(t testing.TB) []Cookie {
 	return out
 }
 
+// CookieField is the Cookie field that the browser sends to a host: a copy, as a thief
+// would have it.
+func (b *Browser) CookieField(t testing.TB, host string) string {
+	t.Helper()
+	all, err := chromedp.CallBrowser(b.ctx, storage.GetCookies, storage.GetCookiesParams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, c := range all.Cookies {
+		if c.Domain == host {
+			list = append(list, c.Name+"="+c.Value)
+		}
+	}
+	return strings.Join(list, "; ")
+}
+
 // Tab is a tab of a browser. A step that fails ends the test.
 type Tab struct {
 	t   testing.TB

@@ -81,6 +81,7 @@ type Deps struct {
 	LogoutApp   oauth2.LogoutApp
 	DeviceApp   oauth2.DeviceApp
 	Sessions    *manage.Sessions
+	TrustGrants *manage.TrustGrants
 	Tokens      *manage.Tokens
 	Decisions   Decisions
 	Metrics     http.Handler
@@ -150,6 +151,7 @@ func New(d Deps) *API {
 	a.clientRoutes()
 	a.keyRoutes()
 	a.loginRoutes()
+	a.trustRoutes()
 	a.tokenRoutes()
 	a.userRoutes()
 	return a

@@ -30,8 +30,8 @@ func (a *API) authzenRoutes() {
 	if a.Warden == nil {
 		return
 	}
-	a.route(problem, evaluationPath, methods{http.MethodPost: a.evaluation})
-	a.route(problem, evaluationsPath, methods{http.MethodPost: a.evaluations})
+	a.route(problem, evaluationPath, methods{http.MethodPost: identified(a.evaluation)})
+	a.route(problem, evaluationsPath, methods{http.MethodPost: identified(a.evaluations)})
 	a.public("/.well-known/authzen-configuration", func(x *exchange) error {
 		base := "http://" + x.r.Host
 		if x.r.TLS != nil {
@@ -43,6 +43,20 @@ func (a *API) authzenRoutes() {
 			"access_evaluations_endpoint": base + evaluationsPath,
 		})
 	})
+}
+
+// maxRequestID bounds the id of a question.
+const maxRequestID = 256
+
+// identified has the answer, an error too, carry the X-Request-ID of the question
+// (section 10.1). One that is long, or there twice, names nothing and is left out.
+func identified(next func(*exchange) error) func(*exchange) error {
+	return func(x *exchange) error {
+		if id := x.r.Header["X-Request-Id"]; len(id) == 1 && len(id[0]) <= maxRequestID {
+			x.w.Header()["X-Request-Id"] = id
+		}
+		return next(x)
+	}
 }
 
 // entity is a subject or a resource (sections 5.1 and 5.2).

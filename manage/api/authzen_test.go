@@ -68,6 +68,24 @@ func TestAuthZENAsksThePoliciesAndTheRules(t *testing.T) {
 	f.call("POST", "/access/v1/evaluations", `{"options":{"evaluations_semantic":"x"},"evaluations":[{}]}`).want(http.StatusBadRequest)
 }
 
+func TestAuthZENAnswersCarryTheIDOfTheQuestion(t *testing.T) {
+	f := newFixture(t, func(d *api.Deps) { d.ByRules = routes{} })
+	const question = `{"subject":{"type":"user","id":"peter"},"action":{"name":"read"},"resource":{"type":"photo","id":"1"}}`
+	for _, path := range []string{"/access/v1/evaluation", "/access/v1/evaluations"} {
+		for _, body := range []string{question, `{}`} { // an answer and an error
+			if got := f.call("POST", path, body, "X-Request-ID", "question-1").header["X-Request-Id"]; !cmp.Equal(got, []string{"question-1"}) {
+				t.Errorf("%s: the id is %q", path, got)
+			}
+			for _, id := range []string{"", strings.Repeat("x", 257)} {
+				a := f.call("POST", path, body, "X-Request-ID", id)
+				if got := a.header.Get("X-Request-Id"); got != "" {
+					t.Errorf("%s: an id of %d bytes is answered as %q", path, len(id), got)
+				}
+			}
+		}
+	}
+}
+
 func TestAuthZENSaysWhereItsEndpointsAre(t *testing.T) {
 	const base = "http://127.0.0.1:4456"
 	got := newFixture(t, nil).call("GET", "/.well-known/authzen-configuration", "").want(http.StatusOK)

@@ -30,7 +30,6 @@ func (a *API) clientRoutes() {
 type unusedLifespans struct {
 	ImplicitAccess json.RawMessage `json:"implicit_grant_access_token_lifespan"`
 	ImplicitID     json.RawMessage `json:"implicit_grant_id_token_lifespan"`
-	JWTBearer      json.RawMessage `json:"jwt_bearer_grant_access_token_lifespan"`
 }
 
 // clientBody is a client as somebody may send it: ours, or one that an early or a

@@ -213,13 +213,14 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
 		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
 		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps,
-		Sessions:  &manage.Sessions{Server: f.apps},
-		Tokens:    &manage.Tokens{Introspect: introspect, Store: store, Sweeper: store, Now: time.Now},
-		Decisions: decisions{},
-		Upstreams: func() any { return []string{} },
-		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
-		Reload:    func(context.Context) (api.Reloaded, error) { return api.Reloaded{Rules: 1}, nil },
-		Build:     api.Build{Version: "v1.2.3"},
+		Sessions:    &manage.Sessions{Server: f.apps},
+		TrustGrants: &manage.TrustGrants{Store: store, Now: time.Now},
+		Tokens:      &manage.Tokens{Introspect: introspect, Store: store, Sweeper: store, Now: time.Now},
+		Decisions:   decisions{},
+		Upstreams:   func() any { return []string{} },
+		Metrics:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
+		Reload:      func(context.Context) (api.Reloaded, error) { return api.Reloaded{Rules: 1}, nil },
+		Build:       api.Build{Version: "v1.2.3"},
 	}
 	if change != nil {
 		change(&f.deps)

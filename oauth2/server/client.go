@@ -40,16 +40,17 @@ func newClient(c oauth2.Client) *client {
 		wrapped.keys, _ = keys.ParseSet(c.JWKS) // which was checked when it was registered
 	}
 	for key, text := range map[string]string{
-		"authorization_code access_token":  c.AuthorizationCodeGrantAccess,
-		"authorization_code id_token":      c.AuthorizationCodeGrantID,
-		"authorization_code refresh_token": c.AuthorizationCodeGrantRefresh,
-		"client_credentials access_token":  c.ClientCredentialsGrantAccess,
-		deviceGrantType + " access_token":  c.DeviceGrantAccess,
-		deviceGrantType + " id_token":      c.DeviceGrantID,
-		deviceGrantType + " refresh_token": c.DeviceGrantRefresh,
-		"refresh_token access_token":       c.RefreshTokenGrantAccess,
-		"refresh_token id_token":           c.RefreshTokenGrantID,
-		"refresh_token refresh_token":      c.RefreshTokenGrantRefresh,
+		"authorization_code access_token":    c.AuthorizationCodeGrantAccess,
+		"authorization_code id_token":        c.AuthorizationCodeGrantID,
+		"authorization_code refresh_token":   c.AuthorizationCodeGrantRefresh,
+		"client_credentials access_token":    c.ClientCredentialsGrantAccess,
+		jwtBearerGrantType + " access_token": c.JWTBearerGrantAccess,
+		deviceGrantType + " access_token":    c.DeviceGrantAccess,
+		deviceGrantType + " id_token":        c.DeviceGrantID,
+		deviceGrantType + " refresh_token":   c.DeviceGrantRefresh,
+		"refresh_token access_token":         c.RefreshTokenGrantAccess,
+		"refresh_token id_token":             c.RefreshTokenGrantID,
+		"refresh_token refresh_token":        c.RefreshTokenGrantRefresh,
 	} {
 		if d, err := time.ParseDuration(text); err == nil && d > 0 {
 			if wrapped.spans == nil {

@@ -159,7 +159,7 @@ func (s *Server) askUserCode(w http.ResponseWriter, r *http.Request, prefilled s
 	if err == nil {
 		err = s.o.Store.CreateFlow(r.Context(), oauth2.Flow{
 			ID: randomString(), State: oauth2.FlowUserCodeAsked, LoginChallenge: hashed("device_challenge", challenge),
-			ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent), Data: data,
+			ExpiresAt: s.now().Add(s.o.Device.Lifespan), Data: data,
 		})
 	}
 	if err != nil {

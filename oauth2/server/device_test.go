@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	xoauth2 "golang.org/x/oauth2"
+
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/oauth2/server"
@@ -106,6 +108,26 @@ func TestADeviceGetsWhatItsPersonAgreesTo(t *testing.T) {
 	r.wants(r.poll(a.str("device_code")), 400, "invalid_grant")
 	if r.isActive(got.str("access_token")) {
 		t.Error("the tokens of a code that was used twice are good")
+	}
+}
+
+// The library polls until the person has agreed.
+func TestADeviceOfTheGoLibraryIsConnected(t *testing.T) {
+	r := start(t, device, func(o *server.Options) { o.Device.Interval = time.Second })
+	r.client(tv)
+	ctx := context.WithValue(context.Background(), xoauth2.HTTPClient, r.http)
+	config := xoauth2.Config{ClientID: "tv", Scopes: []string{"openid", "read"}, Endpoint: xoauth2.Endpoint{
+		DeviceAuthURL: r.url + "/oauth2/device/auth", TokenURL: r.url + "/oauth2/token", AuthStyle: xoauth2.AuthStyleInParams,
+	}}
+	codes, err := config.DeviceAuth(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := r.browser()
+	b.agree(b.enter(codes.UserCode))
+	token, err := config.DeviceAccessToken(ctx, codes)
+	if err != nil || !r.isActive(token.AccessToken) {
+		t.Fatalf("%v %v", token, err)
 	}
 }
 

@@ -31,7 +31,7 @@ func TestDiscoveryListsWhatWorksUnderTheExactIssuer(t *testing.T) {
 		t.Errorf("got %s", oidc.raw)
 	}
 	for name, want := range map[string]string{
-		"response_types_supported": `["code"]`, "code_challenge_methods_supported": `["S256"]`, "grant_types_supported": `["authorization_code","refresh_token","client_credentials","urn:ietf:params:oauth:grant-type:token-exchange","urn:ietf:params:oauth:grant-type:device_code"]`,
+		"response_types_supported": `["code"]`, "code_challenge_methods_supported": `["S256"]`, "grant_types_supported": `["authorization_code","refresh_token","client_credentials","urn:ietf:params:oauth:grant-type:token-exchange","urn:ietf:params:oauth:grant-type:device_code","urn:ietf:params:oauth:grant-type:jwt-bearer"]`,
 		"authorization_response_iss_parameter_supported": "true", "request_parameter_supported": "true", "pushed_authorization_request_endpoint": `"` + r.url + `/oauth2/par"`, "introspection_endpoint": `"` + r.url + `/oauth2/introspect"`,
 		"revocation_endpoint": `"` + r.url + `/oauth2/revoke"`, "subject_types_supported": `["public"]`, "id_token_signing_alg_values_supported": `["ES256","EdDSA","RS256"]`,
 	} {

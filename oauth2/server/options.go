@@ -24,6 +24,7 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
+	TrustGrants(ctx context.Context, issuer string, limit, offset int) ([]oauth2.TrustGrant, error)
 }
 
 // Signer is a ring of signing keys.
@@ -59,6 +60,13 @@ type PAR struct {
 type Device struct {
 	Lifespan time.Duration // of user and device codes; default 10m
 	Interval time.Duration // between two polls; default 5s
+}
+
+// RefreshGrace is for clients that refresh at several places at once. Zero: a refresh
+// token that is used again ends its family.
+type RefreshGrace struct {
+	Period time.Duration // at most 5m
+	Reuses int           // within Period; 0: any number
 }
 
 // DPoP says which proofs are good (RFC 9449).
@@ -149,8 +157,11 @@ type Options struct {
 	// (OpenID Connect Core section 15.1 wants every server to have it).
 	IDTokenAlg string
 	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
-	AccessTokenAlg   string
-	ClientSecrets    SecretVerifier
+	AccessTokenAlg string
+	ClientSecrets  SecretVerifier
+	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
+	// a person who must not have tokens any more. Nil: everybody may.
+	Subject          func(ctx context.Context, id string) error
 	ClientAssertions ClientAssertions
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
@@ -160,6 +171,11 @@ type Options struct {
 	Certificate func(ctx context.Context) *access.ClientCertificate
 	PAR         PAR
 	Device      Device
+	// RefreshGrace lets clients use a rotated refresh token again for a while.
+	RefreshGrace RefreshGrace
+	// JWTBearerMaxLifespan bounds how far the exp of an assertion that buys a token may be
+	// away; default 720h, Hydra's.
+	JWTBearerMaxLifespan time.Duration
 	// DPoP says which proofs of possession are good; Algorithms, MaxAge and Nonce have
 	// the defaults of the configuration.
 	DPoP DPoP
@@ -265,6 +281,12 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Device.Interval <= 0 {
 		o.Device.Interval = 5 * time.Second
+	}
+	if o.JWTBearerMaxLifespan <= 0 {
+		o.JWTBearerMaxLifespan = 720 * time.Hour
+	}
+	if o.RefreshGrace.Period < 0 || o.RefreshGrace.Period > 5*time.Minute || o.RefreshGrace.Reuses < 0 || o.RefreshGrace.Reuses > 100 {
+		return o, errors.New("oauth2.grant.refresh_token: rotation_grace_period must be 0 to 5m, rotation_grace_reuse_count 0 to 100")
 	}
 	if o.Certificate == nil {
 		o.Certificate = func(context.Context) *access.ClientCertificate { return nil }

@@ -127,7 +127,12 @@ func (s *Server) errorPage(w http.ResponseWriter, e wireError) {
 	if target == "" {
 		target = s.base + fallbacksPath + "error"
 	}
-	s.browse(w, target, url.Values{"error": {e.Code}, "error_description": {e.Description}})
+	params := url.Values{"error": {e.Code}, "error_description": {e.Description}}
+	if id := w.Header().Get("X-Request-Id"); id != "" {
+		params.Set("request_id", id)
+		s.o.Log.Info("a browser was sent to the error page", "request_id", id, "error", e.Code, "description", e.Description)
+	}
+	s.browse(w, target, params)
 }
 
 // browse sends the browser to target with params added to its query.

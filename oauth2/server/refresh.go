@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ory/fosite"
@@ -41,7 +43,7 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 		return err
 	case t.Grant.ClientID != u.client.ID:
 		return fosite.ErrInvalidGrant // and nothing happens to the owner
-	case !t.Spent.IsZero():
+	case !t.Spent.IsZero() && !h.s.withinGrace(t):
 		if err := h.s.revokeFamily(ctx, t.Grant.RequestID); err != nil {
 			return err
 		}
@@ -64,7 +66,7 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 	if err != nil {
 		return err
 	}
-	u.spend = &t
+	u.spend, u.reused = &t, !t.Spent.IsZero()
 	r.SetID(t.Grant.RequestID)
 	r.SetSession(about)
 	r.SetRequestedScopes(t.Grant.RequestedScope)
@@ -76,6 +78,43 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 		r.GrantAudience(a)
 	}
 	return nil
+}
+
+// withinGrace reports whether a refresh token was rotated so recently that it may be a
+// client of several instances, or one that did not get the answer, that uses it again.
+func (s *Server) withinGrace(t oauth2.Token) bool {
+	return s.o.RefreshGrace.Period > 0 && s.o.Now().Before(t.Spent.Add(s.o.RefreshGrace.Period))
+}
+
+// rotate spends the refresh token. Who comes second within the grace period gets
+// successors of their own, which belong to the same family.
+func (s *Server) rotate(ctx context.Context, u *unit, buy oauth2.Issue) error {
+	if !u.reused {
+		err := s.o.Store.RotateRefresh(ctx, u.spend.Signature, buy)
+		if s.o.RefreshGrace.Period <= 0 || !errors.Is(err, oauth2.ErrSpent) {
+			return err
+		}
+		u.reused = true // somebody was faster
+	}
+	if err := s.countReuse(ctx, u); err != nil {
+		return err
+	}
+	return s.o.Store.ReuseRefresh(ctx, u.spend.Signature, s.o.Now().Add(-s.o.RefreshGrace.Period), buy)
+}
+
+// countReuse takes one of the reuses that a refresh token has, on all nodes together;
+// ErrSpent when there are no more.
+func (s *Server) countReuse(ctx context.Context, u *unit) error {
+	if s.o.RefreshGrace.Reuses == 0 {
+		return nil
+	}
+	for n := range s.o.RefreshGrace.Reuses {
+		err := s.o.Store.UseJTI(ctx, "refresh reuse", u.spend.Signature+" "+strconv.Itoa(n), s.o.Now().Add(s.o.RefreshGrace.Period))
+		if !errors.Is(err, oauth2.ErrSpent) {
+			return err
+		}
+	}
+	return oauth2.ErrSpent
 }
 
 // PopulateTokenEndpointResponse makes the successors. The new access token has the

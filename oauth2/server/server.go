@@ -102,7 +102,7 @@ func New(options Options) (*Server, error) {
 }
 
 // provider wires fosite: its code, PKCE and client credentials handlers, and our
-// refresh, token exchange, device and ID token handlers. Whatever can be set is set, because fosite fills
+// refresh, token exchange, device, JWT bearer and ID token handlers. Whatever can be set is set, because fosite fills
 // in defaults lazily, which would be a data race.
 func (s *Server) provider() *fosite.Fosite {
 	config := &fosite.Config{
@@ -139,6 +139,7 @@ func (s *Server) provider() *fosite.Fosite {
 		&refreshGrant{s: s, strategy: strategy},
 		&exchangeGrant{s: s, strategy: strategy},
 		&deviceGrant{s: s, strategy: strategy},
+		&jwtBearerGrant{s: s, strategy: strategy},
 		&idTokens{s: s},
 	}
 	return fosite.NewOAuth2Provider(storage, config)

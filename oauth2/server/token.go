@@ -10,7 +10,7 @@ import (
 )
 
 // grantTypes are those that the token endpoint knows.
-var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", exchangeGrantType, deviceGrantType}
+var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", exchangeGrantType, deviceGrantType, jwtBearerGrantType}
 
 // tokenAnswer is a success of the token endpoint (RFC 6749 section 5.1).
 type tokenAnswer struct {

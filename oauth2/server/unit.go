@@ -26,6 +26,10 @@ type unit struct {
 	accessToken, refreshToken string
 	// subject is the token of a token exchange, which is not spent; nil for other grants.
 	subject *oauth2.Token
+	// assertion is what is spent for a JWT bearer grant; nil for other grants.
+	assertion *bearerAssertion
+	// reused says that spend was rotated before, within the grace period.
+	reused bool
 	// bound is what the sender of the request has proved to hold, to which what is
 	// issued is bound; the zero value: nothing.
 	bound access.Confirmation
@@ -54,7 +58,8 @@ func unitOf(ctx context.Context) *unit {
 // section 4.14.2).
 func (s *Server) settle(ctx context.Context, u *unit) error {
 	if u.access == nil || (u.subject == nil) != (u.grantType != exchangeGrantType) ||
-		(u.spend == nil) != (u.grantType == "client_credentials" || u.grantType == exchangeGrantType) {
+		(u.assertion == nil) != (u.grantType != jwtBearerGrantType) ||
+		(u.spend == nil) != (u.grantType == "client_credentials" || u.grantType == exchangeGrantType || u.grantType == jwtBearerGrantType) {
 		return fosite.ErrServerError.WithDebug("the grant is incomplete")
 	}
 	if u.client.Disabled || !u.client.allowsGrant(u.grantType) {
@@ -81,10 +86,15 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 		return s.o.Store.IssueTokens(ctx, buy)
 	case exchangeGrantType:
 		return s.exchange(ctx, u)
+	case jwtBearerGrantType:
+		return s.buyWithAssertion(ctx, u)
 	case "authorization_code", deviceGrantType:
+		if err := s.checkSubject(ctx, u.spend.Grant.Subject); err != nil {
+			return err
+		}
 		err = s.o.Store.RedeemCode(ctx, u.spend.Signature, buy)
 	case "refresh_token":
-		err = s.o.Store.RotateRefresh(ctx, u.spend.Signature, buy)
+		err = s.rotate(ctx, u, buy)
 	default:
 		return fosite.ErrUnsupportedGrantType
 	}
@@ -99,10 +109,22 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 	case err != nil:
 		return err
 	}
-	if u.grantType == "refresh_token" {
+	if u.grantType == "refresh_token" && !u.reused {
 		s.tokens.evict(byFamily, u.spend.Grant.RequestID) // the predecessors are gone
 	}
 	return nil
+}
+
+// checkSubject refuses a code of a person who is not known any more.
+func (s *Server) checkSubject(ctx context.Context, id string) error {
+	if s.o.Subject == nil {
+		return nil
+	}
+	err := s.o.Subject(ctx, id)
+	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Forbidden) {
+		return fosite.ErrInvalidGrant.WithHint("The person is not known any more.")
+	}
+	return err
 }
 
 // revokeFamily ends everything that came from one authorization.

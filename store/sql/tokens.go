@@ -116,6 +116,27 @@ func (s *Store) RotateRefresh(ctx context.Context, signature string, buy oauth2.
 	}), "token")
 }
 
+// ReuseRefresh stores what a refresh token buys that was rotated at since or later and is
+// still there. The row is written, so that a revocation comes before or after it and
+// leaves nothing in either case.
+func (s *Store) ReuseRefresh(ctx context.Context, signature string, since time.Time, buy oauth2.Issue) error {
+	query, args, err := s.issue(buy)
+	if err != nil {
+		return err
+	}
+	if !isKey(signature) {
+		return oauth2.ErrSpent
+	}
+	return conflict(s.write(ctx, func(t *tx) error {
+		rows, err := t.exec("UPDATE gw_tokens SET spent_at = spent_at WHERE kind = ? AND signature = ? AND spent_at > 0 AND spent_at >= ? AND (expires_at = 0 OR expires_at > ?)",
+			kindRefresh, signature, millis(since), t.now)
+		if err := spent(rows, err); err != nil {
+			return err
+		}
+		return t.issue(query, args)
+	}), "token")
+}
+
 // spendRefresh returns the family's request id.
 func (t *tx) spendRefresh(signature string) (requestID string, err error) {
 	args := []any{t.now, t.now + keepSpent.Milliseconds(), kindRefresh, signature, t.now}

@@ -32,7 +32,7 @@ type Database struct {
 const Secret = "a system secret of the store's tests"
 
 // parallel is how many callers race for every transition.
-const parallel = 50
+const parallel = 64
 
 // Run tests a store; fresh returns a new empty database for each test.
 func Run(t *testing.T, fresh func(t *testing.T) Database) {
@@ -56,6 +56,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"AnExpiredTokenBuysNothing", tokensExpiry},
 		{"ATransitionThatFailsChangesNothing", tokensAtomic},
 		{"RotationEndsTheFamilysAccessTokens", rotateFamily},
+		{"ARotatedTokenBuysAgainOnlyInTimeAndUnlessRevoked", reuseRace},
+		{"TrustGrantsAreKeptByIssuerSubjectAndKey", trustCRUD},
 		{"RevocationEndsExactlyWhatItNames", tokensRevoke},
 		{"ARevocationThatRacesRotationsLeavesNothing", revokeRace},
 		{"TokensIssuedInParallelAreAllKept", issueRace},

@@ -1,0 +1,191 @@
+package login
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/users"
+)
+
+// byPassword is the authentication context of a login with a password, and how it came
+// about (RFC 8176).
+const byPassword = "aal1"
+
+var methodPassword = []string{"pwd"}
+
+// maxHint is the longest login that is shown again, in bytes.
+const maxHint = 254
+
+// loginPage is what login.html shows.
+type loginPage struct {
+	Challenge, Client, Login string
+	Keep                     bool
+}
+
+// loginRequest reads the request of a challenge for the browser that it belongs to.
+func (x *exchange) loginRequest(challenge string) (oauth2.LoginRequest, error) {
+	if err := x.mine(oauth2.ByLoginChallenge, challenge); err != nil {
+		return oauth2.LoginRequest{}, err
+	}
+	asked, err := x.p.o.Requests.LoginRequest(x.ctx, challenge)
+	if err == nil && len(asked.OIDCContext.UILocales) > 0 {
+		x.v.speak(x.p.look.messages.choose(strings.Join(asked.OIDCContext.UILocales, " "), x.r.Header.Get("Accept-Language")))
+	}
+	return asked, err
+}
+
+// mine refuses a challenge that another browser began.
+func (x *exchange) mine(by oauth2.FlowKey, challenge string) error {
+	yes, err := x.p.o.Requests.BelongsTo(x.ctx, x.r, by, challenge)
+	if err == nil && !yes {
+		err = fault.New(fault.Forbidden, "another_browser", "the request was begun in another browser")
+	}
+	return err
+}
+
+// showLogin is GET /login. Who is logged in is not asked again, unless the person may
+// not log in any more.
+func (x *exchange) showLogin() error {
+	asked, err := x.loginRequest(x.r.URL.Query().Get("login_challenge"))
+	if err != nil {
+		return err
+	}
+	if asked.Skip {
+		return x.skipLogin(asked)
+	}
+	return x.loginForm(http.StatusOK, asked, loginPage{Login: x.hinted(asked)})
+}
+
+func (x *exchange) skipLogin(asked oauth2.LoginRequest) error {
+	u, err := x.p.o.Users.User(x.ctx, asked.Subject)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	var to string
+	if err != nil || u.Disabled {
+		to, err = x.p.o.Requests.RejectLogin(x.ctx, asked.Challenge, oauth2.Rejection{Error: "login_required", ErrorDescription: "The user is not known any more."})
+	} else {
+		to, err = x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, oauth2.AcceptLogin{Subject: asked.Subject})
+	}
+	if err == nil {
+		x.redirect(to)
+	}
+	return err
+}
+
+// hinted is the login that the client expects: login_hint, or whom id_token_hint names.
+func (x *exchange) hinted(asked oauth2.LoginRequest) string {
+	if hint := asked.OIDCContext.LoginHint; hint != "" {
+		return hint[:min(len(hint), maxHint)]
+	}
+	if sub, _ := asked.OIDCContext.IDTokenHintClaims["sub"].(string); sub != "" {
+		if u, err := x.p.o.Users.User(x.ctx, sub); err == nil {
+			return loginOf(u)
+		}
+	}
+	return ""
+}
+
+func loginOf(u users.User) string {
+	if u.Username != "" {
+		return u.Username
+	}
+	return u.Email
+}
+
+func (x *exchange) loginForm(status int, asked oauth2.LoginRequest, page loginPage) error {
+	page.Challenge, page.Client = asked.Challenge, clientName(asked.Client)
+	x.protect(asked.Challenge)
+	x.render(status, "login", page)
+	return nil
+}
+
+// clientName is what people are told of a client; empty for none.
+func clientName(c oauth2.Client) string {
+	if name := strings.TrimSpace(c.Name); name != "" {
+		return name
+	}
+	return c.ID
+}
+
+// submitLogin is POST /login.
+func (x *exchange) submitLogin() error {
+	asked, err := x.loginRequest(x.form.Get("login_challenge"))
+	if err != nil {
+		return err
+	}
+	page := loginPage{Login: x.form.Get("login"), Keep: x.form.Get("keep") != ""}
+	page.Login = page.Login[:min(len(page.Login), maxHint)]
+	if err := x.checkToken(asked.Challenge); err != nil {
+		x.fault("", "fault.form")
+		return x.loginForm(http.StatusForbidden, asked, page)
+	}
+	if x.form.Get("action") == "cancel" {
+		to, err := x.p.o.Requests.RejectLogin(x.ctx, asked.Challenge, oauth2.Rejection{Error: "access_denied", ErrorDescription: "The person cancelled the login."})
+		if err == nil {
+			x.leave(to)
+		}
+		return err
+	}
+	login, password := strings.TrimSpace(x.form.Get("login")), x.form.Get("password")
+	if login == "" {
+		x.fault("login", "fault.no_login")
+	}
+	if password == "" {
+		x.fault("password", "fault.no_password")
+	}
+	if len(x.v.Faults) > 0 {
+		return x.loginForm(http.StatusBadRequest, asked, page)
+	}
+	u, err := x.authenticate(login, password)
+	if status := x.refused(err); status != 0 {
+		return x.loginForm(status, asked, page)
+	}
+	if err != nil {
+		return err
+	}
+	accept := oauth2.AcceptLogin{Subject: u.ID, Remember: true, ACR: byPassword, AMR: methodPassword}
+	if page.Keep {
+		accept.RememberFor = int(x.p.o.Keep / time.Second)
+	}
+	to, err := x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, accept)
+	if fault.Is(err, fault.Invalid) && asked.Skip { // somebody else than the session's person
+		x.fault("login", "fault.refused")
+		return x.loginForm(http.StatusForbidden, asked, page)
+	}
+	if err == nil {
+		x.leave(to)
+	}
+	return err
+}
+
+// fault adds to what is wrong with the form.
+func (x *exchange) fault(field, key string, pairs ...string) {
+	x.v.Faults = append(x.v.Faults, Fault{Field: field, Text: x.v.T(key, pairs...)})
+}
+
+// refused tells of an error of authenticate that is the person's to mend, and returns
+// the status; 0 for any other error.
+func (x *exchange) refused(err error) int {
+	var slow *errSlow
+	switch {
+	case errors.Is(err, errRefused):
+		x.fault("login", "fault.refused")
+		return http.StatusForbidden
+	case errors.As(err, &slow):
+		x.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(slow.wait.Seconds()))))
+		x.fault("", "fault.slow", "minutes", strconv.Itoa(int(math.Ceil(slow.wait.Minutes()))))
+		return http.StatusTooManyRequests
+	case fault.Is(err, fault.RateLimited): // too many hashes at once
+		x.w.Header().Set("Retry-After", "5")
+		x.fault("", "fault.busy")
+		return http.StatusTooManyRequests
+	}
+	return 0
+}
