@@ -186,7 +186,7 @@ func TestAnUnreadableSourceAtStartIsAnErrorAndNothingIsInForce(t *testing.T) {
 	write(t, bad, "- id: [\n")
 	l := create(t, Options{Repositories: []string{good, bad, missing}})
 	err := l.Load(t.Context())
-	want := fmt.Sprintf("access_rules.repositories: %s: line 1: did not find expected node content\naccess_rules.repositories: %s: no such file or directory", bad, missing)
+	want := fmt.Sprintf("access_rules.repositories: %s:1: did not find expected node content\naccess_rules.repositories: %s: no such file or directory", bad, missing)
 	if err == nil || err.Error() != want || l.Engine.Set() != nil {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
