@@ -241,7 +241,7 @@ func (a *App) rulesReady(context.Context) error {
 	if status.OK {
 		return nil
 	}
-	errs := []error{fmt.Errorf("version %d of the rules stays in force", status.Version)}
+	errs := []error{fmt.Errorf("version %d of the rules is in force, without what is at fault", status.Version)}
 	for _, f := range status.Errors {
 		errs = append(errs, f)
 	}
