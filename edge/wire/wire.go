@@ -105,7 +105,8 @@ func (s *Server) Serve(l net.Listener) error {
 // passing reports whether Accept may succeed later, as when files have run out.
 func passing(err error) bool {
 	var ne net.Error
-	return errors.As(err, &ne) && ne.Temporary() //nolint:staticcheck // http.Server asks the same; nothing else tells
+	//lint:ignore SA1019 http.Server asks the same; nothing else tells
+	return errors.As(err, &ne) && ne.Temporary()
 }
 
 // Shutdown stops accepting, closes connections on which no request runs, and waits

@@ -47,7 +47,6 @@ type Directory struct {
 	names   string
 	served  atomic.Pointer[http.Handler]
 	down    atomic.Bool
-	orders  atomic.Int64
 	log     transcript
 }
 

@@ -1,5 +1,7 @@
 package server
 
+//lint:file-ignore ST1005 errors are shown to clients, as sentences
+
 import (
 	"context"
 	"errors"
@@ -81,9 +83,9 @@ func (s *Server) verifyAssertion(ctx context.Context, c *client, a *assertion, e
 	case err != nil:
 		return invalid(err)
 	case said.text("iss") != c.ID || said.text("sub") != c.ID:
-		return invalid(errors.New("The claims 'iss' and 'sub' must be the client id.")) //nolint:staticcheck // shown to clients
+		return invalid(errors.New("The claims 'iss' and 'sub' must be the client id."))
 	case !s.addressed(said.audience(), endpoint):
-		return invalid(errors.New("The claim 'aud' must be the issuer.")) //nolint:staticcheck // shown to clients
+		return invalid(errors.New("The claim 'aud' must be the issuer."))
 	}
 	return s.useOnce(ctx, "client assertion "+c.ID, id, expires.Add(clockSkew), fosite.ErrInvalidClient.WithHint("The client assertion was used before."))
 }

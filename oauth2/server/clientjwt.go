@@ -1,5 +1,7 @@
 package server
 
+//lint:file-ignore ST1005 errors are shown to clients, as sentences
+
 import (
 	"context"
 	"errors"
@@ -31,7 +33,7 @@ type claims map[string]any
 func readClaims(payload []byte) (claims, error) {
 	var c claims
 	if err := json.Unmarshal(payload, &c); err != nil || c == nil { // refuses duplicate members
-		return nil, errors.New("The claims are not a JSON object without duplicates.") //nolint:staticcheck // shown to clients
+		return nil, errors.New("The claims are not a JSON object without duplicates.")
 	}
 	return c, nil
 }
@@ -68,7 +70,7 @@ func (c claims) date(name string) (time.Time, error) {
 	}
 	seconds, ok := v.(float64)
 	if !ok || seconds < 0 || seconds > 1<<40 {
-		return time.Time{}, fmt.Errorf("The claim '%s' is not a date.", name) //nolint:staticcheck // shown to clients
+		return time.Time{}, fmt.Errorf("The claim '%s' is not a date.", name)
 	}
 	// Not the zero time, which is none: exp 0 has passed.
 	return time.UnixMilli(int64(seconds * 1000)), nil
@@ -87,13 +89,13 @@ func (c claims) fresh(now time.Time, longest time.Duration) (time.Time, error) {
 	exp, nbf, iat := at[0], at[1], at[2]
 	switch {
 	case exp.IsZero():
-		return exp, errors.New("The claim 'exp' is missing.") //nolint:staticcheck // shown to clients
+		return exp, errors.New("The claim 'exp' is missing.")
 	case !now.Before(exp.Add(clockSkew)):
-		return exp, errors.New("It has expired.") //nolint:staticcheck // shown to clients
+		return exp, errors.New("It has expired.")
 	case exp.Sub(now) > longest+clockSkew:
-		return exp, fmt.Errorf("The claim 'exp' is more than %s away.", longest) //nolint:staticcheck // shown to clients
+		return exp, fmt.Errorf("The claim 'exp' is more than %s away.", longest)
 	case nbf.Sub(now) > clockSkew || iat.Sub(now) > clockSkew:
-		return exp, errors.New("It is not valid yet.") //nolint:staticcheck // shown to clients
+		return exp, errors.New("It is not valid yet.")
 	}
 	return exp, nil
 }
@@ -102,13 +104,13 @@ func (c claims) fresh(now time.Time, longest time.Duration) (time.Time, error) {
 func (c claims) jti() (string, error) {
 	id := c.text("jti")
 	if id == "" || len(id) > maxJTI {
-		return "", fmt.Errorf("The claim 'jti' must have 1 to %d bytes.", maxJTI) //nolint:staticcheck // shown to clients
+		return "", fmt.Errorf("The claim 'jti' must have 1 to %d bytes.", maxJTI)
 	}
 	return id, nil
 }
 
 // errSignature says that none of the signer's keys has signed.
-var errSignature = errors.New("The signature cannot be verified with a registered key.") //nolint:staticcheck // shown to clients
+var errSignature = errors.New("The signature cannot be verified with a registered key.")
 
 // clientKeySets remembers the key sets that operators registered by address.
 type clientKeySets struct {

@@ -1,5 +1,7 @@
 package server
 
+//lint:file-ignore ST1005 errors are shown to clients, as sentences
+
 import (
 	"context"
 	"errors"
@@ -69,7 +71,7 @@ func (h *jwtBearerGrant) HandleTokenEndpointRequest(ctx context.Context, r fosit
 		return invalid(err)
 	}
 	if !slices.ContainsFunc(said.audience(), func(a string) bool { return a == s.o.Issuer || a == s.base+tokenPath }) {
-		return invalid(errors.New("The claim 'aud' must hold the issuer or the token endpoint.")) //nolint:staticcheck // shown to clients
+		return invalid(errors.New("The claim 'aud' must hold the issuer or the token endpoint."))
 	}
 	for _, scope := range r.GetRequestedScopes() {
 		if !slices.Contains(trusted.Scope, scope) {
@@ -88,7 +90,7 @@ func (h *jwtBearerGrant) HandleTokenEndpointRequest(ctx context.Context, r fosit
 // trustedAssertion returns the grant that trusts the assertion, and its claims. A grant
 // is for one issuer and one subject, or any, and until it expires.
 func (s *Server) trustedAssertion(ctx context.Context, t *keys.JWS, issuer, subject string) (oauth2.TrustGrant, claims, error) {
-	untrusted := errors.New("Its issuer is not trusted for the subject.") //nolint:staticcheck // shown to clients
+	untrusted := errors.New("Its issuer is not trusted for the subject.")
 	if issuer == "" || subject == "" || len(subject) > maxSubject {
 		return oauth2.TrustGrant{}, nil, untrusted
 	}

@@ -1,5 +1,7 @@
 package server
 
+//lint:file-ignore ST1005 errors are shown to clients, as sentences
+
 import (
 	"context"
 	"errors"
@@ -39,10 +41,10 @@ func (s *Server) requestObject(ctx context.Context, c *client, form url.Values) 
 	}
 	t, err := keys.ParseJWS(form.Get("request"), keys.Asymmetric())
 	if err != nil {
-		return nil, invalid(errors.New("It is not a JWT that is signed with an allowed algorithm.")) //nolint:staticcheck // shown to clients
+		return nil, invalid(errors.New("It is not a JWT that is signed with an allowed algorithm."))
 	}
 	if !slices.Contains([]string{"", "jwt", "oauth-authz-req+jwt"}, t.Type) {
-		return nil, invalid(errors.New("It has the type of another kind of token.")) //nolint:staticcheck // shown to clients
+		return nil, invalid(errors.New("It has the type of another kind of token."))
 	}
 	said, err := s.verifyByClient(ctx, c, t, c.RequestObjectAlg)
 	var known *fault.Error
@@ -58,18 +60,18 @@ func (s *Server) requestObject(ctx context.Context, c *client, form url.Values) 
 	}
 	switch {
 	case said.text("iss") != c.ID:
-		return nil, invalid(errors.New("The claim 'iss' must be the client id.")) //nolint:staticcheck // shown to clients
+		return nil, invalid(errors.New("The claim 'iss' must be the client id."))
 	case said.text("sub") == c.ID:
-		return nil, invalid(errors.New("The claim 'sub' is that of a client assertion.")) //nolint:staticcheck // RFC 9101 section 10.8
+		return nil, invalid(errors.New("The claim 'sub' is that of a client assertion.")) // RFC 9101 section 10.8
 	case !slices.Contains(said.audience(), s.o.Issuer):
-		return nil, invalid(errors.New("The claim 'aud' must hold the issuer.")) //nolint:staticcheck // shown to clients
+		return nil, invalid(errors.New("The claim 'aud' must hold the issuer."))
 	}
 	params, err := parametersOf(said)
 	if err != nil {
 		return nil, invalid(err)
 	}
 	if id := params.Get("client_id"); id != "" && id != c.ID || form.Get("client_id") != c.ID {
-		return nil, invalid(errors.New("The claim 'client_id' names another client.")) //nolint:staticcheck // shown to clients
+		return nil, invalid(errors.New("The claim 'client_id' names another client."))
 	}
 	params.Set("client_id", c.ID)
 	if said["jti"] != nil {
@@ -77,7 +79,7 @@ func (s *Server) requestObject(ctx context.Context, c *client, form url.Values) 
 		if err != nil {
 			return nil, invalid(err)
 		}
-		spent := invalid(errors.New("It was used before.")) //nolint:staticcheck // shown to clients
+		spent := invalid(errors.New("It was used before."))
 		if err := s.useOnce(ctx, "request object "+c.ID, id, expires.Add(clockSkew), spent); err != nil {
 			return nil, err
 		}
@@ -94,7 +96,7 @@ func parametersOf(said claims) (url.Values, error) {
 			continue
 		}
 		if name == "request" || name == "request_uri" {
-			return nil, fmt.Errorf("It must not hold the claim '%s'.", name) //nolint:staticcheck // RFC 9101 section 4
+			return nil, fmt.Errorf("It must not hold the claim '%s'.", name) // RFC 9101 section 4
 		}
 		switch v := value.(type) {
 		case string:
@@ -116,7 +118,7 @@ func parametersOf(said claims) (url.Values, error) {
 	}
 	for name, values := range params {
 		if slices.ContainsFunc(values, func(v string) bool { return strings.ContainsRune(v, 0) }) {
-			return nil, fmt.Errorf("The claim '%s' has a NUL character.", printable(name)) //nolint:staticcheck // shown to clients
+			return nil, fmt.Errorf("The claim '%s' has a NUL character.", printable(name))
 		}
 		if len(values) == 1 && values[0] == "" {
 			params.Del(name)
@@ -129,7 +131,7 @@ func addList(params url.Values, name string, list []any) error {
 	for _, one := range list {
 		text, ok := one.(string)
 		if !ok || !repeatable[name] {
-			return fmt.Errorf("The claim '%s' must not be a list.", printable(name)) //nolint:staticcheck // shown to clients
+			return fmt.Errorf("The claim '%s' must not be a list.", printable(name))
 		}
 		params.Add(name, text)
 	}
