@@ -144,12 +144,17 @@ func (a *API) getRule(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	return x.tagged(etag, r)
+}
+
+// tagged answers v and its tag, or 304 when the client has it (RFC 9110 section 13.1.2).
+func (x *exchange) tagged(etag string, v any) error {
 	x.w.Header().Set("ETag", `"`+etag+`"`)
 	if tags(x.r.Header.Get("If-None-Match"), etag) {
 		x.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	return x.json(http.StatusOK, r)
+	return x.json(http.StatusOK, v)
 }
 
 func (a *API) createRule(x *exchange) error {

@@ -43,8 +43,7 @@ func (a *API) getUser(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.w.Header().Set("ETag", `"`+etag+`"`)
-	return x.json(http.StatusOK, u)
+	return x.tagged(etag, u)
 }
 
 func (a *API) createUser(x *exchange) error {

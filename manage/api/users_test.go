@@ -23,6 +23,7 @@ func TestUsersAreCreatedChangedAndDeletedAndNothingOfAPasswordIsAnswered(t *test
 	}
 	answers := []answer{a, f.call("GET", "/users/ada", ""), f.call("GET", "/users?login=aDa", "")}
 	etag := answers[1].header.Get("ETag")
+	f.call("GET", "/users/ada", "", "If-None-Match", etag).want(http.StatusNotModified)
 	answers = append(answers, f.call("PUT", "/users/ada", `{"username": "ada", "disabled": true}`, "If-Match", etag))
 	for _, a := range answers {
 		if strings.Contains(a.body, "assword") || strings.Contains(a.body, "argon2") {

@@ -94,18 +94,9 @@ func (p *polls) tooSoon(signature string, now time.Time) bool {
 
 // deviceGrant is RFC 8628 section 3.4. fosite's handler never tells a device to slow
 // down, and leaves the single use to its storage.
-type deviceGrant struct {
-	s        *Server
-	strategy *strategy
-}
+type deviceGrant struct{ grant }
 
 var _ fosite.TokenEndpointHandler = (*deviceGrant)(nil)
-
-func (*deviceGrant) CanSkipClientAuth(context.Context, fosite.AccessRequester) bool { return false }
-
-func (*deviceGrant) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
-	return r.GetGrantTypes().ExactOne(deviceGrantType)
-}
 
 func (h *deviceGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	u, s := unitOf(ctx), h.s
@@ -178,30 +169,20 @@ func (s *Server) pending(ctx context.Context, u *unit, signature string) error {
 
 // PopulateTokenEndpointResponse makes what the device code buys.
 func (h *deviceGrant) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
-	if !h.CanHandleTokenEndpointRequest(ctx, r) {
-		return fosite.ErrUnknownRequest
+	if err := h.grant.PopulateTokenEndpointResponse(ctx, r, answer); err != nil {
+		return err
 	}
 	u := unitOf(ctx)
-	token, signature, err := h.strategy.GenerateAccessToken(ctx, r)
+	whole := u.access.Grant
+	u.access.Grant.GrantedAudience = u.audienceFor(whole.GrantedAudience)
+	offline := slices.ContainsFunc(whole.GrantedScope, func(scope string) bool { return scope == "offline" || scope == "offline_access" })
+	if !offline || !u.client.allowsGrant("refresh_token") {
+		return nil
+	}
+	_, refresh, err := h.strategy.GenerateRefreshToken(ctx, r)
 	if err != nil {
 		return err
 	}
-	g, err := grantOf(r)
-	if err != nil {
-		return err
-	}
-	g.RequestedAt = u.now
-	u.access = &oauth2.Token{Signature: signature, Grant: g, ExpiresAt: h.s.accessExpiry(u)}
-	u.access.Grant.GrantedAudience = u.audienceFor(g.GrantedAudience)
-	offline := slices.ContainsFunc(g.GrantedScope, func(scope string) bool { return scope == "offline" || scope == "offline_access" })
-	if offline && u.client.allowsGrant("refresh_token") {
-		_, refresh, err := h.strategy.GenerateRefreshToken(ctx, r)
-		if err != nil {
-			return err
-		}
-		u.refresh = &oauth2.Token{Signature: refresh, Grant: g, ExpiresAt: h.s.refreshExpiry(u), AccessSignature: signature}
-	}
-	answer.SetAccessToken(token)
-	answer.SetTokenType("bearer")
+	u.refresh = &oauth2.Token{Signature: refresh, Grant: whole, ExpiresAt: h.s.refreshExpiry(u), AccessSignature: u.access.Signature}
 	return nil
 }

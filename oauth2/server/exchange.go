@@ -27,18 +27,9 @@ var invalidTarget = &fosite.RFC6749Error{ErrorField: "invalid_target", Descripti
 // token of this server for another one about the same subject, for the client that
 // asks, with no more scope or audience and no longer life, which names the client as
 // the actor. It belongs to the family of the subject token and ends with it.
-type exchangeGrant struct {
-	s        *Server
-	strategy *strategy
-}
+type exchangeGrant struct{ grant }
 
 var _ fosite.TokenEndpointHandler = (*exchangeGrant)(nil)
-
-func (*exchangeGrant) CanSkipClientAuth(context.Context, fosite.AccessRequester) bool { return false }
-
-func (*exchangeGrant) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
-	return r.GetGrantTypes().ExactOne(exchangeGrantType)
-}
 
 func (h *exchangeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	u, form := unitOf(ctx), r.GetRequestForm()
@@ -102,27 +93,6 @@ func (h *exchangeGrant) scopes(u *unit, asked, granted []string) ([]string, erro
 		}
 	}
 	return may, nil
-}
-
-// PopulateTokenEndpointResponse makes the access token.
-func (h *exchangeGrant) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
-	if !h.CanHandleTokenEndpointRequest(ctx, r) {
-		return fosite.ErrUnknownRequest
-	}
-	u := unitOf(ctx)
-	token, signature, err := h.strategy.GenerateAccessToken(ctx, r)
-	if err != nil {
-		return err
-	}
-	g, err := grantOf(r)
-	if err != nil {
-		return err
-	}
-	g.RequestedAt = u.now
-	u.access = &oauth2.Token{Signature: signature, Grant: g, ExpiresAt: h.s.accessExpiry(u)}
-	answer.SetAccessToken(token)
-	answer.SetTokenType("bearer")
-	return nil
 }
 
 // exchange stores the token and then looks whether the subject token is still active:

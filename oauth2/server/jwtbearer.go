@@ -28,19 +28,10 @@ type bearerAssertion struct {
 }
 
 // jwtBearerGrant is RFC 7523 section 2.1: an access token for an assertion of an issuer
-// that an operator trusts.
-type jwtBearerGrant struct {
-	s        *Server
-	strategy *strategy
-}
+// that an operator trusts. There is no refresh token: who has the assertion can get another one.
+type jwtBearerGrant struct{ grant }
 
 var _ fosite.TokenEndpointHandler = (*jwtBearerGrant)(nil)
-
-func (*jwtBearerGrant) CanSkipClientAuth(context.Context, fosite.AccessRequester) bool { return false }
-
-func (*jwtBearerGrant) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
-	return r.GetGrantTypes().ExactOne(jwtBearerGrantType)
-}
 
 func (h *jwtBearerGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	u, s := unitOf(ctx), h.s
@@ -117,28 +108,6 @@ func (s *Server) trustedAssertion(ctx context.Context, t *keys.JWS, issuer, subj
 		}
 	}
 	return oauth2.TrustGrant{}, nil, err
-}
-
-// PopulateTokenEndpointResponse makes the access token; there is no refresh token, who
-// has the assertion can get another one.
-func (h *jwtBearerGrant) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
-	if !h.CanHandleTokenEndpointRequest(ctx, r) {
-		return fosite.ErrUnknownRequest
-	}
-	u := unitOf(ctx)
-	token, signature, err := h.strategy.GenerateAccessToken(ctx, r)
-	if err != nil {
-		return err
-	}
-	g, err := grantOf(r)
-	if err != nil {
-		return err
-	}
-	g.RequestedAt = u.now
-	u.access = &oauth2.Token{Signature: signature, Grant: g, ExpiresAt: h.s.accessExpiry(u)}
-	answer.SetAccessToken(token)
-	answer.SetTokenType("bearer")
-	return nil
 }
 
 // buyWithAssertion spends the assertion and stores the token.

@@ -137,9 +137,9 @@ func (s *Server) provider() *fosite.Fosite {
 			Config:       config,
 		},
 		&refreshGrant{s: s, strategy: strategy},
-		&exchangeGrant{s: s, strategy: strategy},
-		&deviceGrant{s: s, strategy: strategy},
-		&jwtBearerGrant{s: s, strategy: strategy},
+		&exchangeGrant{grant{s, strategy, exchangeGrantType}},
+		&deviceGrant{grant{s, strategy, deviceGrantType}},
+		&jwtBearerGrant{grant{s, strategy, jwtBearerGrantType}},
 		&idTokens{s: s},
 	}
 	return fosite.NewOAuth2Provider(storage, config)

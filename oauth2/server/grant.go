@@ -1,0 +1,44 @@
+package server
+
+import (
+	"context"
+
+	"github.com/ory/fosite"
+
+	"github.com/gatewarden/gatewarden/oauth2"
+)
+
+// grant is what grants of our own have in common: clients authenticate, and what was
+// granted buys an access token.
+type grant struct {
+	s        *Server
+	strategy *strategy
+	name     string // the value of grant_type
+}
+
+func (grant) CanSkipClientAuth(context.Context, fosite.AccessRequester) bool { return false }
+
+func (h grant) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
+	return r.GetGrantTypes().ExactOne(h.name)
+}
+
+// PopulateTokenEndpointResponse makes the access token.
+func (h grant) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
+	if !h.CanHandleTokenEndpointRequest(ctx, r) {
+		return fosite.ErrUnknownRequest
+	}
+	u := unitOf(ctx)
+	token, signature, err := h.strategy.GenerateAccessToken(ctx, r)
+	if err != nil {
+		return err
+	}
+	g, err := grantOf(r)
+	if err != nil {
+		return err
+	}
+	g.RequestedAt = u.now
+	u.access = &oauth2.Token{Signature: signature, Grant: g, ExpiresAt: h.s.accessExpiry(u)}
+	answer.SetAccessToken(token)
+	answer.SetTokenType("bearer")
+	return nil
+}
