@@ -456,7 +456,7 @@ func TestNoncesAreAskedForAndRenewed(t *testing.T) {
 		if got, third := ask(first); got != challenged || third == "" {
 			t.Errorf("%s, expired: got %s, %q", kind, got, third)
 		}
-		for _, bad := range []any{"", "x", 1, first + "=", first[:31] + "!", "A" + first[1:], (&dpop.Nonces{Keys: [][]byte{[]byte("another system")}}).Make(c.Now()), (&dpop.Nonces{Keys: keys}).Make(c.Now().Add(time.Hour))} {
+		for _, bad := range []any{"", "x", 1, first + "=", first[:31] + "!", strings.Map(func(r rune) rune { return r ^ 1 }, first[:1]) + first[1:], (&dpop.Nonces{Keys: [][]byte{[]byte("another system")}}).Make(c.Now()), (&dpop.Nonces{Keys: keys}).Make(c.Now().Add(time.Hour))} {
 			if got, _ := ask(bad); got != challenged {
 				t.Errorf("%s, nonce %v: got %s", kind, bad, got)
 			}
