@@ -90,6 +90,7 @@ var (
 	_ SessionOwner     = (*apiKey)(nil)
 	_ Withholder       = (*apiKey)(nil)
 	_ SchemeReader     = (*apiKey)(nil)
+	_ Challengeable    = (*apiKey)(nil)
 	_ access.Lease     = (*apiKey)(nil)
 )
 
@@ -249,6 +250,14 @@ func (a *apiKey) Schemes() []string {
 		return nil
 	}
 	return []string{a.scheme}
+}
+
+// Challenges implements Challengeable.
+func (a *apiKey) Challenges() []string {
+	if a.scheme == "" {
+		return nil
+	}
+	return []string{a.challenge}
 }
 
 // WithheldHeaders implements Withholder.

@@ -156,6 +156,9 @@ func (a *basicAuth) WithheldHeaders() []string {
 	return []string{"Authorization"}
 }
 
+// Challenges implements Challengeable.
+func (a *basicAuth) Challenges() []string { return []string{a.challenge} }
+
 // Challenge implements Challenger: browsers ask for a name and a password.
 func (a *basicAuth) Challenge(context.Context, *access.Request) error {
 	return &fault.Error{Kind: fault.Unauthenticated, Reason: "missing_credentials",

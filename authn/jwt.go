@@ -80,6 +80,7 @@ type jwt struct {
 var (
 	_ CredentialReader = (*jwt)(nil)
 	_ SchemeReader     = (*jwt)(nil)
+	_ Challengeable    = (*jwt)(nil)
 	_ access.Lease     = (*jwt)(nil)
 )
 
@@ -88,6 +89,9 @@ func (a *jwt) CredentialPlaces() (headers, cookies []string) { return a.token.pl
 
 // Schemes implements SchemeReader.
 func (a *jwt) Schemes() []string { return a.token.schemes() }
+
+// Challenges implements Challengeable.
+func (a *jwt) Challenges() []string { return a.binding.challenges }
 
 func newJWT(c jwtConfig, d Deps, cache *factsCache) (*jwt, error) {
 	strategy, err := newScopeStrategy(c.ScopeStrategy)

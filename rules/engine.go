@@ -185,8 +185,7 @@ func (s *run) mismatch(err error) error {
 // Errors without a cause of their own, made once. They are never changed.
 var (
 	noRuleMatch        = fault.New(fault.NotFound, ReasonNoRuleMatch, "no access rule matches the request")
-	missingCredentials = error(&fault.Error{Kind: fault.Unauthenticated, Reason: ReasonMissingCredentials,
-		Message: "the request carries no credentials that this rule accepts", Challenge: "Bearer"})
+	missingCredentials = fault.New(fault.Unauthenticated, ReasonMissingCredentials, "the request carries no credentials that this rule accepts")
 )
 
 // authenticate asks the authenticators in order. The first that is responsible
@@ -222,16 +221,10 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			s.trace.step(start, "authn", h.name, "skipped", err.Error())
 		default:
 			s.trace.failed(start, "authn", h.name, err)
-			return err
+			return s.rule.asking(err, i)
 		}
 	}
-	if h := s.rule.challenger; h != nil {
-		s.handler = h.name
-		if err := h.handler.(authn.Challenger).Challenge(ctx, in.Request); err != nil {
-			return err
-		}
-	}
-	return missingCredentials
+	return s.unanswered(ctx, in.Request)
 }
 
 // authorize asks the authorizers in order; all must allow. It returns the header
