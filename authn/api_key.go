@@ -92,6 +92,7 @@ var (
 	_ SchemeReader     = (*apiKey)(nil)
 	_ Challengeable    = (*apiKey)(nil)
 	_ access.Lease     = (*apiKey)(nil)
+	_ FileReader       = (*apiKey)(nil)
 )
 
 func apiKeyDefaults() apiKeyConfig { return apiKeyConfig{ScopeStrategy: "exact"} }
@@ -259,6 +260,9 @@ func (a *apiKey) Challenges() []string {
 	}
 	return []string{a.challenge}
 }
+
+// Files implements FileReader.
+func (a *apiKey) Files() []FileState { return a.file.state() }
 
 // WithheldHeaders implements Withholder.
 func (a *apiKey) WithheldHeaders() []string {

@@ -71,6 +71,7 @@ var (
 	_ Withholder   = (*basicAuth)(nil)
 	_ SchemeReader = (*basicAuth)(nil)
 	_ access.Lease = (*basicAuth)(nil)
+	_ FileReader   = (*basicAuth)(nil)
 )
 
 func newBasicAuth(c basicAuthConfig, d Deps) (Authenticator, error) {
@@ -147,6 +148,9 @@ func parseHtpasswd(text []byte) (basicUsers, error) {
 
 // Schemes implements SchemeReader.
 func (a *basicAuth) Schemes() []string { return []string{"Basic"} }
+
+// Files implements FileReader.
+func (a *basicAuth) Files() []FileState { return a.file.state() }
 
 // WithheldHeaders implements Withholder.
 func (a *basicAuth) WithheldHeaders() []string {

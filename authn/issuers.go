@@ -50,6 +50,7 @@ var (
 	_ SchemeReader     = (*byIssuer)(nil)
 	_ Challengeable    = (*byIssuer)(nil)
 	_ access.Lease     = (*byIssuer)(nil)
+	_ FileReader       = (*byIssuer)(nil)
 )
 
 // foreignIssuer returns what happens to tokens of issuers that are not trusted.
@@ -126,6 +127,16 @@ func (a *byIssuer) Schemes() []string { return a.token.schemes() }
 
 // Challenges implements Challengeable.
 func (a *byIssuer) Challenges() []string { return a.challenges }
+
+// Files implements FileReader.
+func (a *byIssuer) Files() (files []FileState) {
+	for _, h := range a.handlers {
+		if reader, ok := h.(FileReader); ok {
+			files = append(files, reader.Files()...)
+		}
+	}
+	return files
+}
 
 // Authenticate returns ErrNoCredentials for a token of a foreign issuer when it is to
 // be left to the next authenticator.
