@@ -220,7 +220,7 @@ func (x *exchange) rule() (spec.Rule, error) {
 	if err != nil {
 		return spec.Rule{}, err
 	}
-	if _, err := newLayout(body); err != nil {
+	if _, err := newLayout(body, nil); err != nil {
 		return spec.Rule{}, err
 	}
 	if bytes.TrimSpace(body)[0] != '{' {
