@@ -38,7 +38,7 @@ type rings struct {
 // opened side by side.
 func (a *App) openKeys(ctx context.Context) error {
 	a.rings.fixed = map[string]*keys.Ring{}
-	a.remotes = keys.NewRemotes(keys.RemotesOptions{HTTP: outbound()})
+	a.remotes = keys.NewRemotes(keys.RemotesOptions{HTTP: outbound(), File: a.credentials})
 	var wait sync.WaitGroup
 	var errs [3]error
 	for i, r := range []struct {

@@ -221,6 +221,7 @@ func (a *App) healthDeps(listener string) api.Deps {
 			{Name: "changes", Check: a.hearings.ready},
 			{Name: "access_rules", Check: a.rulesReady},
 			{Name: "configuration", Check: a.configurationReady},
+			{Name: "credential_files", Check: a.credentialsReady},
 			{Name: "policies", Check: func(context.Context) error { return a.policies.Ready() }},
 		},
 		Draining: a.draining.Load,
@@ -276,6 +277,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d := a.healthDeps(listener)
 	d.Redis = a.redisState
 	d.Sources = func() any { return a.loader.Status().Sources }
+	d.CredentialFiles = func() any { return a.credentialFiles() }
 	d.Rules = &manage.Rules{Store: a.store, Checker: ruleChecker{a}, Reload: caughtUp, Others: a.fileRules}
 	if a.proxy != nil {
 		d.Upstreams = func() any { return a.proxy.Upstreams() }

@@ -177,9 +177,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 	}
 	r.authenticators = handlers(b, "authenticators", b.Authenticators, d.Authenticators, report)
 	r.withheld = withholding(r.authenticators)
-	if i := slices.IndexFunc(r.authenticators, challenges); i >= 0 {
-		r.challenger = &r.authenticators[i]
-	}
+	r.challenge()
 	switch {
 	case d.Authorizer != nil && len(d.Authorizers) > 0:
 		report("/authorizers", "cannot be combined with authorizer")

@@ -197,8 +197,7 @@ func (s *run) mismatch(err error) error {
 var (
 	rulesStale         = fault.New(fault.Unavailable, ReasonStale, "the access rules may be out of date")
 	noRuleMatch        = fault.New(fault.NotFound, ReasonNoRuleMatch, "no access rule matches the request")
-	missingCredentials = error(&fault.Error{Kind: fault.Unauthenticated, Reason: ReasonMissingCredentials,
-		Message: "the request carries no credentials that this rule accepts", Challenge: "Bearer"})
+	missingCredentials = fault.New(fault.Unauthenticated, ReasonMissingCredentials, "the request carries no credentials that this rule accepts")
 )
 
 // authenticate asks the authenticators in order. The first that is responsible
@@ -234,16 +233,10 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			s.trace.step(start, "authn", h.name, "skipped", err.Error())
 		default:
 			s.trace.failed(start, "authn", h.name, err)
-			return err
+			return s.rule.asking(err, i)
 		}
 	}
-	if h := s.rule.challenger; h != nil {
-		s.handler = h.name
-		if err := h.handler.(authn.Challenger).Challenge(ctx, in.Request); err != nil {
-			return err
-		}
-	}
-	return missingCredentials
+	return s.unanswered(ctx, in.Request)
 }
 
 // authorize asks the authorizers in order; all must allow. It returns the header

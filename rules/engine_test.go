@@ -134,16 +134,6 @@ func TestAPatternThatRunsOutOfTimeRefusesAsUnavailable(t *testing.T) {
 	}
 }
 
-func TestMissingCredentialsAreChallenged(t *testing.T) {
-	d := definition("a", "http://a/")
-	d.Authenticators = []spec.Handler{x(`{"do":"none"}`)}
-	got := engine(t, d).Decide(t.Context(), get(t, "http://a/"))
-	var e *fault.Error
-	if !errors.As(got.Err, &e) || e.Kind != fault.Unauthenticated || e.Challenge != "Bearer" {
-		t.Errorf("%+v", got.Err)
-	}
-}
-
 func TestFieldsForTheClientsResponseReachItWhateverTheOutcome(t *testing.T) {
 	for name, c := range map[string]struct {
 		authn, authz string

@@ -96,6 +96,9 @@ type Deps struct {
 	// Sources returns the state of every source of access rules, as JSON, for
 	// /health/ready?verbose; nil: none is told.
 	Sources func() any
+	// CredentialFiles returns the state of every file of users or keys that rules read
+	// while they run, in the same way.
+	CredentialFiles func() any
 	// Certificates returns the state of every host that a certificate is got for, in the
 	// same way. One that is missing does not make the program unready: a balancer that
 	// asks would keep the directory's challenge away.
