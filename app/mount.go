@@ -218,6 +218,7 @@ func (a *App) healthDeps(listener string) api.Deps {
 	d := api.Deps{
 		Checks: []api.Check{
 			{Name: "database", Check: a.store.Ping},
+			{Name: "changes", Check: a.hearings.ready},
 			{Name: "access_rules", Check: a.rulesReady},
 			{Name: "configuration", Check: a.configurationReady},
 			{Name: "credential_files", Check: a.credentialsReady},

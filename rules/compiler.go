@@ -97,6 +97,7 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	for i := range b.set.defs {
 		d := &b.set.defs[i]
 		d.Faults = slices.Clone(d.Faults)
+		b.set.stored = b.set.stored || d.Origin.Source == spec.Database
 		b.misbuilt = false
 		b.set.rules[i], entries[i] = b.rule(d)
 		if b.misbuilt {

@@ -40,6 +40,7 @@ type Set struct {
 	sessionCookies      []string
 	endpoints           map[string][]endpoint // by path
 	shared              instances
+	stored              bool // at least one rule is from the database
 }
 
 // rule is a compiled rule; defs and rules of a Set are parallel.
