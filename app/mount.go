@@ -237,6 +237,12 @@ func (a *App) healthDeps(listener string) api.Deps {
 	return d
 }
 
+// stranger hints at the key that Oathkeeper does not have.
+func (a *App) stranger(peer string) {
+	a.log.Warn("refused a question at /decisions, because its peer is not trusted to ask for others (reason untrusted_proxy); "+
+		"if it is your proxy, put its address into serve.api.trusted_proxies", "peer", peer)
+}
+
 // rulesReady reports sources that could not be read and rules that are refused.
 func (a *App) rulesReady(context.Context) error {
 	status := a.loader.Status()
@@ -255,7 +261,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	points := decision.Options{Edge: o}
+	points := decision.Options{Edge: o, Stranger: a.stranger}
 	if points.Nginx, err = trusted(a.cfg.Serve.API.Nginx.TrustedProxies); err != nil {
 		return nil, err
 	}
