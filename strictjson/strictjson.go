@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -67,27 +68,39 @@ func Unmarshal(text []byte, v any) error {
 // or when an object that v reads into a struct has a member whose name is not exactly
 // one of the struct's, and another error when text is not one JSON value. A type with
 // UnmarshalJSON checks what it reads itself. Nil for v: any member is known.
-func Check(text []byte, v any) error {
-	w := walk{text: text, d: json.NewDecoder(bytes.NewReader(text))}
-	w.d.UseNumber() // a number that is no float64 is for the reader to judge
+func Check(text []byte, v any) error { return CheckTo(maxDepth, text, v) }
+
+// CheckTo is Check with a depth of its own to which text may nest.
+func CheckTo(depth int, text []byte, v any) error {
 	if !utf8.Valid(text) {
 		return &Error{Reason: NotUTF8}
 	}
-	if err := w.value(place{}, reflect.TypeOf(v), 0); err != nil {
-		if errors.Is(err, io.EOF) {
-			return io.ErrUnexpectedEOF
-		}
-		return err
+	if !json.Valid(text) {
+		return invalid(text)
 	}
-	if _, err := w.d.Token(); !errors.Is(err, io.EOF) {
-		return &Error{Offset: w.d.InputOffset(), Reason: Trailing}
-	}
-	return nil
+	w := walk{text: text, depth: depth}
+	return w.value(place{start: int64(w.space())}, reflect.TypeOf(v), 0)
 }
 
+// invalid returns what is wrong with a text that is not one JSON value.
+func invalid(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	var first json.RawMessage
+	if err := d.Decode(&first); errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	} else if err != nil {
+		return err
+	}
+	w := walk{text: text, at: int(d.InputOffset())}
+	return &Error{Offset: int64(w.space()), Reason: Trailing}
+}
+
+// walk goes through a text that is one JSON value, so that it need not look for anything
+// that could be missing.
 type walk struct {
-	text []byte
-	d    *json.Decoder
+	text  []byte
+	at    int
+	depth int
 }
 
 // place is where a value is. Pointers are written when they are needed only.
@@ -110,72 +123,64 @@ func (p *place) pointer() string {
 }
 
 func (w *walk) value(at place, t reflect.Type, depth int) error {
-	if depth > maxDepth {
+	if depth > w.depth {
 		return &Error{Pointer: at.pointer(), Offset: at.start, Reason: TooDeep}
 	}
-	token, err := w.d.Token()
-	if err != nil {
-		return err
+	switch w.text[w.at] {
+	case '{':
+		return w.object(&at, readInto(t), depth)
+	case '[':
+		return w.list(&at, readInto(t), depth)
+	case '"':
+		w.skip()
+	default: // a number, true, false or null
+		for w.at < len(w.text) && strings.IndexByte(" \t\r\n,]}", w.text[w.at]) < 0 {
+			w.at++
+		}
 	}
-	t = readInto(t)
-	switch token {
-	case json.Delim('{'):
-		if err := w.object(&at, t, depth); err != nil {
+	return nil
+}
+
+func (w *walk) list(at *place, t reflect.Type, depth int) error {
+	at.list = true
+	var element reflect.Type
+	if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
+		element = t.Elem()
+	}
+	w.at++ // [
+	for i := 0; w.more(']'); i++ {
+		if err := w.value(place{parent: at, index: i, start: int64(w.at)}, element, depth+1); err != nil {
 			return err
 		}
-	case json.Delim('['):
-		at.list = true
-		var element reflect.Type
-		if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
-			element = t.Elem()
-		}
-		for i := 0; w.d.More(); i++ {
-			if err := w.value(place{parent: &at, index: i, start: w.next()}, element, depth+1); err != nil {
-				return err
-			}
-		}
-	default:
-		return nil
 	}
-	_, err = w.d.Token() // the end
-	return err
+	return nil
 }
 
 func (w *walk) object(at *place, t reflect.Type, depth int) error {
-	var known map[string]reflect.Type
 	var each reflect.Type
-	if t != nil {
-		switch t.Kind() {
-		case reflect.Struct:
-			known = map[string]reflect.Type{}
-			members(t, known)
-		case reflect.Map:
-			each = t.Elem()
-		}
+	if t != nil && t.Kind() == reflect.Map {
+		each = t.Elem()
 	}
-	seen := map[string]bool{}
-	for w.d.More() {
-		start := w.next()
-		token, err := w.d.Token()
-		if err != nil {
-			return err
-		}
-		name, ok := token.(string)
-		if !ok {
-			return errors.New("the name of a member must be a string")
-		}
+	known := t != nil && t.Kind() == reflect.Struct
+	var seen names
+	w.at++ // {
+	for w.more('}') {
+		start := int64(w.at)
+		name := w.name()
 		member := place{parent: at, member: name, start: start}
-		if seen[name] {
+		if !seen.add(name) {
 			return &Error{member.pointer(), start, Repeated, name}
 		}
-		seen[name] = true
-		kind, found := known[name]
-		switch {
-		case known == nil:
-			kind = each
-		case !found:
-			return &Error{member.pointer(), start, Unknown, name}
+		kind := each
+		if known {
+			var found bool
+			if kind, found = field(t, name); !found {
+				return &Error{member.pointer(), start, Unknown, name}
+			}
 		}
+		w.space()
+		w.at++ // :
+		w.space()
 		if err := w.value(member, kind, depth+1); err != nil {
 			return err
 		}
@@ -183,13 +188,74 @@ func (w *walk) object(at *place, t reflect.Type, depth int) error {
 	return nil
 }
 
-// next is where the next token begins.
-func (w *walk) next() int64 {
-	at := w.d.InputOffset()
-	for at < int64(len(w.text)) && strings.IndexByte(" \t\r\n,:", w.text[at]) >= 0 {
-		at++
+// space goes to the next token and returns where that is.
+func (w *walk) space() int {
+	for w.at < len(w.text) && strings.IndexByte(" \t\r\n", w.text[w.at]) >= 0 {
+		w.at++
 	}
-	return at
+	return w.at
+}
+
+// more goes to the next item of a list or an object, or behind its end.
+func (w *walk) more(end byte) bool {
+	if w.text[w.space()] == ',' {
+		w.at++
+		w.space()
+	}
+	if w.text[w.at] == end {
+		w.at++
+		return false
+	}
+	return true
+}
+
+// skip goes behind a string and returns it as it is written, with its quotes.
+func (w *walk) skip() (written []byte, escaped bool) {
+	start := w.at
+	for w.at++; w.text[w.at] != '"'; w.at++ {
+		if w.text[w.at] == '\\' {
+			escaped = true
+			w.at++
+		}
+	}
+	w.at++
+	return w.text[start:w.at], escaped
+}
+
+// name goes behind the name of a member and returns it.
+func (w *walk) name() string {
+	written, escaped := w.skip()
+	if !escaped {
+		return string(written[1 : len(written)-1])
+	}
+	var name string
+	_ = json.Unmarshal(written, &name) // which is valid
+	return name
+}
+
+// names are those of an object, few as a rule.
+type names struct {
+	few  []string
+	many map[string]bool
+}
+
+// add reports whether the name is new.
+func (n *names) add(name string) bool {
+	if n.many != nil {
+		known := n.many[name]
+		n.many[name] = true
+		return !known
+	}
+	if slices.Contains(n.few, name) {
+		return false
+	}
+	if n.few = append(n.few, name); len(n.few) > 16 {
+		n.many = make(map[string]bool, 2*len(n.few))
+		for _, known := range n.few {
+			n.many[known] = true
+		}
+	}
+	return true
 }
 
 // readInto returns what a value is read into; nil for what checks itself or takes
@@ -208,35 +274,43 @@ func readInto(t reflect.Type) reflect.Type {
 	return nil
 }
 
-// members adds the names that encoding/json knows for a struct; those of the outer one
-// hide those of structs that it embeds.
-func members(t reflect.Type, into map[string]reflect.Type) {
-	var embedded []reflect.Type
+// field returns the type of the field that encoding/json reads a member into; fields of
+// a struct hide those of structs that it embeds.
+func field(t reflect.Type, name string) (reflect.Type, bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag := f.Tag.Get("json")
-		name, _, _ := strings.Cut(tag, ",")
-		if f.Anonymous && name == "" {
-			inner := f.Type
-			if inner.Kind() == reflect.Pointer {
-				inner = inner.Elem()
-			}
-			if inner.Kind() == reflect.Struct {
-				embedded = append(embedded, inner)
-				continue
-			}
-		}
-		if !f.IsExported() || tag == "-" {
+		if tag == "-" || !f.IsExported() || inlined(f, tag) != nil {
 			continue
 		}
-		if name == "" {
-			name = f.Name
-		}
-		if _, hidden := into[name]; !hidden {
-			into[name] = f.Type
+		own, _, _ := strings.Cut(tag, ",")
+		if own == name || own == "" && f.Name == name {
+			return f.Type, true
 		}
 	}
-	for _, inner := range embedded {
-		members(inner, into)
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if inner := inlined(f, f.Tag.Get("json")); inner != nil {
+			if found, ok := field(inner, name); ok {
+				return found, true
+			}
+		}
 	}
+	return nil, false
+}
+
+// inlined returns the struct whose fields count as those of the one that has f; nil for
+// an ordinary field.
+func inlined(f reflect.StructField, tag string) reflect.Type {
+	if !f.Anonymous || tag != "" && tag[0] != ',' {
+		return nil
+	}
+	t := f.Type
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	return t
 }

@@ -49,7 +49,7 @@ func TestWhatTwoReadersMayReadInTwoWaysIsRefused(t *testing.T) {
 		`{"Never":"x"}`:                     {"/Never", 1, Unknown, "Never"},
 		`{"private":"x"}`:                   {"/private", 1, Unknown, "private"},
 		`{"embedded":{}}`:                   {"/embedded", 1, Unknown, "embedded"},
-		`{} {}`:                             {"", 4, Trailing, ""},
+		`{} {}`:                             {"", 3, Trailing, ""},
 		"{\"name\":\"\xff\"}":               {"", 0, NotUTF8, ""},
 		strings.Repeat("[", 600) + strings.Repeat("]", 600): {strings.Repeat("/0", 513), 513, TooDeep, ""},
 	} {

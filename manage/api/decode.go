@@ -153,6 +153,10 @@ func (f *bodyFault) Error() string {
 
 // decode reads one JSON value into v, strictly.
 func decode(text []byte, v any) error {
+	// The layout is for faults alone, and costs more than all else.
+	if strictjson.CheckTo(maxDepth, text, v) == nil && string(bytes.TrimSpace(text)) != "null" && json.Unmarshal(text, v) == nil {
+		return nil
+	}
 	l, err := newLayout(text, v)
 	if err != nil {
 		return err
