@@ -110,7 +110,7 @@ var forms = func() (f [2][256]byte) {
 			f[wordBegins][c] = otherCase
 		case b == '-':
 			f[0][c], f[wordBegins][c] = wordBegins, wordBegins
-		case b == 0 || strings.IndexByte("!#$%&'*+.^_`|~0123456789", b) < 0:
+		case strings.IndexByte("!#$%&'*+.^_`|~0123456789", b) < 0:
 			f[0][c], f[wordBegins][c] = noToken, noToken
 		}
 	}

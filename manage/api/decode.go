@@ -76,7 +76,7 @@ func (l *layout) members(pointer string, depth int) error {
 		if !ok {
 			return l.fault("", start, "a member name must be a string")
 		}
-		at := pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+		at := pointer + "/" + escaped(name)
 		if seen[name] {
 			return l.fault(at, start, "occurs twice")
 		}
@@ -176,7 +176,7 @@ func decode(text []byte, v any) error {
 	const unknown = "json: unknown field "
 	if name, quoted := strings.CutPrefix(err.Error(), unknown); quoted {
 		if plain, uerr := strconv.Unquote(name); uerr == nil {
-			suffix := "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(plain)
+			suffix := "/" + escaped(plain)
 			for _, v := range l.values {
 				if strings.HasSuffix(v.pointer, suffix) {
 					return l.fault(v.pointer, v.start, "is not a known member")
@@ -199,4 +199,13 @@ func typeName(kind string) string {
 		return "a number"
 	}
 	return "a " + kind
+}
+
+// escaped returns a name as a token of a JSON pointer (RFC 6901 section 3). A Replacer
+// for each of the many names that need none showed in profiles.
+func escaped(name string) string {
+	if !strings.ContainsAny(name, "~/") {
+		return name
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }
