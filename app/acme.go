@@ -53,6 +53,7 @@ func (a *App) manage(cfg *config.Config) {
 // watchCertificates makes the ends of certificates metrics.
 func (a *App) watchCertificates(context.Context) error {
 	a.manage(a.cfg)
+	a.watchCredentials()
 	a.metrics.WatchCertificates(func() []telemetry.Certificate {
 		ends := map[string]time.Time{}
 		if a.acme != nil {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gatewarden/gatewarden/acme"
 	"github.com/gatewarden/gatewarden/config"
@@ -32,6 +33,7 @@ import (
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/source"
+	"github.com/gatewarden/gatewarden/store"
 	"github.com/gatewarden/gatewarden/store/sql"
 	"github.com/gatewarden/gatewarden/telemetry"
 )
@@ -98,6 +100,7 @@ type App struct {
 	proxy     *proxy.Proxy
 	extAuthz  *decision.ExtAuthz
 	follower  *follower
+	hearings  hearings
 	demo      *demo
 	draining  atomic.Bool
 	settings  atomic.Pointer[settings]
@@ -144,15 +147,18 @@ func (a *App) openStore(ctx context.Context) error {
 	if len(a.secrets) == 0 { // dsn is memory, which config made sure of
 		a.secrets = []string{rand.Text() + rand.Text()}
 	}
-	s, err := sql.Open(ctx, sql.Options{DSN: a.cfg.DSN, Secrets: a.secrets, AutoMigrate: a.cfg.Migrate, Log: a.log})
+	s, err := sql.Open(ctx, sql.Options{DSN: a.cfg.DSN, Secrets: a.secrets, AutoMigrate: a.cfg.Migrate, Timeout: a.cfg.Storage.Timeout, Log: a.log})
 	if err != nil {
 		return err
 	}
-	a.store, a.logouts = s, relyingparty.NewLogouts(s)
-	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, deaf: func() {
-		a.oauth2.EvictAll()
-		a.logouts.ForgetAll()
-	}}
+	bound := a.cfg.Storage.MaxStaleness
+	if a.cfg.DSN == "memory" { // nobody else writes to it
+		bound = 0
+	}
+	a.hearings = newHearings(bound, time.Now)
+	a.engine.Fresh = a.hearings[store.Rules].fresh
+	a.store, a.logouts = s, relyingparty.NewLogouts(s, a.hearings[store.Logouts].fresh)
+	a.follower = &follower{changes: s, apply: a.apply, reload: a.applyAll, heard: a.hearings.heard, now: time.Now}
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
@@ -179,7 +185,7 @@ func (a *App) openDemo(context.Context) (err error) {
 
 // openPolicies loads the policies.
 func (a *App) openPolicies(ctx context.Context) error {
-	a.policies = policies.New(a.store, a.store)
+	a.policies = policies.New(a.store, a.store, a.hearings[store.Policies].fresh)
 	return a.policies.Reload(ctx)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/oauth2/server"
+	"github.com/gatewarden/gatewarden/store"
 )
 
 // openAuthorizationServer makes the OAuth 2.0 server. It is made in every process,
@@ -51,6 +52,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 			TokenIssued: a.metrics.TokenIssued, Introspection: a.metrics.Introspection, Cache: a.metrics.Cache, OAuth2: a.metrics.OAuth2,
 		},
 		Log: a.log, HTTP: outbound(),
+		FreshClients: a.hearings[store.Clients].fresh, FreshTokens: a.hearings[store.Tokens].fresh,
 	})
 	if err != nil {
 		return fmt.Errorf("authorization server: %w", err)

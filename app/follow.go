@@ -29,9 +29,9 @@ type follower struct {
 	apply   func(context.Context, store.Change) error
 	// reload puts everything in force anew.
 	reload func(context.Context) error
-	// deaf is called when changes could not be heard of: what is cached of tokens,
-	// clients and logouts may be out of date.
-	deaf func()
+	// heard is told when everything of a topic is in force that was committed before at.
+	heard func(topic store.Topic, at time.Time)
+	now   func() time.Time
 
 	mu       sync.Mutex
 	revision int64
@@ -52,6 +52,7 @@ type change struct {
 func (f *follower) poll(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	began := f.now()
 	due := f.failed
 	f.failed = nil
 	var errs []error
@@ -64,31 +65,43 @@ func (f *follower) poll(ctx context.Context) error {
 			f.failed[c] = true
 		}
 	}
+	read := false // to the end
 	for {
 		changes, err := f.changes.ChangesSince(ctx, f.revision, changeBatch)
 		if fault.Is(err, fault.Conflict) { // this node was cut off for too long
 			due, err = nil, f.anew(ctx)
 		}
 		if err != nil {
-			f.deaf()
 			errs = append(errs, err)
 			break
 		}
-		read := map[store.Topic]bool{}
+		done := map[store.Topic]bool{}
 		for _, c := range changes {
 			delete(due, change{c.Topic, c.Item})
-			if !read[c.Topic] {
+			if !done[c.Topic] {
 				try(change{c.Topic, c.Item})
-				read[c.Topic] = whole(c.Topic)
+				done[c.Topic] = whole(c.Topic)
 			}
 			f.revision = c.Revision
 		}
-		if len(changes) < changeBatch {
+		if read = len(changes) < changeBatch; read {
 			break
 		}
 	}
 	for c := range due {
 		try(c)
+	}
+	if !read {
+		return errors.Join(errs...)
+	}
+	late := map[store.Topic]bool{}
+	for c := range f.failed {
+		late[c.topic] = true
+	}
+	for _, t := range store.Topics() {
+		if !late[t] {
+			f.heard(t, began)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -34,7 +36,7 @@ func TestAChangeThatCannotBeAppliedHoldsUpNoRevocationAndIsTriedAgain(t *testing
 	log := &written{all: []store.Change{{Revision: 1, Topic: store.Keys, Item: "set"}, {Revision: 2, Topic: store.Tokens, Item: "family"}}}
 	broken := true
 	var applied []string
-	f := &follower{changes: log, deaf: func() {}, apply: func(_ context.Context, c store.Change) error {
+	f := &follower{now: time.Now, changes: log, heard: unheard, apply: func(_ context.Context, c store.Change) error {
 		if broken && c.Topic == store.Keys {
 			return errors.New("sealed with a secret that this node does not have")
 		}
@@ -69,7 +71,7 @@ func TestWhatIsReadWholeIsReadOncePerBatch(t *testing.T) {
 		log.all = append(log.all, c)
 	}
 	var applied []string
-	f := &follower{changes: log, deaf: func() {}, apply: func(_ context.Context, c store.Change) error {
+	f := &follower{now: time.Now, changes: log, heard: unheard, apply: func(_ context.Context, c store.Change) error {
 		applied = append(applied, c.Item)
 		return nil
 	}}
@@ -90,9 +92,9 @@ func TestANodeThatWasCutOffForTooLongLoadsEverythingAnew(t *testing.T) {
 	var done []string
 	fail := true
 	f := &follower{
-		changes: log,
-		deaf:    func() {},
-		apply:   func(_ context.Context, c store.Change) error { done = append(done, c.Item); return nil },
+		now: time.Now, changes: log,
+		heard: unheard,
+		apply: func(_ context.Context, c store.Change) error { done = append(done, c.Item); return nil },
 		reload: func(context.Context) error {
 			if fail {
 				return errors.New("the database is gone again")
@@ -117,13 +119,48 @@ func TestANodeThatWasCutOffForTooLongLoadsEverythingAnew(t *testing.T) {
 	}
 }
 
-func TestWhatIsCachedIsForgottenWhenChangesCannotBeHeardOf(t *testing.T) {
-	forgotten := 0
-	f := &follower{changes: &written{down: errors.New("no database")}, deaf: func() { forgotten++ }}
-	if err := f.poll(t.Context()); err == nil {
-		t.Error("a log that cannot be read is no error")
+// unheard hears of nothing.
+func unheard(store.Topic, time.Time) {}
+
+func TestWhatANodeKnowsIsAsOldAsItsLastLookAtTheLog(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	h := newHearings(5*time.Second, func() time.Time { return now })
+	log, broken := &written{}, false
+	f := &follower{changes: log, now: func() time.Time { return now }, heard: h.heard, apply: func(_ context.Context, c store.Change) error {
+		if broken && c.Topic == store.Policies {
+			return errors.New("a policy cannot be read")
+		}
+		return nil
+	}}
+	state := func() string {
+		return fmt.Sprintf("%t %t %s", h[store.Tokens].fresh(), h[store.Policies].fresh(), fault.MessageOf(h.ready(t.Context())))
 	}
-	if forgotten != 1 {
-		t.Errorf("forgotten %d times, want once", forgotten)
+	for _, step := range []struct {
+		what   string
+		change func()
+		after  time.Duration
+		want   string
+	}{
+		{"at first", func() {}, 0, "true true "},
+		{"down, within the bound", func() { log.down = errors.New("no database") }, 4999 * time.Millisecond, "true true "},
+		{"down, beyond it", func() {}, time.Millisecond, "false false what this node knows of clients, keys, logouts, policies, rules, tokens may be older than storage.max_staleness (5s) and is not used"},
+		{"back", func() { log.down = nil }, 0, "true true "},
+		{"a change that cannot be applied, within the bound", func() {
+			broken = true
+			log.all = append(log.all, store.Change{Revision: 1, Topic: store.Policies})
+		}, 4 * time.Second, "true true "},
+		{"and beyond it, for its own topic alone", func() {}, time.Second, "true false what this node knows of policies may be older than storage.max_staleness (5s) and is not used"},
+		{"applied", func() { broken = false }, 0, "true true "},
+	} {
+		step.change()
+		now = now.Add(step.after)
+		_ = f.poll(t.Context())
+		if got := state(); got != step.want {
+			t.Errorf("%s: got %s, want %s", step.what, got, step.want)
+		}
+	}
+	now = now.Add(-time.Hour) // the clock was set back, so that nobody knows how long ago that was
+	if h[store.Tokens].fresh() {
+		t.Error("fresh an hour before the last look")
 	}
 }

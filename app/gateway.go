@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -78,6 +79,53 @@ func (a *App) credentials(path string, err error) {
 		return
 	}
 	a.log.Info("read a file of credentials again", "file", path)
+}
+
+// credentialFile is the state of a file of users or keys in /health/ready?verbose.
+type credentialFile struct {
+	File   string     `json:"file"`
+	OK     bool       `json:"ok"`
+	Error  string     `json:"error,omitempty"`
+	ReadAt *time.Time `json:"read_at,omitempty"`
+}
+
+// credentialFiles lists the files that the rules in force read while they run.
+func (a *App) credentialFiles() []credentialFile {
+	out := []credentialFile{}
+	for _, f := range a.engine.Set().Files() {
+		one := credentialFile{File: f.Path, OK: f.Err == nil}
+		if f.Err != nil {
+			one.Error = f.Err.Error()
+		}
+		if !f.ReadAt.IsZero() {
+			at := f.ReadAt.UTC()
+			one.ReadAt = &at
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// credentialsReady is part of readiness.
+func (a *App) credentialsReady(context.Context) error {
+	var errs []error
+	for _, f := range a.credentialFiles() {
+		if !f.OK {
+			errs = append(errs, fmt.Errorf("%s: %s; what it held before is in force", f.File, f.Error))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// watchCredentials makes the states of files of credentials metrics.
+func (a *App) watchCredentials() {
+	a.metrics.WatchCredentialFiles(func() map[string]bool {
+		up := map[string]bool{}
+		for _, f := range a.credentialFiles() {
+			up[f.File] = f.OK
+		}
+		return up
+	})
 }
 
 // keyed returns secrets as keys.

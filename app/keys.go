@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/mutators"
+	"github.com/gatewarden/gatewarden/store"
 )
 
 // The names of the authorization server's key sets, as in Hydra.
@@ -37,7 +38,7 @@ type rings struct {
 // opened side by side.
 func (a *App) openKeys(ctx context.Context) error {
 	a.rings.fixed = map[string]*keys.Ring{}
-	a.remotes = keys.NewRemotes(keys.RemotesOptions{HTTP: outbound()})
+	a.remotes = keys.NewRemotes(keys.RemotesOptions{HTTP: outbound(), File: a.credentials})
 	var wait sync.WaitGroup
 	var errs [3]error
 	for i, r := range []struct {
@@ -52,6 +53,7 @@ func (a *App) openKeys(ctx context.Context) error {
 	} {
 		wait.Go(func() {
 			o := r.keep
+			o.Fresh = a.hearings[store.Keys].fresh
 			o.Set, o.Store, o.Algorithms, o.Period = r.set, a.store, r.algorithms, a.cfg.Keys.RotationPeriod
 			ring, err := keys.OpenRing(ctx, o)
 			if err != nil {

@@ -218,8 +218,10 @@ func (a *App) healthDeps(listener string) api.Deps {
 	d := api.Deps{
 		Checks: []api.Check{
 			{Name: "database", Check: a.store.Ping},
+			{Name: "changes", Check: a.hearings.ready},
 			{Name: "access_rules", Check: a.rulesReady},
 			{Name: "configuration", Check: a.configurationReady},
+			{Name: "credential_files", Check: a.credentialsReady},
 			{Name: "policies", Check: func(context.Context) error { return a.policies.Ready() }},
 		},
 		Draining: a.draining.Load,
@@ -233,6 +235,12 @@ func (a *App) healthDeps(listener string) api.Deps {
 		d.Certificates = func() any { return a.acme.Status() }
 	}
 	return d
+}
+
+// stranger hints at the key that Oathkeeper does not have.
+func (a *App) stranger(peer string) {
+	a.log.Warn("refused a question at /decisions, because its peer is not trusted to ask for others (reason untrusted_proxy); "+
+		"if it is your proxy, put its address into serve.api.trusted_proxies", "peer", peer)
 }
 
 // rulesReady reports sources that could not be read and rules that are refused.
@@ -253,7 +261,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	points := decision.Options{Edge: o}
+	points := decision.Options{Edge: o, Stranger: a.stranger}
 	if points.Nginx, err = trusted(a.cfg.Serve.API.Nginx.TrustedProxies); err != nil {
 		return nil, err
 	}
@@ -275,6 +283,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d := a.healthDeps(listener)
 	d.Redis = a.redisState
 	d.Sources = func() any { return a.loader.Status().Sources }
+	d.CredentialFiles = func() any { return a.credentialFiles() }
 	d.Rules = &manage.Rules{Store: a.store, Checker: ruleChecker{a}, Reload: caughtUp, Others: a.fileRules}
 	if a.proxy != nil {
 		d.Upstreams = func() any { return a.proxy.Upstreams() }

@@ -90,7 +90,9 @@ var (
 	_ SessionOwner     = (*apiKey)(nil)
 	_ Withholder       = (*apiKey)(nil)
 	_ SchemeReader     = (*apiKey)(nil)
+	_ Challengeable    = (*apiKey)(nil)
 	_ access.Lease     = (*apiKey)(nil)
+	_ FileReader       = (*apiKey)(nil)
 )
 
 func apiKeyDefaults() apiKeyConfig { return apiKeyConfig{ScopeStrategy: "exact"} }
@@ -250,6 +252,17 @@ func (a *apiKey) Schemes() []string {
 	}
 	return []string{a.scheme}
 }
+
+// Challenges implements Challengeable.
+func (a *apiKey) Challenges() []string {
+	if a.scheme == "" {
+		return nil
+	}
+	return []string{a.challenge}
+}
+
+// Files implements FileReader.
+func (a *apiKey) Files() []FileState { return a.file.state() }
 
 // WithheldHeaders implements Withholder.
 func (a *apiKey) WithheldHeaders() []string {

@@ -58,11 +58,22 @@ type Discloser interface {
 	Discloses()
 }
 
-// Challenger is implemented by authenticators that say how to get credentials. When
-// no authenticator of a rule was responsible, the first of them that is a Challenger
-// is asked, and the request is refused with its error: a *access.Reply, or a fault
-// with a Challenge.
+// Challengeable is implemented by authenticators whose credentials WWW-Authenticate can
+// ask for (RFC 9110 section 11.6.1). A request that a rule's authenticators refuse as
+// fault.Unauthenticated is answered with the challenges of all of them.
+type Challengeable interface {
+	// Challenges returns schemes with their parameters, as fault.Error.Challenge; none
+	// when the credentials are at a place that no scheme stands for. It is called once,
+	// when the rule is compiled, and the result is not changed.
+	Challenges() []string
+}
+
+// Challenger is implemented by authenticators that say of each request how to get
+// credentials. When no authenticator of a rule was responsible, the first of them that
+// is a Challenger is asked, and the request is refused with its error: a *access.Reply,
+// or a fault, which gets the challenges of the others.
 type Challenger interface {
+	Challengeable
 	Challenge(ctx context.Context, r *access.Request) error
 }
 

@@ -71,6 +71,7 @@ var (
 	_ Withholder   = (*basicAuth)(nil)
 	_ SchemeReader = (*basicAuth)(nil)
 	_ access.Lease = (*basicAuth)(nil)
+	_ FileReader   = (*basicAuth)(nil)
 )
 
 func newBasicAuth(c basicAuthConfig, d Deps) (Authenticator, error) {
@@ -148,6 +149,9 @@ func parseHtpasswd(text []byte) (basicUsers, error) {
 // Schemes implements SchemeReader.
 func (a *basicAuth) Schemes() []string { return []string{"Basic"} }
 
+// Files implements FileReader.
+func (a *basicAuth) Files() []FileState { return a.file.state() }
+
 // WithheldHeaders implements Withholder.
 func (a *basicAuth) WithheldHeaders() []string {
 	if a.forward {
@@ -155,6 +159,9 @@ func (a *basicAuth) WithheldHeaders() []string {
 	}
 	return []string{"Authorization"}
 }
+
+// Challenges implements Challengeable.
+func (a *basicAuth) Challenges() []string { return []string{a.challenge} }
 
 // Challenge implements Challenger: browsers ask for a name and a password.
 func (a *basicAuth) Challenge(context.Context, *access.Request) error {

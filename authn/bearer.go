@@ -76,6 +76,17 @@ func (t *tokenReader) schemes() []string {
 	return nil
 }
 
+// challenges are the Challenges of Challengeable for tokens that need no proof.
+func (t *tokenReader) challenges() []string {
+	if t.bearer {
+		return bearerChallenges
+	}
+	return nil
+}
+
+// bearerChallenges is never changed.
+var bearerChallenges = []string{"Bearer"}
+
 // read returns the token of a request. It returns ErrNoCredentials when there is
 // none at the configured place, of the scheme and with the prefix, and a fault
 // when there are several or the token is malformed.

@@ -29,6 +29,7 @@ type bearerToken struct {
 var (
 	_ CredentialReader = (*bearerToken)(nil)
 	_ SchemeReader     = (*bearerToken)(nil)
+	_ Challengeable    = (*bearerToken)(nil)
 	_ Discloser        = (*bearerToken)(nil)
 	_ access.Lease     = (*bearerToken)(nil)
 )
@@ -51,6 +52,9 @@ func (a *bearerToken) CredentialPlaces() (headers, cookies []string) { return a.
 
 // Schemes implements SchemeReader.
 func (a *bearerToken) Schemes() []string { return a.token.schemes() }
+
+// Challenges implements Challengeable.
+func (a *bearerToken) Challenges() []string { return a.token.challenges() }
 
 // Authenticate returns ErrNoCredentials when there is no token with the prefix.
 func (a *bearerToken) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {

@@ -19,6 +19,9 @@ type binding struct {
 	token   *tokenReader
 	require string
 	proofs  *dpop.Checker
+	// challenges are the Challenges of Challengeable: the schemes in which a token that
+	// is good here may come (RFC 9449 section 7.1, RFC 8705 section 3).
+	challenges []string
 }
 
 // newBinding makes token accept the scheme DPoP. Require is none, or refuses tokens
@@ -34,7 +37,14 @@ func newBinding(require string, c dpopConfig, token *tokenReader, d Deps) (bindi
 		return binding{}, fmt.Errorf("dpop.%w", err)
 	}
 	token.dpop = true
-	return binding{token: token, require: require, proofs: p}, nil
+	b := binding{token: token, require: require, proofs: p, challenges: token.challenges()}
+	switch require {
+	case "dpop": // also where the token is elsewhere: a proof is what is missing
+		b.challenges = []string{`DPoP algs="` + p.Algorithms() + `"`}
+	case "any":
+		b.challenges = append([]string{`DPoP algs="` + p.Algorithms() + `"`}, b.challenges...)
+	}
+	return b, nil
 }
 
 // prove returns the subject of a verified token when the request proves what the token

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/access"
+	"github.com/gatewarden/gatewarden/dpop"
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/internal/testca"
 )
@@ -25,6 +26,7 @@ type contract struct {
 	none            string          // outcome without credentials
 	garbage         string          // outcome with garbage in the place of credentials
 	offline         bool            // asks nobody, so that a cancelled context does not matter
+	challenges      string          // what it can be asked for, separated by |
 }
 
 func contracts(t *testing.T) (Deps, []contract) {
@@ -62,37 +64,43 @@ func contracts(t *testing.T) (Deps, []contract) {
 		{handler: "anonymous", config: `{}`, wrongType: `{"subject":1}`, good: request("https://api.example/"), subject: "anonymous",
 			none: "subject anonymous", garbage: "no credentials", offline: true},
 		{handler: "oidc_session", config: `{"client_id":"web"}`, wrongType: `{"scope":"openid"}`,
-			good: login(t, d, `{"client_id":"web"}`), subject: "alice", none: "no credentials", garbage: "no credentials", offline: true},
+			good: login(t, d, `{"client_id":"web"}`), subject: "alice", none: "no credentials", garbage: "no credentials", offline: true, challenges: `Session`},
 		{handler: "client_certificate", config: `{}`, wrongType: `{"ca":"file:///a"}`, good: shown(testca.New(t, "root", start).Issue(t, nil), true),
 			subject: "CN=client", none: "no credentials", garbage: "no credentials", offline: true},
 		{handler: "jwt", config: `{"jwks_urls":["` + own.location(t) + `"],"allowed_algorithms":["EdDSA"]}`, wrongType: `{"jwks_ttl":30}`,
-			good: bearerRequest(token), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true},
+			good: bearerRequest(token), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true, challenges: `Bearer`},
 		{handler: "jwt", config: `{}`, wrongType: `{"jwks_urls":"https://a"}`,
-			good: bearerRequest(token), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true},
+			good: bearerRequest(token), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true, challenges: `Bearer`},
+		{handler: "jwt", config: `{"require_binding":"any"}`, wrongType: `{"require_binding":true}`, challenges: `DPoP algs="` + strings.Join(dpop.DefaultAlgorithms(), " ") + `"|Bearer`,
+			none: "no credentials", garbage: "unauthenticated", offline: true},
+		{handler: "jwt", config: `{"require_binding":"dpop"}`, wrongType: `{"dpop":1}`, challenges: `DPoP algs="` + strings.Join(dpop.DefaultAlgorithms(), " ") + `"`,
+			none: "no credentials", garbage: "unauthenticated", offline: true},
+		{handler: "jwt", config: `{"require_binding":"mtls"}`, wrongType: `{"dpop":[]}`, challenges: `Bearer`,
+			none: "no credentials", garbage: "unauthenticated", offline: true},
 		{handler: "oauth2_introspection", config: `{}`, wrongType: `{"required_scope":"read"}`,
-			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated", challenges: `Bearer`},
 		{handler: "oauth2_introspection", config: `{` + url + `}`, wrongType: `{"cache":{"ttl":60}}`,
-			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated", challenges: `Bearer`},
 		{handler: "oauth2_introspection", config: `{` + url + `,"cache":{"enabled":true}}`, wrongType: `{"retry":"often"}`,
-			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated", challenges: `Bearer`},
 		{handler: "cookie_session", config: `{` + check + `}`, wrongType: `{"only":"sid"}`,
 			good: request("https://api.example/", "Cookie", "sid=good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
 		{handler: "cookie_session", config: `{` + check + `,"cache":{"enabled":true}}`, wrongType: `{"cache":true}`,
 			good: request("https://api.example/", "Cookie", "sid=good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
 		{handler: "bearer_token", config: `{` + check + `}`, wrongType: `{"prefix":1}`,
-			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated", challenges: `Bearer`},
 		{handler: "bearer_token", config: `{` + check + `,"cache":{"enabled":true}}`, wrongType: `{"token_from":"header"}`,
-			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated"},
+			good: bearerRequest("good"), subject: "alice", none: "no credentials", garbage: "unauthenticated", challenges: `Bearer`},
 		{handler: "basic_auth", config: `{"users":[{"username":"alice","hash":"` + bcrypted("good") + `"}]}`, wrongType: `{"users":{"alice":"x"}}`,
-			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials", challenges: `Basic realm="gatewarden", charset="UTF-8"`},
 		{handler: "api_key", config: keyConfig(), wrongType: `{"keys":[{"scope":"read"}]}`,
 			good: request("https://api.example/", "X-Api-Key", keyA), subject: "alice", none: "no credentials", garbage: "no credentials", offline: true},
 		{handler: "api_key", config: keyConfig(`"scheme":"Bearer"`), wrongType: `{"forward":"yes"}`,
-			good: bearerRequest(keyA), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true},
+			good: bearerRequest(keyA), subject: "alice", none: "no credentials", garbage: "unauthenticated", offline: true, challenges: `Bearer`},
 		{handler: "oauth2_client_credentials", config: `{"token_url":"` + others.URL + `"}`, wrongType: `{"required_scope":"a"}`,
-			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials", challenges: `Basic`},
 		{handler: "oauth2_client_credentials", config: `{"token_url":"` + others.URL + `","cache":{"enabled":true}}`, wrongType: `{"cache":{"max_tokens":"1"}}`,
-			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials"},
+			good: basicRequest("alice", "good"), subject: "alice", none: "no credentials", garbage: "no credentials", challenges: `Basic`},
 	}
 }
 
@@ -119,6 +127,13 @@ func keepsContract(t *testing.T, d Deps, c contract) {
 
 	if got := ask(t.Context(), request("https://api.example/")); got != c.none {
 		t.Errorf("no credentials: got %s, want %s", got, c.none)
+	}
+	challenges := ""
+	if asked, ok := a.(Challengeable); ok {
+		challenges = strings.Join(asked.Challenges(), "|")
+	}
+	if challenges != c.challenges {
+		t.Errorf("it can be asked for %s, want %s", challenges, c.challenges)
 	}
 	for _, garbage := range []string{"Bearer", "bearer  ", "Bearer a b", "Bearer \x00", "Bearer ü.ü.ü", "Bearer a.b.c", "Bearer ..",
 		"Bearer " + strings.Repeat("a.", 2) + strings.Repeat("A", 1<<20)} {

@@ -100,6 +100,34 @@ func (f *file[T]) look(now time.Time) {
 	f.report(f.path, err)
 }
 
+// FileState is what is known of a file that an authenticator reads while it runs.
+type FileState struct {
+	Path   string
+	Err    error     // why what it held before is in force; nil: it was good when it was last looked at
+	ReadAt time.Time // when what is in force was read
+}
+
+// FileReader is implemented by authenticators that read files while they run.
+type FileReader interface {
+	// Files returns the state of each; one is looked at first when that is due.
+	Files() []FileState
+}
+
+// state is that of f, none when f is nil.
+func (f *file[T]) state() []FileState {
+	if f == nil {
+		return nil
+	}
+	f.get()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := FileState{Path: f.path, ReadAt: f.read}
+	if f.failure != "" {
+		s.Err = errors.New(f.failure)
+	}
+	return []FileState{s}
+}
+
 // load reads and parses the file and says whether its content is new.
 func (f *file[T]) load(info fs.FileInfo) (news bool, err error) {
 	if !info.Mode().IsRegular() {

@@ -29,6 +29,7 @@ type jwtIssuer struct {
 // tokenHandler is what byIssuer chooses from.
 type tokenHandler interface {
 	Authenticator
+	Challengeable
 	access.Lease
 }
 
@@ -40,12 +41,16 @@ type byIssuer struct {
 	handlers map[string]tokenHandler
 	opaque   tokenHandler // for tokens that show no issuer; nil: these are foreign
 	foreign  error        // for tokens of any other issuer
+
+	challenges []string // the same for all handlers
 }
 
 var (
 	_ CredentialReader = (*byIssuer)(nil)
 	_ SchemeReader     = (*byIssuer)(nil)
+	_ Challengeable    = (*byIssuer)(nil)
 	_ access.Lease     = (*byIssuer)(nil)
+	_ FileReader       = (*byIssuer)(nil)
 )
 
 // foreignIssuer returns what happens to tokens of issuers that are not trusted.
@@ -100,14 +105,14 @@ func newJWTs(c jwtConfig, d Deps, cache *factsCache) (Authenticator, error) {
 		if err != nil {
 			return nil, fmt.Errorf("issuers[%d]: %w", i, err)
 		}
-		all.token, all.handlers[issuer.Issuer] = a.token, a
+		all.token, all.challenges, all.handlers[issuer.Issuer] = a.token, a.binding.challenges, a
 	}
 	return all, nil
 }
 
 // trusting leaves tokens of issuers that a does not trust to the next authenticator.
 func trusting(issuers []string, token tokenReader, a, opaque tokenHandler) *byIssuer {
-	all := &byIssuer{token: token, handlers: map[string]tokenHandler{}, opaque: opaque, foreign: ErrNoCredentials}
+	all := &byIssuer{token: token, handlers: map[string]tokenHandler{}, opaque: opaque, foreign: ErrNoCredentials, challenges: a.Challenges()}
 	for _, issuer := range issuers {
 		all.handlers[issuer] = a
 	}
@@ -119,6 +124,19 @@ func (a *byIssuer) CredentialPlaces() (headers, cookies []string) { return a.tok
 
 // Schemes implements SchemeReader.
 func (a *byIssuer) Schemes() []string { return a.token.schemes() }
+
+// Challenges implements Challengeable.
+func (a *byIssuer) Challenges() []string { return a.challenges }
+
+// Files implements FileReader.
+func (a *byIssuer) Files() (files []FileState) {
+	for _, h := range a.handlers {
+		if reader, ok := h.(FileReader); ok {
+			files = append(files, reader.Files()...)
+		}
+	}
+	return files
+}
 
 // Authenticate returns ErrNoCredentials for a token of a foreign issuer when it is to
 // be left to the next authenticator.

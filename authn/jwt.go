@@ -80,7 +80,9 @@ type jwt struct {
 var (
 	_ CredentialReader = (*jwt)(nil)
 	_ SchemeReader     = (*jwt)(nil)
+	_ Challengeable    = (*jwt)(nil)
 	_ access.Lease     = (*jwt)(nil)
+	_ FileReader       = (*jwt)(nil)
 )
 
 // CredentialPlaces implements CredentialReader.
@@ -88,6 +90,19 @@ func (a *jwt) CredentialPlaces() (headers, cookies []string) { return a.token.pl
 
 // Schemes implements SchemeReader.
 func (a *jwt) Schemes() []string { return a.token.schemes() }
+
+// Challenges implements Challengeable.
+func (a *jwt) Challenges() []string { return a.binding.challenges }
+
+// Files implements FileReader.
+func (a *jwt) Files() (files []FileState) {
+	if sets, ok := a.keys.(*keys.Remote); ok {
+		for _, f := range sets.Files() {
+			files = append(files, FileState(f))
+		}
+	}
+	return files
+}
 
 func newJWT(c jwtConfig, d Deps, cache *factsCache) (*jwt, error) {
 	strategy, err := newScopeStrategy(c.ScopeStrategy)

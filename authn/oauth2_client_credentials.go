@@ -88,12 +88,16 @@ func newClientCredentials(c clientCredentialsConfig, d Deps, cache *factsCache) 
 }
 
 var (
-	_ SchemeReader = (*clientCredentials)(nil)
-	_ access.Lease = (*clientCredentials)(nil)
+	_ SchemeReader  = (*clientCredentials)(nil)
+	_ Challengeable = (*clientCredentials)(nil)
+	_ access.Lease  = (*clientCredentials)(nil)
 )
 
 // Schemes implements SchemeReader.
 func (a *clientCredentials) Schemes() []string { return []string{"Basic"} }
+
+// Challenges implements Challengeable.
+func (a *clientCredentials) Challenges() []string { return []string{clientChallenge} }
 
 // Authenticate returns ErrNoCredentials when there are no Basic credentials.
 func (a *clientCredentials) Authenticate(ctx context.Context, r *access.Request) (access.Subject, error) {

@@ -91,6 +91,7 @@ type introspection struct {
 var (
 	_ CredentialReader = (*introspection)(nil)
 	_ SchemeReader     = (*introspection)(nil)
+	_ Challengeable    = (*introspection)(nil)
 	_ access.Lease     = (*introspection)(nil)
 )
 
@@ -99,6 +100,9 @@ func (a *introspection) CredentialPlaces() (headers, cookies []string) { return 
 
 // Schemes implements SchemeReader.
 func (a *introspection) Schemes() []string { return a.token.schemes() }
+
+// Challenges implements Challengeable.
+func (a *introspection) Challenges() []string { return a.binding.challenges }
 
 // newIntrospections returns the handler for a configuration.
 func newIntrospections(c introspectionConfig, d Deps, cache *factsCache) (Authenticator, error) {

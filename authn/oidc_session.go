@@ -151,6 +151,10 @@ func (a *oidcSession) Challenge(ctx context.Context, r *access.Request) error {
 	return a.party.Challenge(ctx, r)
 }
 
+// Challenges implements Challengeable; where the login is depends on the request, so
+// only Challenge says it.
+func (a *oidcSession) Challenges() []string { return []string{"Session"} }
+
 // SessionCookies implements SessionOwner.
 func (a *oidcSession) SessionCookies() []string { return a.party.CookiePrefixes() }
 

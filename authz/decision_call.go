@@ -8,8 +8,8 @@ import (
 	"net/http"
 
 	"github.com/gatewarden/gatewarden/access"
-	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/outbound"
+	"github.com/gatewarden/gatewarden/strictjson"
 	"github.com/gatewarden/gatewarden/templates"
 )
 
@@ -67,7 +67,7 @@ func decision(doc []byte, member string) (bool, error) {
 	if err := json.Unmarshal(doc, &members); err != nil {
 		return false, errors.New("the answer is not a JSON object")
 	}
-	if err := handler.CheckDuplicates(doc); err != nil {
+	if err := strictjson.Check(doc, nil); err != nil {
 		return false, err
 	}
 	switch string(members[member]) {

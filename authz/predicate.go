@@ -9,8 +9,8 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/gatewarden/gatewarden/fault"
-	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/outbound"
+	"github.com/gatewarden/gatewarden/strictjson"
 )
 
 // AllowIf is a condition on a JSON answer; one of its members.
@@ -50,7 +50,7 @@ func (p *predicate) holds(ctx context.Context, a *outbound.Answer) (bool, error)
 	if !json.Valid(a.Body) {
 		return false, errors.New("the answer is not JSON")
 	}
-	if err := handler.CheckDuplicates(a.Body); err != nil {
+	if err := strictjson.Check(a.Body, nil); err != nil {
 		return false, err
 	}
 	if p.expression != nil {

@@ -7,7 +7,7 @@ import (
 	"net/http"
 
 	"github.com/gatewarden/gatewarden/access"
-	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/strictjson"
 	"github.com/gatewarden/gatewarden/templates"
 )
 
@@ -61,7 +61,7 @@ func (r *remoteJSON) Authorize(ctx context.Context, in access.Input) (access.Ver
 // unambiguous refuses a document with a member that occurs twice, which two readers
 // could read in two ways.
 func unambiguous(doc []byte) error {
-	if err := handler.CheckDuplicates(doc); err != nil {
+	if err := strictjson.Check(doc, nil); err != nil {
 		return duplicateMember(err)
 	}
 	return nil

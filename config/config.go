@@ -27,6 +27,7 @@ type Config struct {
 	// Dev allows an issuer without TLS on any host.
 	Dev bool `key:"dev"`
 
+	Storage     Storage     `key:"storage"`
 	Secrets     Secrets     `key:"secrets"`
 	Serve       Serve       `key:"serve"`
 	URLs        URLs        `key:"urls"`
@@ -58,6 +59,16 @@ type Secrets struct {
 	// System has at least 16 characters each. Empty is allowed with dsn memory
 	// only, where a random one is made.
 	System []string `key:"system"`
+}
+
+// Storage is about what nodes that share a database know of each other's changes.
+type Storage struct {
+	// MaxStaleness is how old what a node keeps of the database in memory may be, when it
+	// cannot hear of changes; then stored rules, policies, keys and cached tokens are not
+	// used until it can.
+	MaxStaleness time.Duration `key:"max_staleness"`
+	// Timeout bounds each read and each transaction on a database server.
+	Timeout time.Duration `key:"timeout"`
 }
 
 // Serve holds the listeners.
@@ -554,7 +565,8 @@ func Default() Config {
 	trust, noClients, socket := Trust{ClientCertHeader: "none"}, TLS{ClientAuth: "none"}, Socket{Mode: 0o755}
 	fast := Server{Fast: true}
 	return Config{
-		DSN: "memory",
+		DSN:     "memory",
+		Storage: Storage{MaxStaleness: 5 * time.Second, Timeout: 5 * time.Second},
 		Serve: Serve{
 			Proxy: Proxy{
 				Listener: Listener{Port: 4455, TLS: noClients, Socket: socket},

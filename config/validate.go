@@ -225,6 +225,12 @@ func (c *Config) checkSpans(v *validation) {
 	if d := c.OAuth2.DPoP; d.NonceTTL < time.Second || d.NonceTTL > 24*time.Hour {
 		v.fault("oauth2.dpop.nonce_ttl", "must be between 1s and 24h")
 	}
+	if s := c.Storage.MaxStaleness; s < time.Second || s > 10*time.Minute {
+		v.fault("storage.max_staleness", "must be between 1s and 10m")
+	}
+	if s := c.Storage.Timeout; s < 100*time.Millisecond || s > 10*time.Minute {
+		v.fault("storage.timeout", "must be between 100ms and 10m")
+	}
 	if p := c.Keys.RotationPeriod; p < 0 || p > 0 && p < time.Hour {
 		v.fault("keys.rotation_period", "must be 0 or at least 1h: a successor is published before it signs")
 	}

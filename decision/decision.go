@@ -36,6 +36,9 @@ type Options struct {
 	// Nginx and Envoy are the peers that may speak those adapters. One without peers
 	// does not exist; its path is then below /decisions like any other.
 	Nginx, Envoy edge.Trusted
+	// Stranger is told, once, of the first peer that asks /decisions for another without
+	// being trusted; nil: nobody is.
+	Stranger func(peer string)
 }
 
 // Handler is what is at /decisions. Use New.
@@ -56,7 +59,7 @@ type adapter struct {
 func New(o Options) (*Handler, error) {
 	h := &Handler{}
 	var err error
-	if h.forwardAuth, err = newForwardAuth(o.Edge); err != nil {
+	if h.forwardAuth, err = newForwardAuth(o.Edge, o.Stranger); err != nil {
 		return nil, err
 	}
 	for _, a := range []struct {

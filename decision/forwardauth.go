@@ -3,6 +3,7 @@ package decision
 import (
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/fault"
@@ -12,12 +13,20 @@ import (
 // Caddy's forward_auth and HAProxy. Which request is meant comes from
 // X-Forwarded-Method, -Proto, -Host and -Uri of a trusted peer, which must set or
 // remove all four, or from the path after /decisions, which anybody may ask about.
-func newForwardAuth(o edge.Options) (adapter, error) {
+func newForwardAuth(o edge.Options, stranger func(peer string)) (adapter, error) {
 	listener := o.Listener
 	if listener == "" {
 		listener = "decision"
 	}
-	o.Target, o.OnlyAdds, o.Refusal = forwardAuthTarget, true, nil
+	var once sync.Once
+	o.OnlyAdds, o.Refusal = true, nil
+	o.Target = func(r *http.Request, t edge.Target, f edge.Forwarded) (edge.Target, error) {
+		t, err := forwardAuthTarget(r, t, f)
+		if err == errStranger && stranger != nil {
+			once.Do(func() { stranger(r.RemoteAddr) })
+		}
+		return t, err
+	}
 	a, err := newAdapter(o, listener)
 	a.reads = []string{"Forwarded", "X-Forwarded-Client-Cert", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Uri"}
 	return a, err

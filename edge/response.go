@@ -30,7 +30,7 @@ func Refusal(id string, err error) access.Response {
 		return a
 	}
 	if e.Challenge != "" {
-		a.Header["Www-Authenticate"] = []string{e.Challenge}
+		a.Header["Www-Authenticate"] = append([]string{e.Challenge}, e.OtherChallenges...)
 	}
 	if e.RetryAfter > 0 {
 		a.Header["Retry-After"] = []string{strconv.Itoa(int((e.RetryAfter + time.Second - 1) / time.Second))}

@@ -225,6 +225,7 @@ func TestChallengesNameTheStepUpAndTheResourcesMetadata(t *testing.T) {
 	invalid := &fault.Error{Kind: fault.Unauthenticated, Challenge: `Bearer error="invalid_token"`}
 	stepUp := &fault.Error{Kind: fault.Unauthenticated, Challenge: `Bearer error="insufficient_user_authentication", acr_values="urn:mfa"`}
 	scope := &fault.Error{Kind: fault.Forbidden, Challenge: `Bearer error="insufficient_scope", scope="a"`}
+	several := &fault.Error{Kind: fault.Unauthenticated, Challenge: `DPoP algs="ES256"`, OtherChallenges: []string{"Bearer", "X\nY", `Basic realm="x"`}}
 	const at, metadata = `"resource_metadata":"https://api.example.com/.well-known/oauth-protected-resource"`, `, resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"`
 	for _, c := range []struct {
 		handler, config string
@@ -245,6 +246,11 @@ func TestChallengesNameTheStepUpAndTheResourcesMetadata(t *testing.T) {
 			[]string{`Bearer realm="api", error="insufficient_user_authentication", error_description="a different authentication level is required", acr_values="urn:mfa urn:otp", max_age="300"`}},
 		{"www_authenticate", `{"scheme":"DPoP","realm":"api","max_age":0}`, invalid,
 			[]string{`DPoP realm="api", error="insufficient_user_authentication", error_description="a different authentication level is required", max_age="0"`, `Bearer realm="gatewarden", error="invalid_token"`}},
+		{"json", `{` + at + `}`, several, []string{`DPoP realm="gatewarden", algs="ES256"` + metadata, `Bearer realm="gatewarden"` + metadata, `Basic realm="x"`}},
+		{"html", `{}`, several, []string{`DPoP realm="gatewarden", algs="ES256"`, `Bearer realm="gatewarden"`, `Basic realm="x"`}},
+		{"www_authenticate", `{"realm":"staff"}`, several, []string{`Basic realm="staff"`, `DPoP realm="gatewarden", algs="ES256"`, `Bearer realm="gatewarden"`}},
+		{"www_authenticate", `{"scheme":"Bearer","realm":"api"}`, several, []string{`Bearer realm="api"`, `DPoP realm="gatewarden", algs="ES256"`, `Basic realm="x"`}},
+		{"www_authenticate", `{"realm":"staff"}`, fault.New(fault.Unauthenticated, "missing_credentials", ""), []string{`Basic realm="staff"`}},
 	} {
 		resp := build(t, c.handler, c.config).Refuse(request(), c.err)
 		if diff := cmp.Diff(c.want, resp.Header["Www-Authenticate"]); diff != "" {

@@ -11,33 +11,43 @@ import (
 // realm is the protection space of challenges that name none (RFC 9110 section 11.5).
 const realm = `realm="gatewarden"`
 
-// challenge returns the value of WWW-Authenticate for err with a realm (RFC 6750
+// challenges returns the values of WWW-Authenticate for err with a realm (RFC 6750
 // section 3) and, when metadata is not empty, with the place of the resource's
-// metadata (RFC 9728 section 5.1). A 401 always has one (RFC 9110 section 15.5.2), a
-// 403 has one when err says so; empty: none.
-func challenge(err error, metadata string) string {
-	kind := fault.KindOf(err)
-	if kind != fault.Unauthenticated && kind != fault.Forbidden {
-		return ""
+// metadata (RFC 9728 section 5.1). A 401 always has one (RFC 9110 section 15.5.2):
+// Bearer when err says none. A 403 has one when err says so.
+func challenges(err error, metadata string) []string {
+	said := saidChallenges(err, metadata)
+	if len(said) == 0 && fault.KindOf(err) == fault.Unauthenticated {
+		said = []string{withMetadata(withRealm("Bearer", realm), metadata)}
 	}
-	own := challengeOf(err)
-	if own == "" {
-		if kind == fault.Forbidden {
-			return ""
-		}
-		own = "Bearer"
-	}
-	return withMetadata(withRealm(own, realm), metadata)
+	return said
 }
 
-// challengeOf returns the challenge that err brings, without a realm as a rule.
-func challengeOf(err error) string {
+// saidChallenges are those challenges that err says.
+func saidChallenges(err error, metadata string) []string {
+	if kind := fault.KindOf(err); kind != fault.Unauthenticated && kind != fault.Forbidden {
+		return nil
+	}
+	said := challengesOf(err)
+	for i, c := range said {
+		said[i] = withMetadata(withRealm(c, realm), metadata)
+	}
+	return said
+}
+
+// challengesOf returns the challenges that err brings, without a realm as a rule.
+func challengesOf(err error) (said []string) {
 	for e := next(err); e != nil; e = next(e.Err) {
-		if e.Challenge != "" && printable(e.Challenge) {
-			return e.Challenge
+		for _, c := range append([]string{e.Challenge}, e.OtherChallenges...) {
+			if c != "" && printable(c) {
+				said = append(said, c)
+			}
+		}
+		if len(said) > 0 {
+			break
 		}
 	}
-	return ""
+	return said
 }
 
 func withRealm(challenge, realm string) string {

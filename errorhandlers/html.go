@@ -93,8 +93,8 @@ func (h *htmlHandler) Refuse(r *access.Request, err error) access.Response {
 	resp := response(err, status, "text/html; charset=utf-8", body.Bytes())
 	resp.Header["Content-Security-Policy"] = h.policy
 	resp.Header["Referrer-Policy"] = []string{"no-referrer"}
-	if c := challenge(err, h.metadata); c != "" {
-		resp.Header["Www-Authenticate"] = []string{c}
+	if values := challenges(err, h.metadata); len(values) > 0 {
+		resp.Header["Www-Authenticate"] = values
 	}
 	return resp
 }

@@ -102,8 +102,8 @@ func (h *jsonHandler) Refuse(r *access.Request, err error) access.Response {
 		body = []byte(`{"error":{"code":500}}`)
 	}
 	resp := response(err, status, contentType, body)
-	if c := challenge(err, h.metadata); c != "" {
-		resp.Header["Www-Authenticate"] = []string{c}
+	if values := challenges(err, h.metadata); len(values) > 0 {
+		resp.Header["Www-Authenticate"] = values
 	}
 	return resp
 }

@@ -1,8 +1,6 @@
 package errorhandlers
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/strictjson"
 )
 
 // Conditions say which refusals a handler answers: those that meet one of them.
@@ -58,10 +57,8 @@ type WhenHeader struct {
 // UnmarshalJSON replaces the list. Without it, encoding/json would decode a rule's
 // list over the elements of the operator's, and mix the two.
 func (c *Conditions) UnmarshalJSON(raw []byte) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
 	var fresh []When
-	if err := d.Decode(&fresh); err != nil {
+	if err := strictjson.Unmarshal(raw, &fresh); err != nil {
 		return fmt.Errorf("when: %w", err)
 	}
 	*c = fresh

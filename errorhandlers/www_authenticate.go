@@ -3,6 +3,7 @@ package errorhandlers
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -93,10 +94,12 @@ func (h *wwwAuthenticate) Refuse(r *access.Request, err error) access.Response {
 	const status = http.StatusUnauthorized
 	resp := response(err, status, "text/plain; charset=utf-8", text(r, status))
 	values := []string{h.own(err)}
-	// A challenge for the credentials that were sent goes beside ours, for clients
-	// that speak its scheme.
-	if c := challenge(err, h.metadata); c != "" && !h.speaks(c) {
-		values = append(values, c)
+	// Challenges of other schemes, for the credentials that were sent or that would do
+	// as well, go after ours, for clients that speak these.
+	for _, c := range saidChallenges(err, h.metadata) {
+		if !h.speaks(c) {
+			values = append(values, c)
+		}
 	}
 	resp.Header["Www-Authenticate"] = values
 	return resp
@@ -106,8 +109,9 @@ func (h *wwwAuthenticate) Refuse(r *access.Request, err error) access.Response {
 // token, unless it asks for another login.
 func (h *wwwAuthenticate) own(err error) string {
 	params := h.params
-	if said := challengeOf(err); !h.stepUp && h.scheme != "Basic" && h.speaks(said) {
-		_, more, _ := strings.Cut(said, " ")
+	said := challengesOf(err)
+	if i := slices.IndexFunc(said, h.speaks); i >= 0 && !h.stepUp && h.scheme != "Basic" {
+		_, more, _ := strings.Cut(said[i], " ")
 		if more != "" && !strings.Contains(more, "realm=") && (params == "" || !strings.Contains(more, "scope=")) {
 			params = ", " + more + params
 		}

@@ -71,6 +71,9 @@ type Error struct {
 	// Challenge is the scheme and parameters of a WWW-Authenticate answer (RFC 6750
 	// section 3), without the realm; empty for none.
 	Challenge string
+	// OtherChallenges are those of other schemes that would do as well, in the same
+	// form; each has a field of its own after Challenge (RFC 9110 section 11.6.1).
+	OtherChallenges []string
 	// RetryAfter is passed on with RateLimited and Unavailable when positive.
 	RetryAfter time.Duration
 	// Header holds further fields for the response, such as Set-Cookie and DPoP-Nonce,

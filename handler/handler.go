@@ -12,10 +12,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"sort"
 	"strings"
+
+	"github.com/gatewarden/gatewarden/strictjson"
 )
 
 // Raw is a configuration object as JSON; empty and null mean no configuration.
@@ -87,18 +87,14 @@ func (c Catalog[H]) Names() []string {
 }
 
 // Decode overlays raw on the configuration that v points to: objects merge member by
-// member, lists replace. An unknown field or a duplicate member is an error.
+// member, lists replace. An unknown field, one in
+// another spelling and a duplicate member are errors.
 func Decode(raw Raw, v any) error {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
 		return nil
 	}
-	if err := CheckDuplicates(raw); err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := strictjson.Unmarshal(raw, v); err != nil {
 		return fmt.Errorf("config: %w", plain(err))
 	}
 	return nil
@@ -115,44 +111,4 @@ func plain(err error) error {
 		return fmt.Errorf("%s must be %s, not %s", field, te.Type, te.Value)
 	}
 	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-}
-
-// CheckDuplicates reports a member that occurs twice in one object of raw, which
-// encoding/json accepts silently (the last one wins).
-func CheckDuplicates(raw []byte) error {
-	type level struct {
-		object bool
-		key    bool // the next token is a member name
-		names  []string
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	var stack []level
-	for {
-		tok, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return plain(err)
-		}
-		top := len(stack) - 1
-		if delim, ok := tok.(json.Delim); ok && (delim == '{' || delim == '[') {
-			stack = append(stack, level{object: delim == '{', key: true})
-			continue
-		} else if ok {
-			stack = stack[:top]
-			top--
-		} else if top >= 0 && stack[top].object && stack[top].key {
-			name := tok.(string)
-			if slices.Contains(stack[top].names, name) {
-				return fmt.Errorf("member %q occurs twice", name)
-			}
-			stack[top].names = append(stack[top].names, name)
-			stack[top].key = false
-			continue
-		}
-		if top >= 0 && stack[top].object {
-			stack[top].key = true
-		}
-	}
 }

@@ -32,7 +32,7 @@ func TestOverrideMergesObjectsAndReplacesLists(t *testing.T) {
 }
 
 func TestUnknownAndDuplicateMembersAndNamesAreRefused(t *testing.T) {
-	for _, raw := range []string{`{"nmae":"x"}`, `{"name":"a","name":"b"}`, `{"headers":{"A":"1","A":"2"}}`, `{"name":1}`, `[`} {
+	for _, raw := range []string{`{"nmae":"x"}`, `{"Name":"x"}`, "{\"name\":\"\xff\"}", `{"name":"a","name":"b"}`, `{"headers":{"A":"1","A":"2"}}`, `{"name":1}`, `[`} {
 		if _, err := catalog().Build("x", nil, Raw(raw)); err == nil {
 			t.Errorf("%s was accepted", raw)
 		}

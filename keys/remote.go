@@ -31,6 +31,9 @@ type RemotesOptions struct {
 	// StaleFor is how long a set is used after its ttl while its location does not
 	// answer; default 1 hour.
 	StaleFor time.Duration
+	// File is told when a set in a file is another than before, and with an error when
+	// it cannot be used and what it held before stays in force; nil: nobody is.
+	File func(path string, err error)
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 }
@@ -56,6 +59,9 @@ func NewRemotes(o RemotesOptions) *Remotes {
 	client := *o.HTTP
 	client.CheckRedirect = sameScheme
 	o.HTTP = &client
+	if o.File == nil {
+		o.File = func(string, error) {}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -137,7 +143,7 @@ func newSource(location string, ttl time.Duration, o RemotesOptions) (*source, e
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
 		s.read = func(ctx context.Context) ([]byte, time.Duration, error) { return fetch(ctx, o.HTTP, location) }
 	case u.Scheme == "file" && u.Host+u.Path != "":
-		s.local = true
+		s.local, s.file = true, u.Host+u.Path
 		s.read = func(context.Context) ([]byte, time.Duration, error) { return readFile(u.Host + u.Path) }
 	default:
 		return nil, fmt.Errorf("JWK set location %q is not an http, https, file or inline URL", s.name)
@@ -151,6 +157,33 @@ func decodeBase64(text string) ([]byte, error) {
 		return base64.RawURLEncoding.DecodeString(text)
 	}
 	return base64.RawStdEncoding.DecodeString(text)
+}
+
+// FileState is what is known of a set in a file.
+type FileState struct {
+	Path   string
+	Err    error     // why what it held before is in force, or nothing is; nil: it was good when it was last read
+	ReadAt time.Time // when what is in force was read; zero: nothing is
+}
+
+// Files returns the states of those sets that are in files. It starts reading those
+// whose time it is and never waits.
+func (r *Remote) Files() (files []FileState) {
+	for _, s := range r.sources {
+		if s.file == "" {
+			continue
+		}
+		s.refresh(r.now())
+		f := FileState{Path: s.file}
+		if state := s.state.Load(); state != nil {
+			f.ReadAt = state.read
+		}
+		s.mu.Lock()
+		f.Err = s.failure
+		s.mu.Unlock()
+		files = append(files, f)
+	}
+	return files
 }
 
 // Keys returns the keys with an id; none when no set has it. An id that is unknown

@@ -80,6 +80,54 @@ func TestAKeyIsFoundInAnyOfSeveralSets(t *testing.T) {
 	}
 }
 
+func TestABrokenSetInAFileEndsNothingAndIsReportedOnce(t *testing.T) {
+	c, name := newClock(), filepath.Join(t.TempDir(), "jwks.json")
+	write := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	var reports []string
+	o := RemotesOptions{Now: c.Now, File: func(path string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		reports = append(reports, fmt.Sprint(path == name, err != nil))
+	}}
+	one, two := setOf(t, publicKey(t, "ES256", "a")), setOf(t, publicKey(t, "ES256", "b"))
+	write(one)
+	r := must(NewRemotes(o).Open([]string{"file://" + name}, 30*time.Second, 10*time.Second))(t)
+	state := func() string {
+		files := r.Files()
+		return fmt.Sprint(len(files), files[0].Path == name, files[0].Err != nil, c.Now().Sub(files[0].ReadAt))
+	}
+	wantKeys(t, r, "a", "a")
+	if got := state(); got != "1 true false 0s" {
+		t.Errorf("read: got %s", got)
+	}
+	write([]byte("{"))
+	for range 3 {
+		c.Add(24 * time.Hour) // far longer than keys of an issuer that is away would be used
+		wantKeys(t, r, "a", "a")
+	}
+	if got := state(); got != "1 true true 72h0m0s" {
+		t.Errorf("broken: got %s", got)
+	}
+	write(two)
+	c.Add(time.Minute)
+	wantKeys(t, r, "b", "b")
+	wantKeys(t, r, "a")
+	if got := state(); got != "1 true false 0s" {
+		t.Errorf("mended: got %s", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if diff := cmp.Diff([]string{"true true", "true false"}, reports); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestManyWaitersMakeOneFetch(t *testing.T) {
 	c := newClock()
 	i := newIssuer(t, setOf(t, publicKey(t, "ES256", "a")))

@@ -33,6 +33,10 @@ type RingOptions struct {
 	// KeepFor is how long a key stays published after its successor took over: the
 	// longest life of anything that the ring signs. Default 24 hours.
 	KeepFor time.Duration
+	// Fresh reports whether changes that other nodes made to the set are heard of in time;
+	// while it is false, nothing is signed and nothing verified: a key may have been
+	// withdrawn. Nil: always.
+	Fresh func() bool
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 }
@@ -257,6 +261,9 @@ func (r *Ring) SignWith(ctx context.Context, alg string, header map[string]any, 
 }
 
 func (r *Ring) signer(ctx context.Context, alg string) (jose.JSONWebKey, error) {
+	if err := r.fresh(); err != nil {
+		return jose.JSONWebKey{}, err
+	}
 	if k, ok := r.current().signers[alg]; ok {
 		return k, nil
 	}
@@ -273,7 +280,8 @@ func (r *Ring) signer(ctx context.Context, alg string) (jose.JSONWebKey, error) 
 
 // Verify checks that the ring signed compact and that its typ is one of the
 // allowed ones ("" allows an absent typ), and returns the payload. It does not
-// look at claims. Errors are fault.Unauthenticated.
+// look at claims. Errors are fault.Unauthenticated, or fault.Unavailable while the ring
+// is not fresh.
 func (r *Ring) Verify(_ context.Context, compact string, allowed ...string) ([]byte, error) {
 	refuse := func(err error) ([]byte, error) {
 		return nil, fault.Wrap(fault.Unauthenticated, "invalid_token", "the token is not valid", err)
@@ -284,6 +292,9 @@ func (r *Ring) Verify(_ context.Context, compact string, allowed ...string) ([]b
 	}
 	if !slices.ContainsFunc(allowed, func(typ string) bool { return MediaType(typ) == t.Type }) {
 		return refuse(fmt.Errorf("typ %q is not allowed", t.Type))
+	}
+	if err := r.fresh(); err != nil {
+		return nil, err
 	}
 	for _, k := range r.current().public {
 		if k.KeyID == t.KeyID {
@@ -297,8 +308,20 @@ func (r *Ring) Verify(_ context.Context, compact string, allowed ...string) ([]b
 	return refuse(errors.New("kid is not in key set " + r.o.Set))
 }
 
-// Keys returns the published keys with an id; none when it is unknown.
+// fresh returns fault.Unavailable while changes of the set are not heard of.
+func (r *Ring) fresh() error {
+	if r.o.Fresh == nil || r.o.Fresh() {
+		return nil
+	}
+	return fault.New(fault.Unavailable, "keys_stale", "the keys may be out of date")
+}
+
+// Keys returns the published keys with an id; none when it is unknown. The error is
+// fault.Unavailable while the ring is not fresh.
 func (r *Ring) Keys(_ context.Context, kid string) ([]jose.JSONWebKey, error) {
+	if err := r.fresh(); err != nil {
+		return nil, err
+	}
 	var found []jose.JSONWebKey
 	for _, k := range r.current().public {
 		if k.KeyID == kid {

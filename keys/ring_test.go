@@ -198,6 +198,26 @@ func TestSigningNeverTouchesTheStoreAndSurvivesItsOutage(t *testing.T) {
 	}
 }
 
+func TestARingThatMayBeOutOfDateNeitherSignsNorVerifies(t *testing.T) {
+	fresh := true
+	r := openRing(t, &memory{}, newClock(), func(o *RingOptions) { o.Fresh = func() bool { return fresh } })
+	signed := must(r.Sign(t.Context(), "", "JWT", []byte(`{}`)))(t)
+	kid := r.Public().Keys[0].KeyID
+	fresh = false
+	_, sign := r.Sign(t.Context(), "", "JWT", []byte(`{}`))
+	_, verify := r.Verify(t.Context(), signed, "JWT")
+	_, find := r.Keys(t.Context(), kid)
+	for what, err := range map[string]error{"signing": sign, "verifying": verify, "finding a key": find} {
+		if !fault.Is(err, fault.Unavailable) || fault.ReasonOf(err) != "keys_stale" {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	fresh = true
+	if _, err := r.Verify(t.Context(), signed, "JWT"); err != nil {
+		t.Errorf("fresh again: %v", err)
+	}
+}
+
 func TestPrivateKeysNeverLeaveTheRing(t *testing.T) {
 	m := &memory{}
 	r := openRing(t, m, newClock(), func(o *RingOptions) { o.Algorithms = []string{"ES256", "RS256", "EdDSA"} })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -26,6 +27,7 @@ type source struct {
 	o     RemotesOptions
 	name  string // for messages, without password
 	local bool   // only local sets may hold symmetric keys
+	file  string // path; empty: it is not in a file
 	ttl   time.Duration
 	// read returns the set and how long it may be called fresh, 0: unknown. Nil for
 	// an inline set, which never changes.
@@ -42,6 +44,7 @@ type sourceState struct {
 	keys                     []jose.JSONWebKey
 	generation               uint64
 	ahead, expires, unusable time.Time
+	read                     time.Time
 }
 
 func (s *source) fresh(now time.Time) bool {
@@ -101,13 +104,29 @@ func (s *source) refresh(now time.Time) <-chan struct{} {
 		// The fetch serves everyone who waits, so it has no caller's context.
 		ctx, cancel := context.WithTimeout(context.Background(), s.o.FetchTimeout)
 		defer cancel()
+		before := s.state.Load()
 		err := s.load(ctx)
 		s.mu.Lock()
+		said := s.failure
 		s.running, s.failure = nil, err
 		s.mu.Unlock()
+		s.report(before, said, err)
 		close(done)
 	}()
 	return done
+}
+
+// report tells of a file that cannot be used, once, and of one that holds other keys.
+func (s *source) report(before *sourceState, said, err error) {
+	switch {
+	case s.file == "":
+	case err != nil:
+		if said == nil || said.Error() != err.Error() {
+			s.o.File(s.file, err)
+		}
+	case said != nil || before != nil && before.generation != s.state.Load().generation:
+		s.o.File(s.file, nil)
+	}
 }
 
 func (s *source) load(ctx context.Context) error {
@@ -144,6 +163,10 @@ func (s *source) take(raw []byte, fresh time.Duration) error {
 	state.ahead = now.Add(fresh / 4 * 3)
 	state.expires = now.Add(fresh)
 	state.unusable = state.expires.Add(s.o.StaleFor)
+	if s.file != "" {
+		state.unusable = state.expires.Add(math.MaxInt64 / 4) // a broken file ends nothing, as with users and keys
+	}
+	state.read = now
 	s.state.Store(state)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/strictjson"
 )
 
 // The bounds of a secret that a person chose, in bytes.
@@ -194,9 +195,7 @@ func patched(old oauth2.Client, operations []Operation) (oauth2.Client, error) {
 		return old, err
 	}
 	var c oauth2.Client
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
+	if err := strictjson.Unmarshal(text, &c); err != nil {
 		return old, fault.New(fault.Invalid, "invalid_patch", "the patched client cannot be read: "+strings.TrimPrefix(err.Error(), "json: "))
 	}
 	c.ID = old.ID

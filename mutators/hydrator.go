@@ -15,6 +15,7 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/handler"
 	"github.com/gatewarden/gatewarden/outbound"
+	"github.com/gatewarden/gatewarden/strictjson"
 	"github.com/gatewarden/gatewarden/templates"
 )
 
@@ -242,17 +243,9 @@ func (h *hydrator) ask(ctx context.Context, subject string, u *url.URL, fields h
 // read checks an answer: one session of the same subject, which sets no header field
 // but those it may. What it repeats of the question is not looked at.
 func (h *hydrator) read(body []byte, subject string, question []byte) (*hydration, error) {
-	if err := handler.CheckDuplicates(body); err != nil {
-		return nil, err
-	}
 	var s, asked session
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		return nil, errors.New("not a session with subject, extra, header and match_context")
-	}
-	if d.More() {
-		return nil, errors.New("more than one session")
+	if err := strictjson.Unmarshal(body, &s); err != nil {
+		return nil, fmt.Errorf("not a session with subject, extra, header and match_context: %w", err)
 	}
 	if s.Subject != subject {
 		return nil, errors.New("another subject")

@@ -15,7 +15,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/fault"
-	"github.com/gatewarden/gatewarden/handler"
+	"github.com/gatewarden/gatewarden/strictjson"
 	"github.com/gatewarden/gatewarden/templates"
 )
 
@@ -175,7 +175,7 @@ func (m *idToken) token(ctx context.Context, subject string, claims []byte) (str
 func (m *idToken) mint(ctx context.Context, now time.Time, subject string, templated []byte) (minted, error) {
 	claims := map[string]any{}
 	if templated != nil {
-		if err := handler.CheckDuplicates(templated); err != nil {
+		if err := strictjson.Check(templated, nil); err != nil {
 			return minted{}, fault.Wrap(fault.Invalid, "duplicate_claim", "the request holds a value that cannot be passed on", err)
 		}
 		d := json.NewDecoder(bytes.NewReader(templated))

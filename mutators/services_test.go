@@ -383,6 +383,7 @@ func TestAHydratorsAnswerIsReadStrictly(t *testing.T) {
 			Subject: access.Subject{ID: "alice", Extra: map[string]any{"plan": "gold"}}, Set: http.Header{"X-Role": {"a"}}},
 		`{"subject":"mallory"}`: nil, `{"subject":""}`: nil, `{}`: nil, `[]`: nil, `{"subject":1}`: nil, `{"subject":"alice","subject":"alice"}`: nil,
 		`{"subject":"alice","extra":[]}`: nil, `{"subject":"alice","extra":"x"}`: nil, `{"subject":"alice","admin":true}`: nil, `{"subject":"alice"} x`: nil,
+		`{"SUBJECT":"alice"}`: nil, `{"subject":"alice","Extra":{}}`: nil, `{"subject":"mallory","Subject":"alice"}`: nil, "{\"subject\":\"alice\",\"extra\":{\"a\":\"\xff\"}}": nil,
 		`{"subject":"alice"}{"subject":"alice"}`:                                 nil,
 		`{"subject":"alice","header":{"X-Admin":["yes"]}}`:                       nil, // not one of set_headers
 		`{"subject":"alice","header":{"X-Set":["after"]}}`:                       nil,

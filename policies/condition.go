@@ -13,6 +13,7 @@ import (
 	"github.com/ory/ladon"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/strictjson"
 )
 
 // check tests a context value; nil stands for a value that is missing.
@@ -204,9 +205,7 @@ func strict(raw json.RawMessage, v any) error {
 	if raw = bytes.TrimSpace(raw); len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
 		return nil
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := strictjson.Unmarshal(raw, v); err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil

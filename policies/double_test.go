@@ -108,7 +108,7 @@ func written(t testing.TB, text string) []policies.Policy {
 
 func loaded(t testing.TB, m *memory) *policies.Engine {
 	t.Helper()
-	e := policies.New(m, m)
+	e := policies.New(m, m, nil)
 	if err := e.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 type Engine struct {
 	policies Store
 	groups   GroupStore
+	fresh    func() bool
 
 	write   sync.Mutex // held while reading the store, so that snapshots never go back in time
 	current atomic.Pointer[snapshot]
@@ -28,9 +29,14 @@ type Engine struct {
 
 var _ authz.Warden = (*Engine)(nil)
 
-// New returns an Engine that must be loaded with Reload.
-func New(policies Store, groups GroupStore) *Engine {
-	return &Engine{policies: policies, groups: groups}
+// New returns an Engine that must be loaded with Reload. While fresh, which reports whether
+// changes of the store are heard of in time, is false, it decides nothing: a policy that
+// denies may be missing. Nil: always fresh.
+func New(policies Store, groups GroupStore, fresh func() bool) *Engine {
+	if fresh == nil {
+		fresh = func() bool { return true }
+	}
+	return &Engine{policies: policies, groups: groups, fresh: fresh}
 }
 
 // Reload loads all policies and groups; unchanged policies are not compiled
@@ -168,12 +174,15 @@ func (e *Engine) Faults() map[string]error {
 
 // Allowed decides for the subject and, as Hydra did, for each group that it is a
 // member of: one deny policy is enough to deny, else one allow policy to allow.
-// Errors: fault.Unavailable before the first load, fault.Timeout when nothing
+// Errors: fault.Unavailable before the first load and while the policies are not fresh, fault.Timeout when nothing
 // allowed and an allow policy could not be matched in time, and the context's.
 func (e *Engine) Allowed(ctx context.Context, q authz.Question) (authz.Answer, error) {
 	s := e.current.Load()
 	if s == nil {
 		return authz.Answer{}, notLoaded()
+	}
+	if !e.fresh() {
+		return authz.Answer{}, fault.New(fault.Unavailable, "policies_stale", "the policies may be out of date")
 	}
 	if err := ctx.Err(); err != nil {
 		return authz.Answer{}, err

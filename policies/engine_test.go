@@ -133,9 +133,25 @@ func TestAPatternThatTakesTooLongRefuses(t *testing.T) {
 
 func TestAnEngineThatIsNotLoadedRefuses(t *testing.T) {
 	m := newMemory()
-	e := policies.New(m, m)
+	e := policies.New(m, m, nil)
 	if got, err := e.Allowed(t.Context(), authz.Question{}); got.Allow || !fault.Is(err, fault.Unavailable) || e.Ready() == nil {
 		t.Errorf("got %+v, %v, ready %v", got, err, e.Ready())
+	}
+}
+
+func TestPoliciesThatMayBeOutOfDateDecideNothing(t *testing.T) {
+	m, fresh := newMemory(written(t, house)...), true
+	e := policies.New(m, m, func() bool { return fresh })
+	if err := e.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	q := authz.Question{Subject: "users:maria", Action: "delete", Resource: "resources:printer"}
+	if got, err := e.Allowed(t.Context(), q); !got.Allow || err != nil {
+		t.Errorf("fresh: got %+v, %v", got, err)
+	}
+	fresh = false
+	if got, err := e.Allowed(t.Context(), q); got.Allow || !fault.Is(err, fault.Unavailable) || fault.ReasonOf(err) != "policies_stale" {
+		t.Errorf("not fresh: got %+v, %v", got, err)
 	}
 }
 
@@ -181,7 +197,7 @@ func TestTheIndexAgreesWithLadon(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := rapid.SliceOfN(rapid.SampledFrom(templates), 0, 3)
 		store := newMemory()
-		e := policies.New(store, store)
+		e := policies.New(store, store, nil)
 		if err := e.Reload(context.Background()); err != nil {
 			t.Fatal(err)
 		}

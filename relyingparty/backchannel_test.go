@@ -67,7 +67,7 @@ func (m *remembered) LoggedOut(_ context.Context, names ...string) ([]time.Time,
 func logouts(t testing.TB) (*remembered, *Logouts, func(*Options)) {
 	t.Helper()
 	m := &remembered{used: map[string]bool{}, ended: map[string]time.Time{}}
-	l := NewLogouts(m)
+	l := NewLogouts(m, nil)
 	t.Cleanup(l.Close)
 	return m, l, func(o *Options) { o.Backchannel, o.Logouts = "/bc", l }
 }
@@ -311,6 +311,13 @@ func TestASessionOfWhichNothingCanBeKnownIsUnavailable(t *testing.T) {
 	if got := b.outcome(t, p, b.script("/")); got != "ada" {
 		t.Errorf("what is known does not count: %s", got)
 	}
+	fresh := true
+	l.fresh = func() bool { return fresh }
+	fresh = false
+	if got := b.outcome(t, p, b.script("/")); got != "unavailable: logouts_unavailable" {
+		t.Errorf("what may be out of date counts: %s", got)
+	}
+	fresh = true
 	l.ForgetAll()
 	for _, r := range []*access.Request{b.script("/"), b.navigate("/")} {
 		if got := b.outcome(t, p, r); got != "unavailable: logouts_unavailable" || len(b.named("s")) == 0 {

@@ -332,6 +332,7 @@ func TestMetadataThatCannotBeTrustedBeginNoLogin(t *testing.T) {
 	for name, metadata := range map[string]map[string]any{
 		"another issuer":          {"issuer": "https://evil.example"},
 		"no issuer":               {"issuer": nil},
+		"an issuer in capitals":   {"issuer": nil, "ISSUER": issuer},
 		"no token endpoint":       {"token_endpoint": nil},
 		"an endpoint without TLS": {"token_endpoint": "http://login.example/token"},
 		"a script as a page":      {"authorization_endpoint": "javascript:alert(1)"},

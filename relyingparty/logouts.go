@@ -47,6 +47,7 @@ const (
 // Use NewLogouts.
 type Logouts struct {
 	store LogoutStore
+	fresh func() bool
 	cache *otter.Cache[string, time.Time] // by name
 	// epoch counts changes: an answer that was asked for before one is not kept after it.
 	epoch atomic.Uint64
@@ -54,9 +55,13 @@ type Logouts struct {
 }
 
 // NewLogouts returns Logouts over a store. Whoever hears of a change of it that another
-// node made calls Forget; whoever cannot hear of changes calls ForgetAll.
-func NewLogouts(store LogoutStore) *Logouts {
-	return &Logouts{store: store, cache: otter.Must(&otter.Options[string, time.Time]{
+// node made calls Forget; while fresh is false, because changes are not heard of in
+// time, nothing that is remembered is believed. Nil: always fresh.
+func NewLogouts(store LogoutStore, fresh func() bool) *Logouts {
+	if fresh == nil {
+		fresh = func() bool { return true }
+	}
+	return &Logouts{store: store, fresh: fresh, cache: otter.Must(&otter.Options[string, time.Time]{
 		MaximumSize: maxLogoutFacts, ExpiryCalculator: otter.ExpiryWriting[string, time.Time](factsFor),
 	})}
 }
@@ -94,7 +99,7 @@ func (l *Logouts) record(ctx context.Context, out Logout) error {
 func (l *Logouts) ended(ctx context.Context, names [2]string) (time.Time, error) {
 	first, knowsFirst := l.cache.GetIfPresent(names[0])
 	second, knowsSecond := l.cache.GetIfPresent(names[1])
-	if knowsFirst && knowsSecond {
+	if knowsFirst && knowsSecond && l.fresh() {
 		return later(first, second), nil
 	}
 	epoch := l.epoch.Load()

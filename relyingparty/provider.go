@@ -2,7 +2,6 @@ package relyingparty
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/outbound"

@@ -97,6 +97,7 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	for i := range b.set.defs {
 		d := &b.set.defs[i]
 		d.Faults = slices.Clone(d.Faults)
+		b.set.stored = b.set.stored || d.Origin.Source == spec.Database
 		b.misbuilt = false
 		b.set.rules[i], entries[i] = b.rule(d)
 		if b.misbuilt {
@@ -176,9 +177,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 	}
 	r.authenticators = handlers(b, "authenticators", b.Authenticators, d.Authenticators, report)
 	r.withheld = withholding(r.authenticators)
-	if i := slices.IndexFunc(r.authenticators, challenges); i >= 0 {
-		r.challenger = &r.authenticators[i]
-	}
+	r.challenge()
 	switch {
 	case d.Authorizer != nil && len(d.Authorizers) > 0:
 		report("/authorizers", "cannot be combined with authorizer")

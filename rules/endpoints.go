@@ -19,11 +19,6 @@ type endpoint struct {
 	hosts   []*match.Pattern // of rules
 }
 
-func challenges(h named[authn.Authenticator]) bool {
-	_, ok := h.handler.(authn.Challenger)
-	return ok
-}
-
 // on returns the first rule that may be for a host, -1 for none.
 func (e *endpoint) on(host string) int {
 	for i, p := range e.hosts {

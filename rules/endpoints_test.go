@@ -39,6 +39,8 @@ func (s *session) Challenge(context.Context, *access.Request) error {
 	return &access.Reply{Reason: "login_required", Response: access.Response{Status: 302, Header: http.Header{"Location": {"/login"}}}}
 }
 
+func (s *session) Challenges() []string { return []string{"Session"} }
+
 func (s *session) SessionCookies() []string { return []string{"s_", "__Host-s_"} }
 
 func (s *session) Endpoints() map[string]string { return s.paths }

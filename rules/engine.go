@@ -25,12 +25,19 @@ const (
 	ReasonMissingCredentials = "missing_credentials"
 	ReasonDenied             = "access_denied" // an authorizer that gave no reason
 	ReasonNotReady           = "rules_not_loaded"
+	ReasonStale              = "rules_stale"
 	ReasonPanic              = "handler_panic"
 )
 
 // Engine decides requests with the Set in force. The zero Engine has none and
 // refuses every request as Unavailable.
-type Engine struct{ current atomic.Pointer[Set] }
+type Engine struct {
+	current atomic.Pointer[Set]
+	// Fresh reports whether changes of stored rules are heard of in time. While it is
+	// false, a Set with stored rules decides nothing: one of them may have been replaced
+	// by a stricter one. Set it before the first request; nil: always.
+	Fresh func() bool
+}
 
 // Swap puts s in force and returns the Set that was. Requests that are being
 // decided finish with the Set they began with.
@@ -78,6 +85,7 @@ func (t *trace) failed(start time.Time, stage, handler string, err error) {
 type run struct {
 	set   *Set
 	rule  *rule // nil until one matched
+	fresh func() bool
 	trace *trace
 	// stage and handler say what is running, for the report of a panic.
 	stage, handler string
@@ -87,7 +95,7 @@ type run struct {
 }
 
 func (e *Engine) decide(ctx context.Context, r *access.Request, t *trace) access.Decision {
-	s := run{set: e.current.Load(), trace: t}
+	s := run{set: e.current.Load(), fresh: e.Fresh, trace: t}
 	if err := s.pipeline(ctx, r); err != nil {
 		s.refuse(r, err)
 	}
@@ -99,6 +107,9 @@ func (s *run) pipeline(ctx context.Context, r *access.Request) (err error) {
 	defer s.recover(&err)
 	if s.set == nil {
 		return fault.New(fault.Unavailable, ReasonNotReady, "the access rules are not loaded yet")
+	}
+	if s.set.stored && s.fresh != nil && !s.fresh() {
+		return rulesStale
 	}
 	if len(s.set.endpoints) > 0 {
 		if served, err := s.serve(ctx, r); served {
@@ -184,9 +195,9 @@ func (s *run) mismatch(err error) error {
 
 // Errors without a cause of their own, made once. They are never changed.
 var (
+	rulesStale         = fault.New(fault.Unavailable, ReasonStale, "the access rules may be out of date")
 	noRuleMatch        = fault.New(fault.NotFound, ReasonNoRuleMatch, "no access rule matches the request")
-	missingCredentials = error(&fault.Error{Kind: fault.Unauthenticated, Reason: ReasonMissingCredentials,
-		Message: "the request carries no credentials that this rule accepts", Challenge: "Bearer"})
+	missingCredentials = fault.New(fault.Unauthenticated, ReasonMissingCredentials, "the request carries no credentials that this rule accepts")
 )
 
 // authenticate asks the authenticators in order. The first that is responsible
@@ -222,16 +233,10 @@ func (s *run) authenticate(ctx context.Context, in *access.Input) error {
 			s.trace.step(start, "authn", h.name, "skipped", err.Error())
 		default:
 			s.trace.failed(start, "authn", h.name, err)
-			return err
+			return s.rule.asking(err, i)
 		}
 	}
-	if h := s.rule.challenger; h != nil {
-		s.handler = h.name
-		if err := h.handler.(authn.Challenger).Challenge(ctx, in.Request); err != nil {
-			return err
-		}
-	}
-	return missingCredentials
+	return s.unanswered(ctx, in.Request)
 }
 
 // authorize asks the authorizers in order; all must allow. It returns the header

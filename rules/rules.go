@@ -40,6 +40,7 @@ type Set struct {
 	sessionCookies      []string
 	endpoints           map[string][]endpoint // by path
 	shared              instances
+	stored              bool // at least one rule is from the database
 }
 
 // rule is a compiled rule; defs and rules of a Set are parallel.
@@ -47,8 +48,10 @@ type rule struct {
 	id             string
 	broken         bool // requests are refused
 	authenticators []named[authn.Authenticator]
-	challenger     *named[authn.Authenticator] // an authn.Challenger; nil: none
-	withheld       []withheld                  // by who accepted; nil: nothing ever is
+	challenger     int        // index of an authn.Challenger; -1: none
+	challenges     [][]string // by authenticator
+	missing        error      // for a request without credentials
+	withheld       []withheld // by who accepted; nil: nothing ever is
 	authorizers    []named[authz.Authorizer]
 	mutators       []named[mutators.Mutator]
 	errors         []errorHandler

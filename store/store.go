@@ -53,6 +53,9 @@ const (
 	Logouts  Topic = "logouts" // of providers; Item is the name of sessions
 )
 
+// Topics returns all topics.
+func Topics() [6]Topic { return [...]Topic{Rules, Policies, Keys, Clients, Tokens, Logouts} }
+
 // Change is one committed write that other nodes must hear of.
 type Change struct {
 	Revision int64

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/gatewarden/gatewarden/strictjson"
 )
 
 // maxImported is the most that one user of an import may have, in bytes.
@@ -68,40 +70,10 @@ func parse(raw json.RawMessage) (u User, err error) {
 	if raw[0] != '{' {
 		return u, errors.New("a user must be a JSON object")
 	}
-	if name := repeated(raw); name != "" {
-		return u, fmt.Errorf("the member %q occurs twice", name)
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&u); err != nil {
+	if err := strictjson.Unmarshal(raw, &u); err != nil {
 		return User{}, errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return u, nil
-}
-
-// repeated returns a member of the object that occurs twice, in any spelling that
-// encoding/json would take for the same.
-func repeated(raw json.RawMessage) string {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	_, _ = d.Token() // {
-	seen := map[string]bool{}
-	for d.More() {
-		token, err := d.Token()
-		name, isName := token.(string)
-		if err != nil || !isName {
-			return ""
-		}
-		folded := strings.ToLower(name)
-		if seen[folded] {
-			return name
-		}
-		seen[folded] = true
-		var skip json.RawMessage
-		if d.Decode(&skip) != nil {
-			return ""
-		}
-	}
-	return ""
 }
 
 // lineCounter remembers where lines end in what was read.

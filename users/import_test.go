@@ -33,7 +33,7 @@ func TestFaultsOfAnImportNameTheirLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"{\"username\":\"a\"}\n{\"usrname\":\"b\"}":         `line 2: unknown field "usrname"`,
 		"[{\"username\":\"a\"},\n 7]":                       "line 2: a user must be a JSON object",
-		"{\"username\":\"a\"}\n{\"id\":\"1\",\"ID\":\"2\"}": `line 2: the member "ID" occurs twice`,
+		"{\"username\":\"a\"}\n{\"id\":\"1\",\"ID\":\"2\"}": `line 2: unknown field "ID"`,
 		"{\"username\":\"a\"}\n\n{\"username\":":            "line 3: the text ends too early",
 		"[{\"username\":\"a\"}":                             "line 1: the text ends too early",
 		"{\"username\":\"a\"}\n{\"username\": nope}":        "line 2: not JSON: invalid character 'o' in literal null (expecting 'u')",

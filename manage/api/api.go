@@ -96,6 +96,9 @@ type Deps struct {
 	// Sources returns the state of every source of access rules, as JSON, for
 	// /health/ready?verbose; nil: none is told.
 	Sources func() any
+	// CredentialFiles returns the state of every file of users or keys that rules read
+	// while they run, in the same way.
+	CredentialFiles func() any
 	// Certificates returns the state of every host that a certificate is got for, in the
 	// same way. One that is missing does not make the program unready: a balancer that
 	// asks would keep the directory's challenge away.
@@ -122,8 +125,11 @@ type Deps struct {
 type API struct {
 	Deps
 	router *mux.Router
-	doc    document
-	cross  http.CrossOriginProtection
+	// exact are the paths without variables, which are most of what is asked often: the
+	// router tries a pattern for each route.
+	exact map[string]*resource
+	doc   document
+	cross http.CrossOriginProtection
 }
 
 // New returns the API. It panics on an openapi.yaml that is not YAML, which a
@@ -143,7 +149,7 @@ func New(d Deps) *API {
 		panic(err)
 	}
 	d.PageKey = key
-	a := &API{Deps: d, doc: loadDocument(), router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
+	a := &API{Deps: d, doc: loadDocument(), exact: map[string]*resource{}, router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
 	a.router.NotFoundHandler = &resource{api: a, template: "none", family: problem}
 	a.gatewayRoutes()
 	a.policyRoutes()
@@ -169,6 +175,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(r.Context())
 		r.URL = &u
 	}
+	if s := a.exact[r.URL.Path]; s != nil && r.URL.RawPath == "" {
+		s.ServeHTTP(w, r)
+		return
+	}
 	a.router.ServeHTTP(w, r)
 }
 
@@ -189,15 +199,23 @@ type resource struct {
 
 // route adds a path; Hydra's get a second one under /admin.
 func (a *API) route(f family, template string, m methods) {
-	a.router.Handle(template, &resource{api: a, template: template, family: f, methods: m})
+	a.add(&resource{template: template, family: f, methods: m})
 	if f == hydra {
-		a.router.Handle("/admin"+template, &resource{api: a, template: "/admin" + template, family: f, methods: m})
+		a.add(&resource{template: "/admin" + template, family: f, methods: m})
 	}
 }
 
 // public adds a path that anybody who reaches the listener may read.
 func (a *API) public(template string, get action) {
-	a.router.Handle(template, &resource{api: a, template: template, family: problem, open: true, methods: methods{http.MethodGet: get}})
+	a.add(&resource{template: template, family: problem, open: true, methods: methods{http.MethodGet: get}})
+}
+
+func (a *API) add(s *resource) {
+	s.api = a
+	a.router.Handle(s.template, s)
+	if !strings.Contains(s.template, "{") {
+		a.exact[s.template] = s
+	}
 }
 
 // ServeHTTP dispatches by method and turns errors into answers.

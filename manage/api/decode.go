@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/strictjson"
 )
 
 // maxDepth is how deep a body may nest.
@@ -21,22 +22,29 @@ type value struct {
 	start, end int64 // bytes; start is where its member begins
 }
 
-// layout finds every value of a JSON text, outer ones first. It refuses what
-// encoding/json would let pass: repeated members, text after the value, and depth.
+// layout finds every value of a JSON text, outer ones first.
 type layout struct {
 	text   []byte
 	d      *json.Decoder
 	values []value
 }
 
-func newLayout(text []byte) (*layout, error) {
+// newLayout refuses what encoding/json would let pass when it reads text into v: members
+// that v does not have or that are repeated, text after the value, and depth. Nil for v:
+// any member is one that it has.
+func newLayout(text []byte, v any) (*layout, error) {
 	l := &layout{text: text, d: json.NewDecoder(bytes.NewReader(text))}
 	l.d.UseNumber()
 	if err := l.value("", 0, 0); err != nil {
 		return l, err
 	}
-	if _, err := l.d.Token(); !errors.Is(err, io.EOF) {
-		return l, l.fault("", l.d.InputOffset(), "there is more after the JSON value")
+	var inexact *strictjson.Error
+	if errors.As(strictjson.Check(text, v), &inexact) {
+		message := inexact.Reason
+		if message == strictjson.Trailing {
+			message = "there is more after the JSON value"
+		}
+		return l, l.fault(inexact.Pointer, inexact.Offset, message)
 	}
 	return l, nil
 }
@@ -65,7 +73,6 @@ func (l *layout) value(pointer string, start int64, depth int) error {
 }
 
 func (l *layout) members(pointer string, depth int) error {
-	seen := make(map[string]bool)
 	for l.d.More() {
 		start := l.next()
 		token, err := l.d.Token()
@@ -77,10 +84,6 @@ func (l *layout) members(pointer string, depth int) error {
 			return l.fault("", start, "a member name must be a string")
 		}
 		at := pointer + "/" + escaped(name)
-		if seen[name] {
-			return l.fault(at, start, "occurs twice")
-		}
-		seen[name] = true
 		if err := l.value(at, start, depth+1); err != nil {
 			return err
 		}
@@ -150,16 +153,18 @@ func (f *bodyFault) Error() string {
 
 // decode reads one JSON value into v, strictly.
 func decode(text []byte, v any) error {
-	l, err := newLayout(text)
+	// The layout is for faults alone, and costs more than all else.
+	if strictjson.CheckTo(maxDepth, text, v) == nil && string(bytes.TrimSpace(text)) != "null" && json.Unmarshal(text, v) == nil {
+		return nil
+	}
+	l, err := newLayout(text, v)
 	if err != nil {
 		return err
 	}
 	if string(bytes.TrimSpace(text)) == "null" {
 		return l.fault("", 0, "must not be null")
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	err = d.Decode(v)
+	err = json.Unmarshal(text, v)
 	var te *json.UnmarshalTypeError
 	switch {
 	case err == nil:
@@ -172,17 +177,6 @@ func decode(text []byte, v any) error {
 			}
 		}
 		return l.fault(in.pointer, in.start, fmt.Sprintf("must be %s, not %s", typeName(te.Type.Kind().String()), te.Value))
-	}
-	const unknown = "json: unknown field "
-	if name, quoted := strings.CutPrefix(err.Error(), unknown); quoted {
-		if plain, uerr := strconv.Unquote(name); uerr == nil {
-			suffix := "/" + escaped(plain)
-			for _, v := range l.values {
-				if strings.HasSuffix(v.pointer, suffix) {
-					return l.fault(v.pointer, v.start, "is not a known member")
-				}
-			}
-		}
 	}
 	return fault.New(fault.Invalid, "invalid_json", strings.TrimPrefix(err.Error(), "json: "))
 }

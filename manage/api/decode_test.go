@@ -23,6 +23,8 @@ func TestAFaultOfABodyNamesThePlace(t *testing.T) {
 		want place
 	}{
 		"unknown member":         {"{\"a\":\"x\",\n\"b/c\":1}", place{"is not a known member", "/b~1c", 2}},
+		"another spelling":       {"{\"a\":\"x\",\n\"A\":\"y\"}", place{"is not a known member", "/A", 2}},
+		"not UTF-8":              {"{\"a\":\n\"\xff\"}", place{"is not valid UTF-8", "", 1}},
 		"unknown nested member":  {"{\"l\":[{\"n\":1},\n{\"n\":2,\n\"q\":3}]}", place{"is not a known member", "/l/1/q", 3}},
 		"wrong type":             {"{\"a\":\n7}", place{"must be a string, not number", "/a", 1}},
 		"wrong type in a list":   {"{\"l\":[{\"n\":1},\n{\"n\":\"x\"}]}", place{"must be a number, not string", "/l/1/n", 2}},

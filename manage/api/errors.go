@@ -102,7 +102,7 @@ func (x *exchange) fail(err error) {
 		x.api.Log.ErrorContext(x.r.Context(), "management request failed", "method", x.r.Method, "path", x.r.URL.Path, "error", err)
 	}
 	if len(x.body) > 0 {
-		if l, err := newLayout(x.body); err == nil {
+		if l, err := newLayout(x.body, nil); err == nil {
 			for i := range t.places {
 				if t.places[i].Line == 0 {
 					t.places[i].Line = l.at(t.places[i].Pointer)

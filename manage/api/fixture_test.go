@@ -193,7 +193,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine := policies.New(store, store)
+	engine := policies.New(store, store, nil)
 	if err := engine.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}

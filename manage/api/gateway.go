@@ -77,7 +77,8 @@ func (a *API) reload(x *exchange) error {
 }
 
 // ready answers 503 with every part that is not ready and, unless Discreet, why.
-// When asked with ?verbose it lists the sources of rules, the certificates and Redis, too.
+// When asked with ?verbose it lists the sources of rules, files of credentials, certificates and Redis,
+// too.
 func (a *API) ready(x *exchange) error {
 	failing := make(map[string]string)
 	if a.Draining != nil && a.Draining() {
@@ -101,6 +102,9 @@ func (a *API) ready(x *exchange) error {
 	if x.r.URL.Query().Has("verbose") {
 		if a.Sources != nil {
 			answer["sources"] = a.Sources()
+		}
+		if a.CredentialFiles != nil {
+			answer["credential_files"] = a.CredentialFiles()
 		}
 		if a.Certificates != nil {
 			answer["certificates"] = a.Certificates()
@@ -216,7 +220,7 @@ func (x *exchange) rule() (spec.Rule, error) {
 	if err != nil {
 		return spec.Rule{}, err
 	}
-	if _, err := newLayout(body); err != nil {
+	if _, err := newLayout(body, nil); err != nil {
 		return spec.Rule{}, err
 	}
 	if bytes.TrimSpace(body)[0] != '{' {

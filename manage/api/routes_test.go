@@ -147,6 +147,8 @@ func TestEveryRouteRefusesBadInput(t *testing.T) {
 				"two values":          {`{}{}`, "application/json", 400},
 				"unknown member":      {`{"no such member":1}`, "application/json", 400},
 				"repeated member":     {`{"id":"a","id":"b"}`, "application/json", 400},
+				"another spelling":    {`{"ID":"a","SUBJECT":"a","Keys":[],"Member":"x"}`, "application/json", 400},
+				"not UTF-8":           {"{\"id\":\"\xff\"}", "application/json", 400},
 				"deep":                {strings.Repeat(`{"context":`, 5000), "application/json", 400},
 				"deep list":           {strings.Repeat(`[`, 100000), "application/json", 400},
 				"too large":           {`{"id":"` + strings.Repeat("x", 1<<20) + `"}`, "application/json", 413},

@@ -42,7 +42,7 @@ func newAPI(t *testing.T, change func(*api.Deps)) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine := policies.New(store, store)
+	engine := policies.New(store, store, nil)
 	if err := engine.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -119,12 +119,13 @@ type clientCache struct {
 	load    func(context.Context, string) (oauth2.Client, error)
 	cache   *otter.Cache[string, *client]
 	metrics Metrics
+	fresh   func() bool
 	epoch   atomic.Uint64
 	mu      sync.Mutex
 }
 
-func newClientCache(load func(context.Context, string) (oauth2.Client, error), m Metrics) *clientCache {
-	return &clientCache{load: load, metrics: m, cache: otter.Must(&otter.Options[string, *client]{
+func newClientCache(load func(context.Context, string) (oauth2.Client, error), m Metrics, fresh func() bool) *clientCache {
+	return &clientCache{load: load, metrics: m, fresh: fresh, cache: otter.Must(&otter.Options[string, *client]{
 		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[string, *client](cacheFor),
 	})}
 }
@@ -132,6 +133,7 @@ func newClientCache(load func(context.Context, string) (oauth2.Client, error), m
 // get returns fault.NotFound for an unknown client.
 func (c *clientCache) get(ctx context.Context, id string) (*client, error) {
 	found, ok := c.cache.GetIfPresent(id)
+	ok = ok && c.fresh()
 	c.metrics.Cache("clients", ok)
 	if ok {
 		return found, nil

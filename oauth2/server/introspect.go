@@ -34,6 +34,8 @@ func (s *Server) Introspect(ctx context.Context, token string) (access.Token, er
 func (s *Server) introspect(ctx context.Context, token string) (access.Token, error) {
 	key := s.tokens.prints.Of(token)
 	hit, ok := s.tokens.get(key)
+	// A token of a client that was disabled is evicted when that is heard of.
+	ok = ok && s.o.FreshTokens() && s.o.FreshClients()
 	s.o.Metrics.Cache("introspection", ok)
 	if ok {
 		if !s.o.Now().Before(hit.token.ExpiresAt) {

@@ -177,6 +177,31 @@ func TestATokenOfOneKindIsNotLookedUpAsAnother(t *testing.T) {
 	}
 }
 
+// What is cached is not believed while changes of other nodes are not heard of.
+func TestCachedTokensAndClientsAreAskedForAnewWhileTheyMayBeOutOfDate(t *testing.T) {
+	for name, late := range map[string]func(o *server.Options, fresh func() bool){
+		"tokens":  func(o *server.Options, fresh func() bool) { o.FreshTokens = fresh },
+		"clients": func(o *server.Options, fresh func() bool) { o.FreshClients = fresh },
+	} {
+		fresh := true
+		r := start(t, func(o *server.Options) { late(o, func() bool { return fresh }) })
+		r.client()
+		token := r.machineToken()
+		if !r.isActive(token) {
+			t.Fatalf("%s: the token is not active", name)
+		}
+		if err := r.store.RevokeClientTokens(context.Background(), "app"); err != nil { // by another node
+			t.Fatal(err)
+		}
+		if !r.isActive(token) {
+			t.Errorf("%s: it was not cached, so this shows nothing", name)
+		}
+		if fresh = false; r.isActive(token) {
+			t.Errorf("%s: a revoked token is active", name)
+		}
+	}
+}
+
 func TestStringsThatAreNoTokensAreInactive(t *testing.T) {
 	r := start(t)
 	r.client()

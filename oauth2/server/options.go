@@ -198,7 +198,10 @@ type Options struct {
 	Cookies           Cookies
 	// CacheSize is how many introspected tokens are kept in memory; default 100 000.
 	CacheSize int
-	Metrics   Metrics
+	// FreshClients and FreshTokens report whether changes that other nodes made are heard
+	// of in time, so that what is cached may be believed. Nil: always.
+	FreshClients, FreshTokens func() bool
+	Metrics                   Metrics
 	// HTTP tells clients of logouts. Redirects are not followed. Nil: a client of its own.
 	HTTP *http.Client
 	Log  *slog.Logger
@@ -305,6 +308,12 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Metrics.OAuth2 == nil {
 		o.Metrics.OAuth2 = func(string, string) {}
+	}
+	if o.FreshClients == nil {
+		o.FreshClients = func() bool { return true }
+	}
+	if o.FreshTokens == nil {
+		o.FreshTokens = func() bool { return true }
 	}
 	if o.HTTP == nil {
 		o.HTTP = &http.Client{Timeout: noticeFor}

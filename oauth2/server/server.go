@@ -87,7 +87,7 @@ func New(options Options) (*Server, error) {
 	if o.ScopeStrategy == WildcardScopes {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
-	s.clients = newClientCache(o.Store.Client, o.Metrics)
+	s.clients = newClientCache(o.Store.Client, o.Metrics, o.FreshClients)
 	s.keySets = newClientKeySets(o.ClientKeys)
 	if s.proofs, err = newProofs(o); err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ import (
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
@@ -23,11 +22,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/filesystem"
-	objects "github.com/go-git/go-git/v5/storage/memory"
 )
-
-// maxPack bounds what a git server sends for one commit.
-const maxPack = 256 << 20
 
 // gitRepository is a folder, or a file, of one branch of a git repository:
 // git+https://HOST/REPO.git?ref=BRANCH&path=FOLDER, the same with git+ssh, or
@@ -199,13 +194,9 @@ func (g *gitRepository) fetch(ctx context.Context) (err error) {
 	if refs.Capabilities.Supports(capability.Sideband64k) {
 		received = sideband.NewDemuxer(sideband.Sideband64k, pack)
 	}
-	bounded := &io.LimitedReader{R: received, N: maxPack}
-	store := objects.NewStorage()
-	if err := packfile.UpdateObjectStorage(store, bounded); err != nil {
-		if bounded.N <= 0 {
-			return fmt.Errorf("the commit is larger than %d MiB", maxPack>>20)
-		}
-		return fmt.Errorf("what the server sent: %w", err)
+	store, err := unpack(received)
+	if err != nil {
+		return err
 	}
 	return g.take(store, ref.Hash())
 }

@@ -376,7 +376,7 @@ func (l *Loader) readStored(ctx context.Context) {
 	g := good{name: "database"}
 	sum := sha256.New()
 	for _, s := range stored {
-		s.Rule.Origin = spec.Origin{Source: "database"}
+		s.Rule.Origin = spec.Origin{Source: spec.Database}
 		g.rules = append(g.rules, s.Rule)
 		fmt.Fprintf(sum, "%q %q\n", s.Rule.ID, s.ETag)
 	}

@@ -89,9 +89,12 @@ func (c CORS) MarshalJSON() ([]byte, error) {
 	return json.Marshal(c.Options)
 }
 
+// Database is the Source of rules from the database, which any node may change.
+const Database = "database"
+
 // Origin is where a rule was read.
 type Origin struct {
-	// Source is a file name, inline:#N or database.
+	// Source is a file name, inline:#N or Database.
 	Source string
 	// Line is 1-based; 0 when unknown.
 	Line int

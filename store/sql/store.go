@@ -53,6 +53,9 @@ type Options struct {
 	// MaxConns and MaxIdleConns bound the pool; 0: 4 per CPU, at least 16, and as many
 	// idle. The DSN's own parameters win.
 	MaxConns, MaxIdleConns int
+	// Timeout bounds each read and each transaction on a server; default 5s. A server that
+	// does not answer in time is Unavailable.
+	Timeout time.Duration
 	// Now is the clock that expiry is judged by; nil: time.Now.
 	Now func() time.Time
 }
@@ -70,6 +73,7 @@ type Store struct {
 	ring      *ring
 	schema    int64
 	now       func() time.Time
+	timeout   time.Duration // 0: none, for SQLite
 	closed    atomic.Bool
 }
 
@@ -95,6 +99,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Timeout <= 0 {
+		o.Timeout = 5 * time.Second
+	}
 	s := &Store{dialect: t.dialect, target: t, ring: ring, now: o.Now, schema: t.dialect.schemaVersion()}
 	if err := s.connect(ctx, o); err != nil {
 		_ = s.Close() // the first error counts
@@ -116,7 +123,7 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s.pool = pool
+	s.pool, s.timeout = pool, o.Timeout
 	s.reads = s.runner(pool)
 	reach, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()

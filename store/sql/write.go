@@ -50,7 +50,10 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 	if s.committer != nil {
 		return s.fail(ctx, s.committer.submit(ctx, work))
 	}
-	return s.fail(ctx, s.retry(ctx, func() error {
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	return s.fail(ctx, s.retry(bounded, func() error {
+		ctx := bounded
 		sqlTx, err := s.pool.BeginTx(ctx, nil)
 		if err != nil {
 			return err
@@ -73,8 +76,10 @@ func (s *Store) exec(ctx context.Context, query string, args ...any) (rows int64
 		})
 		return rows, s.fail(ctx, err)
 	}
-	err = s.retry(ctx, func() (err error) {
-		rows, err = s.reads.exec(ctx, query, args...)
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	err = s.retry(bounded, func() (err error) {
+		rows, err = s.reads.exec(bounded, query, args...)
 		return err
 	})
 	return rows, s.fail(ctx, err)
@@ -97,12 +102,25 @@ func (s *Store) retry(ctx context.Context, do func() error) error {
 // one and each read outside of a transaction.
 func (s *Store) one(ctx context.Context, query string, args []any, into ...any) error {
 	defer s.share()()
-	return s.reads.one(ctx, query, args, into...)
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	return s.reads.one(bounded, query, args, into...)
 }
 
 func (s *Store) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
 	defer s.share()()
-	return s.fail(ctx, s.reads.each(ctx, query, args, scan))
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	return s.fail(ctx, s.reads.each(bounded, query, args, scan))
+}
+
+// bound bounds how long a server is waited for: one whose network swallows packets would
+// be waited for as long as TCP tries.
+func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.timeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.timeout)
 }
 
 func (s *Store) share() (done func()) {
