@@ -128,6 +128,7 @@ func (k *checker) checkAuthentication(c oauth2.Client) {
 		"/id_token_signed_response_alg":    {c.IDTokenAlg, ownAlgs},
 		"/userinfo_signed_response_alg":    {c.UserinfoAlg, ownAlgs},
 
+		"/introspection_signed_response_alg": {c.IntrospectionAlg, ownAlgs},
 		"/authorization_signed_response_alg": {c.AuthorizationResponseAlg, ownAlgs},
 	} {
 		// Only an unsigned userinfo answer is safe: it comes over TLS to who asked.

@@ -55,6 +55,7 @@ type Client struct {
 	RequestObjectAlg           string          `json:"request_object_signing_alg,omitempty"`
 	UserinfoAlg                string          `json:"userinfo_signed_response_alg"`
 	IDTokenAlg                 string          `json:"id_token_signed_response_alg,omitempty"`
+	IntrospectionAlg           string          `json:"introspection_signed_response_alg,omitempty"` // RFC 9701
 	CreatedAt                  time.Time       `json:"created_at"`
 	UpdatedAt                  time.Time       `json:"updated_at"`
 	FrontchannelLogoutURI      string          `json:"frontchannel_logout_uri,omitempty"`

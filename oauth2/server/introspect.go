@@ -170,7 +170,7 @@ func (s *Server) IntrospectHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		form, err := postForm(w, r)
 		if err == nil {
-			s.answerIntrospection(w, r, form.Get("token"), form.Get("scope"), func(access.Token) bool { return true })
+			s.answerIntrospection(w, r, form.Get("token"), form.Get("scope"), nil)
 			return
 		}
 		s.fail(w, r, "introspect", err)
@@ -194,12 +194,13 @@ func (s *Server) introspectAsClient(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, "introspect", err)
 		return
 	}
-	s.answerIntrospection(w, r, form.Get("token"), form.Get("scope"), func(t access.Token) bool {
-		return t.ClientID == c.ID || slices.Contains(t.Audience, c.ID)
-	})
+	s.answerIntrospection(w, r, form.Get("token"), form.Get("scope"), c)
 }
 
-func (s *Server) answerIntrospection(w http.ResponseWriter, r *http.Request, token, scope string, may func(access.Token) bool) {
+// answerIntrospection answers a client about what it may know, or, with none, an operator
+// about any token. A client may have the answer signed (RFC 9701); for an operator there
+// is no name to sign it for.
+func (s *Server) answerIntrospection(w http.ResponseWriter, r *http.Request, token, scope string, c *client) {
 	if token == "" {
 		s.fail(w, r, "introspect", fosite.ErrInvalidRequest.WithHint("The parameter 'token' is missing."))
 		return
@@ -209,8 +210,20 @@ func (s *Server) answerIntrospection(w http.ResponseWriter, r *http.Request, tok
 		s.fail(w, r, "introspect", err)
 		return
 	}
-	if !may(access.Token{ClientID: answer.ClientID, Audience: answer.Audience}) {
+	if c != nil && answer.ClientID != c.ID && !slices.Contains(answer.Audience, c.ID) {
 		answer = oauth2.Introspection{}
+	}
+	if c != nil && wantsSigned(r) {
+		signed, err := s.signIntrospection(r.Context(), c, answer)
+		if err != nil {
+			s.fail(w, r, "introspect", err)
+			return
+		}
+		s.o.Metrics.OAuth2("introspect", "")
+		noStore(w)
+		w.Header().Set("Content-Type", "application/"+signedIntrospection)
+		_, _ = w.Write([]byte(signed))
+		return
 	}
 	s.o.Metrics.OAuth2("introspect", "")
 	writeJSON(w, http.StatusOK, answer)

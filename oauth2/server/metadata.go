@@ -114,6 +114,7 @@ type providerMetadata struct {
 	RevocationAuthAlgs          []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	IntrospectionAuthMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
 	IntrospectionAuthAlgs       []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionAlgs           []string `json:"introspection_signing_alg_values_supported"`
 	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
 	DPoPAlgs                    []string `json:"dpop_signing_alg_values_supported"`
 	TLSBoundAccessTokens        bool     `json:"tls_client_certificate_bound_access_tokens"`
@@ -167,6 +168,7 @@ func (s *Server) metadata() any {
 		RevocationAuthAlgs:          signing,
 		IntrospectionAuthMethods:    confidential,
 		IntrospectionAuthAlgs:       signing,
+		IntrospectionAlgs:           algs,
 		CodeChallengeMethods:        []string{"S256"},
 		DPoPAlgs:                    strings.Fields(s.proofs.Algorithms()),
 		TLSBoundAccessTokens:        true,
