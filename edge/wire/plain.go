@@ -26,9 +26,10 @@ func readPlain(head string, r *http.Request, u *url.URL) bool {
 	r.URL = u
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	n := strings.Count(rest, "\n")
-	r.Header = make(http.Header, n+room)
+	r.Header = make(http.Header, sizeOf(rest, n))
 	values := make([]string, 0, n)
-	hosted := false
+	hosted, repeated := false, false
+	fields := rest
 	for rest != "" {
 		if line, rest, ok = fieldline.Cut(rest); !ok {
 			return false
@@ -63,12 +64,17 @@ func readPlain(head string, r *http.Request, u *url.URL) bool {
 		case "Expect", "Http2-Settings", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
 			return false
 		}
-		if earlier := r.Header[name]; earlier != nil {
-			r.Header[name] = append(earlier, value)
+		if repeated && r.Header[name] != nil {
+			r.Header[name] = append(r.Header[name], value)
 			continue
 		}
 		values = append(values, value)
+		before := len(r.Header)
 		r.Header[name] = values[len(values)-1 : len(values) : len(values)]
+		if len(r.Header) == before { // the first field that came before; from here each is looked up
+			repeated = true
+			r.Header[name] = every(name, fields[:len(fields)-len(rest)])
+		}
 	}
 	if p := r.Header["Pragma"]; len(p) > 0 && p[0] == "no-cache" && r.Header["Cache-Control"] == nil {
 		r.Header["Cache-Control"] = []string{"no-cache"} // as http.ReadRequest has it
@@ -76,8 +82,29 @@ func readPlain(head string, r *http.Request, u *url.URL) bool {
 	return hosted
 }
 
-// room is how many fields an edge adds to a request: its forwarding fields and an id.
-const room = 4
+// every returns the values of a field in lines that were read.
+func every(name, lines string) (values []string) {
+	for lines != "" {
+		var line string
+		line, lines, _ = fieldline.Cut(lines)
+		if n, value, _ := fieldline.Parse(line); n == name {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+// sizeOf returns how many fields a header of n lines should have space for.
+func sizeOf(lines string, n int) int {
+	// room is how many fields an edge adds to a request: its forwarding fields and an id.
+	// small is how many a map holds in its cheapest form.
+	const room, small = 4, 8
+	size := n + room - 1 // Host is no field
+	if size > small && n <= small {
+		size -= strings.Count(lines, "\nX-") // most are of a proxy, and an edge replaces or removes them
+	}
+	return size
+}
 
 // readLine reads a request line (RFC 9112 section 3).
 func readLine(line string, r *http.Request, u *url.URL) bool {

@@ -83,7 +83,7 @@ func (l *layout) members(pointer string, depth int) error {
 		if !ok {
 			return l.fault("", start, "a member name must be a string")
 		}
-		at := pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+		at := pointer + "/" + escaped(name)
 		if err := l.value(at, start, depth+1); err != nil {
 			return err
 		}
@@ -193,4 +193,13 @@ func typeName(kind string) string {
 		return "a number"
 	}
 	return "a " + kind
+}
+
+// escaped returns a name as a token of a JSON pointer (RFC 6901 section 3). A Replacer
+// for each of the many names that need none showed in profiles.
+func escaped(name string) string {
+	if !strings.ContainsAny(name, "~/") {
+		return name
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }
