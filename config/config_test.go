@@ -285,3 +285,26 @@ func FuzzConfigFilesNeverCrash(f *testing.F) {
 		}
 	})
 }
+
+func TestVariablesThatAreNoSettingsDrawAWarning(t *testing.T) {
+	_, warnings, err := Load(Sources{
+		Environ: []string{
+			"SERVE_PROXY_PORT=0", "SERVE_PROXY_HTTP3_ENABLED=true", "SERVE_API_TRUSTED_PROXYS=10.0.0.0/8", "ACCESS_RULES_REPOSITORYS_FILE=/x",
+			"AUTHENTICATORS_JWT_CONFIG_JWKS_URLS=https://x.example", "AUTHENTICATORS_JWT_CONFIG_JWKS_URL=https://x.example", "SERVE_PROXY_TIMEOUT_WRITE=5s",
+			"SERVE_PROXY_SERVICE_HOST=10.0.0.1", "SERVE_PROXY_PORT_4455_TCP_ADDR=10.0.0.1", "HOME=/root", "LOGIN_SHELL=/bin/sh",
+		},
+		Handlers: map[string]map[string]any{"authenticators": {"jwt": jwtConfig{}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"environment ACCESS_RULES_REPOSITORYS_FILE: is no setting; did you mean ACCESS_RULES_REPOSITORIES?",
+		"environment AUTHENTICATORS_JWT_CONFIG_JWKS_URL: is no setting; did you mean AUTHENTICATORS_JWT_CONFIG_JWKS_URLS?",
+		"environment SERVE_API_TRUSTED_PROXYS: is no setting; did you mean SERVE_API_TRUSTED_PROXIES?",
+		"environment SERVE_PROXY_HTTP3_ENABLED: is no setting; did you mean SERVE_PROXY_HTTP3?",
+	}
+	if diff := cmp.Diff(want, warnings); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -49,6 +49,7 @@ func Load(s Sources) (*Config, []string, error) {
 		origins: map[string]string{},
 		schema:  map[string]leaf{},
 		env:     map[string]string{},
+		asked:   map[string]bool{},
 	}
 	for _, f := range leaves() {
 		l.schema[f.key] = f
@@ -64,6 +65,7 @@ func Load(s Sources) (*Config, []string, error) {
 	}
 	l.environment()
 	l.handlerEnvironment(s.Handlers)
+	l.strayVariables()
 	for _, f := range s.Flags {
 		l.set(f.Key, f.Value, "flag "+f.Name)
 	}
@@ -82,6 +84,7 @@ type loader struct {
 	viper    *viper.Viper
 	schema   map[string]leaf
 	env      map[string]string
+	asked    map[string]bool // variables that mean something
 	origins  map[string]string
 	sections map[string]map[string]*section
 	fallback []string
@@ -128,6 +131,7 @@ func (l *loader) set(key string, value any, place string) {
 // lookup returns a variable, or the content of the file that NAME_FILE names, and
 // where it was set.
 func (l *loader) lookup(name string) (value, place string, found bool) {
+	l.asked[name] = true
 	if v := l.env[name]; v != "" {
 		if l.env[name+"_FILE"] != "" {
 			l.fault("environment "+name, "%s_FILE is set as well; set one of the two", name)
@@ -165,6 +169,54 @@ func (l *loader) environment() {
 			}
 		}
 	}
+}
+
+// strayVariables warns of variables that begin like settings and are none: a misspelt one
+// would be as good as absent. They are no faults, because the environment is not ours alone.
+func (l *loader) strayVariables() {
+	for key := range idle {
+		l.asked[variable(key)] = true
+	}
+	for key := range flagOnly {
+		l.asked[variable(key)] = true
+	}
+	known := slices.Sorted(maps.Keys(l.asked))
+	for _, name := range slices.Sorted(maps.Keys(l.env)) {
+		plain := strings.TrimSuffix(name, "_FILE")
+		ours := slices.ContainsFunc(ourVariables, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		// A service of Kubernetes by the name of serve-proxy makes SERVE_PROXY_SERVICE_HOST
+		// and SERVE_PROXY_PORT_4455_TCP.
+		foreign := strings.Contains(name, "_SERVICE_") || strings.Contains(name, "_TCP") || strings.Contains(name, "_UDP")
+		if !ours || foreign || l.asked[name] || l.asked[plain] || idleVariable(name) {
+			continue
+		}
+		warning := "environment " + name + ": is no setting"
+		near := nearest(name, known)
+		for _, setting := range known { // SERVE_PROXY_HTTP3_ENABLED
+			if strings.HasPrefix(name, setting+"_") {
+				near = setting
+			}
+		}
+		if near != "" {
+			warning += "; did you mean " + near + "?"
+		}
+		l.warnings = append(l.warnings, warning)
+	}
+}
+
+// ourVariables are what variables begin with that are hardly anybody else's.
+var ourVariables = []string{"SERVE_PROXY_", "SERVE_API_", "SERVE_PUBLIC_", "SERVE_ADMIN_", "SERVE_EXT_AUTHZ_", "ACCESS_RULES_",
+	"AUTHENTICATORS_", "AUTHORIZERS_", "MUTATORS_", "ERRORS_HANDLERS_"}
+
+// idleVariable reports whether a variable belongs to a key that has no effect, or to one
+// below it.
+func idleVariable(name string) bool {
+	for key := range idle {
+		if strings.HasPrefix(name, variable(key)+"_") {
+			return true
+		}
+	}
+	return false
 }
 
 // fill decodes what was merged into cfg, key by key, so that a value of the wrong

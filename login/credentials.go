@@ -49,6 +49,12 @@ func (x *exchange) authenticate(login, password string) (users.User, error) {
 	if err := attempt.succeeded(); err != nil {
 		return users.User{}, err
 	}
+	if passwords.Outdated(u.PasswordHash) {
+		// The login does not depend on it: the next one tries again.
+		if err := x.p.o.Accounts.Rehash(x.ctx, u, password); err != nil {
+			x.p.o.Log.WarnContext(x.ctx, "a password could not be hashed anew", "user", u.ID, "error", err)
+		}
+	}
 	x.rememberDevice(account)
 	return u, nil
 }

@@ -68,9 +68,12 @@ type Passwords interface {
 	Fail(ctx context.Context, hash, plain string) error
 }
 
-// PasswordChanger gives a user a new password and ends the user's logins but one.
+// PasswordChanger changes what is stored of a user's password.
 type PasswordChanger interface {
+	// SetPassword gives the user a new one and ends the user's logins but one.
 	SetPassword(ctx context.Context, id, password, keepSession string) error // fault.Invalid for a weak one
+	// Rehash keeps the password under a hash of today's kind.
+	Rehash(ctx context.Context, u users.User, password string) error
 }
 
 // Options of New; all but Theme, Log and Now are required.

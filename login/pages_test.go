@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,6 +88,20 @@ func TestWhoeverCannotLogInCostsOneHashAndReadsTheSame(t *testing.T) {
 	}
 	if len(pages) != 1 {
 		t.Errorf("%d different pages: %v", len(pages), pages)
+	}
+}
+
+// The hashes of these users are of no kind that would be made today.
+func TestAnOldHashIsMadeAnewWhenItsOwnerLogsInAndTheLoginDoesNotDependOnIt(t *testing.T) {
+	r := start(t, login.Theme{})
+	u, err := r.store.User(t.Context(), "ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.browser().authorize().submit("login", "ada", "password", "wrong horse", "action", "login").shows(http.StatusForbidden)
+	r.browser().authorize().submit("login", "ada", "password", "correct horse", "action", "login").shows(http.StatusOK, "Ada")
+	if want := []string{"ada " + u.ETag + " correct horse"}; !slices.Equal(r.anew, want) {
+		t.Errorf("hashed anew: %q, want %q", r.anew, want)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"html"
 	"io"
 	"net/http"
@@ -53,7 +54,15 @@ func (h *hashes) Fail(context.Context, string, string) error {
 }
 
 // accounts changes passwords without the work of hashing.
-type accounts struct{ store *sql.Store }
+type accounts struct {
+	store *sql.Store
+	anew  *[]string // users whose passwords were to be hashed anew, with the password
+}
+
+func (a accounts) Rehash(_ context.Context, u users.User, password string) error {
+	*a.anew = append(*a.anew, u.ID+" "+u.ETag+" "+password)
+	return errors.New("the database is gone")
+}
 
 func (a accounts) SetPassword(ctx context.Context, id, password, keep string) error {
 	if len(password) < 8 {
@@ -122,6 +131,7 @@ type rig struct {
 	store  *sql.Store
 	url    string
 	hashes *hashes
+	anew   []string     // see accounts
 	client atomic.Value // the address that requests seem to come from
 }
 
@@ -144,7 +154,7 @@ func start(t *testing.T, theme login.Theme) *rig {
 		t.Fatal(err)
 	}
 	pages, err := login.New(login.Options{
-		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st}, Attempts: st,
+		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st,
 		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Theme: theme,
 	})
 	if err != nil {

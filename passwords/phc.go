@@ -48,6 +48,12 @@ func Hash(plain string) string {
 		encoding.EncodeToString(salt), encoding.EncodeToString(key))
 }
 
+// Outdated reports whether Hash would make another kind of hash today: other schemes, and
+// other costs, are read and not written.
+func Outdated(stored string) bool {
+	return !strings.HasPrefix(stored, fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonThreads))
+}
+
 // Check reports why a stored hash cannot be verified; nil when it can. It does none of
 // the work.
 func Check(stored string) error {

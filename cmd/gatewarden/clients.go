@@ -66,7 +66,24 @@ func newClients(environ []string) *cobra.Command {
 		}
 		return r.print(c, updated, "", nil)
 	})
-	parent.AddCommand(create, update)
+	rotate := &cobra.Command{Use: "rotate-secret id", Short: "Give a client a new secret; those before stay good until end-rotated-secrets", Args: cobra.ExactArgs(1)}
+	rotate.RunE = r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+		changed, err := api.RotateSecret(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		if c.Flags().Changed("format") {
+			return r.print(c, changed, "", nil)
+		}
+		fmt.Fprintln(c.OutOrStdout(), "OAuth 2.0 Client Secret:", changed.Secret)
+		fmt.Fprintln(c.ErrOrStderr(), "The secret was generated and is shown this once. Secrets before it stay good until: gatewarden clients end-rotated-secrets "+changed.ID)
+		return nil
+	})
+	end := &cobra.Command{Use: "end-rotated-secrets id", Short: "Leave a client its newest secret alone", Args: cobra.ExactArgs(1)}
+	end.RunE = r.run(func(ctx context.Context, _ *cobra.Command, api *client.Client, args []string) error {
+		return api.EndRotatedSecrets(ctx, args[0])
+	})
+	parent.AddCommand(create, update, rotate, end)
 	return parent
 }
 

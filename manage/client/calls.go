@@ -43,6 +43,18 @@ func (c *Client) PatchClient(ctx context.Context, id string, operations []manage
 	return patched, err
 }
 
+// RotateSecret gives a client a new secret, which is answered this once; those before stay
+// good until EndRotatedSecrets.
+func (c *Client) RotateSecret(ctx context.Context, id string) (changed oauth2.Client, err error) {
+	err = c.do(ctx, request{method: http.MethodPost, path: c.Clients.at(id, "secrets", "rotate")}, &changed)
+	return changed, err
+}
+
+// EndRotatedSecrets leaves a client its newest secret alone.
+func (c *Client) EndRotatedSecrets(ctx context.Context, id string) error {
+	return c.do(ctx, request{method: http.MethodDelete, path: c.Clients.at(id, "secrets", "rotate")}, nil)
+}
+
 // SetLifespans replaces the token lifespans of an OAuth 2.0 client.
 func (c *Client) SetLifespans(ctx context.Context, id string, l oauth2.Lifespans) (changed oauth2.Client, err error) {
 	err = c.do(ctx, request{method: http.MethodPut, path: c.Clients.at(id, "lifespans"), body: l}, &changed)
