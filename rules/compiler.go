@@ -76,7 +76,8 @@ type instances map[instance]any
 // Compile returns a Set of all rules of defs. Faults of single rules are in
 // Set.Faults and refuse only the requests of these rules. The error means that
 // the Compiler itself is wrong: a fallback or the default upstream; there is no
-// Set then. Old may be nil; it must come from a Compiler with the same catalogs.
+// Set then. Old may be nil; it must come from a Compiler with the same catalogs. The
+// Set keeps defs, which must not be changed any more.
 func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	strategy := c.Strategy
 	if strategy == "" {
@@ -91,29 +92,27 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 	if err := b.defaults(); err != nil {
 		return nil, err
 	}
-	b.set.defs = slices.Clone(defs)
+	b.set.defs, b.set.faulty = defs, map[int][]spec.Fault{}
 	b.set.rules = make([]rule, len(defs))
 	entries := make([]match.Entry, len(defs))
-	for i := range b.set.defs {
-		d := &b.set.defs[i]
-		d.Faults = slices.Clone(d.Faults)
-		b.set.stored = b.set.stored || d.Origin.Source == spec.Database
+	for i := range defs {
+		if f := defs[i].Faults; len(f) > 0 {
+			b.set.faulty[i] = slices.Clone(f)
+		}
+		b.set.stored = b.set.stored || defs[i].Origin.Source == spec.Database
 		b.misbuilt = false
-		b.set.rules[i], entries[i] = b.rule(d)
+		b.set.rules[i], entries[i] = b.rule(i)
 		if b.misbuilt {
 			b.set.unbuilt++
 		}
 	}
 	b.own()
 	b.endpoints(entries)
-	for i := range b.set.defs {
-		d := &b.set.defs[i]
-		b.credentials(d, &b.set.rules[i])
-		b.set.faults = append(b.set.faults, d.Faults...)
-		if len(d.Faults) > 0 {
-			b.set.refused++
-		}
+	for i := range defs {
+		b.credentials(i)
+		b.set.faults = append(b.set.faults, b.set.faulty[i]...)
 	}
+	b.set.refused = len(b.set.faulty)
 	b.set.index = match.New(entries, c.RefuseOverlap)
 	b.set.faults = append(b.set.faults, b.set.warnings(c.RefuseOverlap)...)
 	return b.set, nil
@@ -161,11 +160,16 @@ func (b *build) defaults() error {
 	return nil
 }
 
-// rule compiles one definition and adds what is wrong to its Faults.
-func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
-	report := func(pointer, format string, args ...any) {
-		d.Faults = append(d.Faults, d.FaultAt(pointer, format, args...))
-	}
+// blame says what is wrong with rule i, which is refused then.
+func (b *build) blame(i int, pointer, format string, args ...any) {
+	b.set.faulty[i] = append(b.set.faulty[i], b.set.defs[i].FaultAt(pointer, format, args...))
+	b.set.rules[i].broken = true
+}
+
+// rule compiles the definition i.
+func (b *build) rule(i int) (rule, match.Entry) {
+	d := &b.set.defs[i]
+	report := func(pointer, format string, args ...any) { b.blame(i, pointer, format, args...) }
 	b.id(d, report)
 	pattern, problems := b.matches.Compile(readable(d))
 	for _, p := range problems {
@@ -197,7 +201,7 @@ func (b *build) rule(d *spec.Rule) (rule, match.Entry) {
 	r.upstream, r.resolver = b.route(d.Upstream, pattern.Groups(), report)
 	r.cors = crossOrigin(d.CORS, report)
 	r.limits = b.limits(d, report)
-	r.broken = len(d.Faults) > 0
+	r.broken = len(b.set.faulty[i]) > 0
 	return r, match.Entry{Pattern: pattern, Priority: d.Priority}
 }
 

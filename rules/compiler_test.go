@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -363,6 +364,27 @@ func TestAPolicyOfARuleIsCheckedAndKept(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", c.name, diff)
+		}
+	}
+}
+
+func TestDefinitionsThatWereGivenStayAsTheyAre(t *testing.T) {
+	c, _ := compiler()
+	defs := []spec.Rule{{ID: "a"}, {ID: "a", Faults: make([]spec.Fault, 0, 8)}}
+	want := slices.Clone(defs)
+	set, err := c.Compile(defs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, defs); diff != "" {
+		t.Errorf("their source compiles them again (-given +now)\n%s", diff)
+	}
+	if spare := defs[1].Faults[:1][0]; spare != (spec.Fault{}) {
+		t.Errorf("%v was written behind the faults of the source", spare)
+	}
+	for i, r := range set.Rules() {
+		if len(r.Faults) == 0 {
+			t.Errorf("rule %d is refused and says no fault", i)
 		}
 	}
 }

@@ -52,10 +52,8 @@ func (b *build) endpoints(entries []match.Entry) {
 				}
 				for _, other := range list {
 					if other.purpose != purpose && other.meets(entries[i].Pattern) {
-						d := &b.set.defs[i]
-						d.Faults = append(d.Faults, d.FaultAt("/authenticators", "uses the path %q for %s, which rule %q uses for %s on the same host",
-							path, purpose, b.set.defs[other.rules[0]].ID, other.purpose))
-						b.set.rules[i].broken = true
+						b.blame(i, "/authenticators", "uses the path %q for %s, which rule %q uses for %s on the same host",
+							path, purpose, b.set.defs[other.rules[0]].ID, other.purpose)
 					}
 				}
 				list[n].rules, list[n].hosts = append(list[n].rules, i), append(list[n].hosts, entries[i].Pattern)
@@ -68,12 +66,10 @@ func (b *build) endpoints(entries []match.Entry) {
 		return
 	}
 	for i := range b.set.defs {
-		d := &b.set.defs[i]
 		for _, path := range entries[i].Pattern.Paths() {
 			if by := taken(reserved[path], entries[i].Pattern, path); by >= 0 {
-				d.Faults = append(d.Faults, d.FaultAt("/match", "names the path %q, which an authenticator of rule %q (%s) answers itself",
-					path, b.set.defs[by].ID, b.set.defs[by].Origin))
-				b.set.rules[i].broken = true
+				b.blame(i, "/match", "names the path %q, which an authenticator of rule %q (%s) answers itself",
+					path, b.set.defs[by].ID, b.set.defs[by].Origin)
 			}
 		}
 	}

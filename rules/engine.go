@@ -166,7 +166,7 @@ func (s *run) match(in *access.Input) error {
 	}
 	in.RuleID, in.Captures, s.d.RuleID = s.rule.id, found.Captures, s.rule.id
 	if s.rule.broken {
-		err := &fault.Error{Kind: fault.Internal, Reason: ReasonRuleBroken, Err: s.set.defs[found.Rule].Faults[0]}
+		err := &fault.Error{Kind: fault.Internal, Reason: ReasonRuleBroken, Err: s.set.faulty[found.Rule][0]}
 		s.trace.failed(start, "match", "", err)
 		return err
 	}

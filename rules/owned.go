@@ -8,7 +8,6 @@ import (
 
 	"github.com/gatewarden/gatewarden/authn"
 	"github.com/gatewarden/gatewarden/mutators"
-	"github.com/gatewarden/gatewarden/rules/spec"
 )
 
 // own collects what the handlers of all rules write.
@@ -38,10 +37,10 @@ func distinct(names []string) []string {
 	return slices.Compact(names)
 }
 
-// credentials reports authenticators of d that look where a mutator of any rule
+// credentials reports authenticators of rule n that look where a mutator of any rule
 // writes: what a client sends there is removed before the rules see it.
-func (b *build) credentials(d *spec.Rule, r *rule) {
-	for i, h := range d.Authenticators {
+func (b *build) credentials(n int) {
+	for i, h := range b.set.defs[n].Authenticators {
 		settings := b.Authenticators.Settings[h.Handler]
 		reader, ok := b.set.shared[instance{"authenticators", h.Handler, b.compact(settings.Config), b.compact(h.Config)}].(authn.CredentialReader)
 		if !ok {
@@ -54,17 +53,15 @@ func (b *build) credentials(d *spec.Rule, r *rule) {
 		}{{"header", headers, b.set.owned}, {"cookie", cookies, b.set.ownedCookies}} {
 			for _, name := range places.names {
 				if slices.ContainsFunc(places.owned, func(o string) bool { return fold(o) == fold(name) }) {
-					d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
-						"reads its credentials from the %s %s, which a mutator writes and which is removed from every request", places.kind, name))
-					r.broken = true
+					b.blame(n, "/authenticators/"+strconv.Itoa(i),
+						"reads its credentials from the %s %s, which a mutator writes and which is removed from every request", places.kind, name)
 				}
 			}
 		}
 		for _, cookie := range cookies {
 			if slices.ContainsFunc(b.set.sessionCookies, func(p string) bool { return strings.HasPrefix(fold(cookie), fold(p)) }) {
-				d.Faults = append(d.Faults, d.FaultAt("/authenticators/"+strconv.Itoa(i),
-					"reads its credentials from the cookie %s, whose name is kept for sessions of an authenticator", cookie))
-				r.broken = true
+				b.blame(n, "/authenticators/"+strconv.Itoa(i),
+					"reads its credentials from the cookie %s, whose name is kept for sessions of an authenticator", cookie)
 			}
 		}
 	}

@@ -31,6 +31,7 @@ type Set struct {
 	index               *match.Index
 	rules               []rule
 	defs                []spec.Rule
+	faulty              map[int][]spec.Fault // what is wrong with the rules that are refused
 	faults              []spec.Fault
 	refused             int
 	unbuilt             int
@@ -89,7 +90,16 @@ func (s *Set) Unbuilt() int { return s.unbuilt }
 
 // Rules returns the definitions in the order they were given, with Origin and
 // Faults. The caller must not change them.
-func (s *Set) Rules() []spec.Rule { return s.defs }
+func (s *Set) Rules() []spec.Rule {
+	if len(s.faulty) == 0 {
+		return s.defs
+	}
+	list := slices.Clone(s.defs) // which the source of the rules holds, too
+	for i, faults := range s.faulty {
+		list[i].Faults = faults
+	}
+	return list
+}
 
 // Rule returns the first definition with the id.
 func (s *Set) Rule(id string) (spec.Rule, bool) {
@@ -97,7 +107,9 @@ func (s *Set) Rule(id string) (spec.Rule, bool) {
 	if i < 0 {
 		return spec.Rule{}, false
 	}
-	return s.defs[i], true
+	r := s.defs[i]
+	r.Faults = s.faulty[i]
+	return r, true
 }
 
 // Faults returns what is wrong with the rules, in their order, then the warnings

@@ -387,7 +387,6 @@ func (l *Loader) readStored(ctx context.Context) {
 
 // apply compiles what the sources hold and puts it in force, unless it is already.
 func (l *Loader) apply(ctx context.Context) error {
-	var defs []spec.Rule
 	var faults []spec.Fault
 	fingerprint := sha256.New()
 	for _, s := range l.all() {
@@ -396,7 +395,6 @@ func (l *Loader) apply(ctx context.Context) error {
 			var size [8]byte
 			binary.BigEndian.PutUint64(size[:], uint64(len(g.name)))
 			fingerprint.Write(bytes.Join([][]byte{size[:], []byte(g.name), g.sum[:]}, nil))
-			defs = append(defs, g.rules...)
 		}
 	}
 	sum := [sha256.Size]byte(fingerprint.Sum(nil))
@@ -407,7 +405,7 @@ func (l *Loader) apply(ctx context.Context) error {
 	case set == nil && l.incomplete():
 		swapped, failed = false, errors.New("not every source could be read, so no rules are in force")
 	case swapped:
-		next, err := l.Compiler.Compile(defs, set)
+		next, err := l.Compiler.Compile(l.definitions(), set)
 		if err != nil {
 			failed, swapped = err, false
 			faults = append(faults, spec.Fault{Message: err.Error()})
@@ -461,12 +459,21 @@ func (l *Loader) Use(ctx context.Context, c *rules.Compiler) error {
 	return nil
 }
 
-// definitions are those of all sources.
+// definitions are those of all sources, which share the list from here on: each rule
+// is in memory once, though its source and the set in force both hold it.
 func (l *Loader) definitions() []spec.Rule {
-	var defs []spec.Rule
+	size := 0
 	for _, s := range l.all() {
 		for _, g := range s.units {
-			defs = append(defs, g.rules...)
+			size += len(g.rules)
+		}
+	}
+	defs := make([]spec.Rule, 0, size)
+	for _, s := range l.all() {
+		for i := range s.units {
+			from := len(defs)
+			defs = append(defs, s.units[i].rules...)
+			s.units[i].rules = defs[from:len(defs):len(defs)]
 		}
 	}
 	return defs
