@@ -290,6 +290,8 @@ func (k *checker) checkLifespans(l oauth2.Lifespans) {
 	for name, text := range map[string]string{
 		"authorization_code_grant_access": l.AuthorizationCodeGrantAccess, "authorization_code_grant_id": l.AuthorizationCodeGrantID,
 		"authorization_code_grant_refresh": l.AuthorizationCodeGrantRefresh, "client_credentials_grant_access": l.ClientCredentialsGrantAccess,
+		"device_authorization_grant_access": l.DeviceGrantAccess, "device_authorization_grant_id": l.DeviceGrantID, "device_authorization_grant_refresh": l.DeviceGrantRefresh,
+		"jwt_bearer_grant_access":    l.JWTBearerGrantAccess,
 		"refresh_token_grant_access": l.RefreshTokenGrantAccess, "refresh_token_grant_id": l.RefreshTokenGrantID, "refresh_token_grant_refresh": l.RefreshTokenGrantRefresh,
 	} {
 		if text == "" {

@@ -85,6 +85,12 @@ func TestClientsAreChecked(t *testing.T) {
 		"a wildcard origin": {func(c *oauth2.Client) {
 			c.AllowedCORSOrigins = []string{"*", "https://app.example", "https://*.example", "https://app/x"}
 		}, []string{"invalid_client_metadata /allowed_cors_origins/0", "invalid_client_metadata /allowed_cors_origins/2", "invalid_client_metadata /allowed_cors_origins/3"}},
+		"lifespans of devices and assertions": {func(c *oauth2.Client) {
+			c.DeviceGrantAccess, c.DeviceGrantID, c.DeviceGrantRefresh, c.JWTBearerGrantAccess = "soon", "0s", "-1h", "1d"
+		}, []string{
+			"invalid_client_metadata /device_authorization_grant_access_token_lifespan", "invalid_client_metadata /device_authorization_grant_id_token_lifespan",
+			"invalid_client_metadata /device_authorization_grant_refresh_token_lifespan", "invalid_client_metadata /jwt_bearer_grant_access_token_lifespan",
+		}},
 		"a negative lifespan":     {func(c *oauth2.Client) { c.ClientCredentialsGrantAccess, c.RefreshTokenGrantID = "-1h", "1h" }, []string{"invalid_client_metadata /client_credentials_grant_access_token_lifespan"}},
 		"metadata that is a list": {func(c *oauth2.Client) { c.Metadata = json.RawMessage(`[]`) }, []string{"invalid_client_metadata /metadata"}},
 		"an unknown token form":   {func(c *oauth2.Client) { c.AccessTokenStrategy = "paper" }, []string{"invalid_client_metadata /access_token_strategy"}},
