@@ -55,8 +55,6 @@ type Server struct {
 	tokens        *tokenCache
 	codes         opaque
 	deviceCodes   opaque
-	polls         *polls
-	guesses       guesses
 	accessTokens  opaque
 	refreshTokens opaque
 	sessionIDs    opaque
@@ -93,7 +91,6 @@ func New(options Options) (*Server, error) {
 		return nil, err
 	}
 	s.tokens = newTokenCache(o.CacheSize)
-	s.polls = newPolls(o.Device.Interval, o.Device.Lifespan)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
@@ -199,7 +196,6 @@ func (s *Server) Close() {
 	s.notices.close()
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
-	s.polls.seen.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 
