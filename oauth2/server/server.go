@@ -178,10 +178,10 @@ func (s *Server) Public() http.Handler {
 		route(path, d.ServeHTTP, get)
 	}
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, wireError{Status: http.StatusNotFound, Code: "not_found", Description: "There is no such endpoint."})
+		s.writeError(w, wireError{Status: http.StatusNotFound, Code: "not_found", Description: "There is no such endpoint."})
 	})
 	r.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, wireError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Description: "The endpoint does not know this HTTP method."})
+		s.writeError(w, wireError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Description: "The endpoint does not know this HTTP method."})
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		// Documents go without the router, which would cost more than they do.
