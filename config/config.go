@@ -35,6 +35,7 @@ type Config struct {
 	TTL         TTL         `key:"ttl"`
 	Strategies  Strategies  `key:"strategies"`
 	OAuth2      OAuth2      `key:"oauth2"`
+	Clients     Clients     `key:"clients"`
 	AccessRules AccessRules `key:"access_rules"`
 	RateLimits  RateLimits  `key:"rate_limits"`
 	Redis       Redis       `key:"redis"`

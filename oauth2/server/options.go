@@ -144,6 +144,15 @@ type Metrics struct {
 	OAuth2        func(endpoint, errorCode string) // empty code: success
 }
 
+// Strangers are how what is registered by somebody unknown is asked (oauth2.Client.Stranger):
+// by who refuses addresses that are not public.
+type Strangers struct {
+	// Keys fetches key sets (jwks_uri); nil: none is fetched.
+	Keys *keys.Remotes
+	// HTTP tells of logouts; nil: nobody is told.
+	HTTP *http.Client
+}
+
 // Options of New. Issuer, Store, IDTokens, AccessTokens, ClientSecrets and
 // Secrets are required.
 type Options struct {
@@ -167,6 +176,8 @@ type Options struct {
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
 	ClientKeys *keys.Remotes
+	// Strangers are asked by clients of their own.
+	Strangers Strangers
 	// Certificate returns the certificate that the client of a request has shown; nil:
 	// none is ever there.
 	Certificate func(ctx context.Context) *access.ClientCertificate

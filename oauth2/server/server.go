@@ -45,25 +45,28 @@ const (
 
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
-	o             Options
-	secure        bool   // the issuer is https
-	base          string // the issuer without trailing slash
-	fosite        *fosite.Fosite
-	clients       *clientCache
-	keySets       *clientKeySets
-	proofs        *dpop.Checker
-	tokens        *tokenCache
-	codes         opaque
-	deviceCodes   opaque
-	polls         *polls
-	guesses       guesses
-	accessTokens  opaque
-	refreshTokens opaque
-	sessionIDs    opaque
-	jwks          *document
-	discovery     *document
-	scopes        fosite.ScopeStrategy
-	notices       *notices
+	o       Options
+	secure  bool   // the issuer is https
+	base    string // the issuer without trailing slash
+	fosite  *fosite.Fosite
+	clients *clientCache
+	keySets *clientKeySets
+	// strangersKeySets are apart, so that none comes from an address that only an operator
+	// may name.
+	strangersKeySets *clientKeySets
+	proofs           *dpop.Checker
+	tokens           *tokenCache
+	codes            opaque
+	deviceCodes      opaque
+	polls            *polls
+	guesses          guesses
+	accessTokens     opaque
+	refreshTokens    opaque
+	sessionIDs       opaque
+	jwks             *document
+	discovery        *document
+	scopes           fosite.ScopeStrategy
+	notices          *notices
 }
 
 var (
@@ -88,7 +91,7 @@ func New(options Options) (*Server, error) {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
 	s.clients = newClientCache(o.Store.Client, o.Metrics, o.FreshClients)
-	s.keySets = newClientKeySets(o.ClientKeys)
+	s.keySets, s.strangersKeySets = newClientKeySets(o.ClientKeys), newClientKeySets(o.Strangers.Keys)
 	if s.proofs, err = newProofs(o); err != nil {
 		return nil, err
 	}
@@ -97,7 +100,7 @@ func New(options Options) (*Server, error) {
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
-	s.notices = newNotices(s, o.HTTP)
+	s.notices = newNotices(s, o.HTTP, o.Strangers.HTTP)
 	return s, nil
 }
 
@@ -199,6 +202,7 @@ func (s *Server) Close() {
 	s.notices.close()
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
+	s.strangersKeySets.open.StopAllGoroutines()
 	s.polls.seen.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
