@@ -55,7 +55,7 @@ var allowed = map[string][]string{
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "edge/fieldline", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
-	"login":           {"fault", "oauth2", "passwords", "users"},
+	"login":           {"fault", "oauth2", "passwords", "relyingparty", "users"},
 	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords", "strictjson", "users"},
 	"store/sql/...":   {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"store/storetest": {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
