@@ -347,7 +347,7 @@ type ruleChecker struct{ a *App }
 // Check implements manage.RuleChecker.
 func (c ruleChecker) Check(_ context.Context, r spec.Rule) error {
 	current := c.a.engine.Set()
-	set, err := c.a.compiler.Load().Compile([]spec.Rule{r}, current)
+	set, err := c.a.compiler.Load().Compile(spec.ListOf(r), current)
 	if err != nil {
 		return err
 	}
@@ -364,7 +364,7 @@ func (a *App) fileRules() []spec.Rule {
 	var list []spec.Rule
 	if set := a.engine.Set(); set != nil {
 		for _, r := range set.Rules() {
-			if r.Origin.Source != "database" {
+			if r.Origin.Source != spec.Database {
 				list = append(list, r)
 			}
 		}
