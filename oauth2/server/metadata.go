@@ -129,6 +129,7 @@ type providerMetadata struct {
 	BackchannelLogoutSession    bool     `json:"backchannel_logout_session_supported"`
 	FrontchannelLogout          bool     `json:"frontchannel_logout_supported"`
 	FrontchannelLogoutSession   bool     `json:"frontchannel_logout_session_supported"`
+	RegistrationEndpoint        string   `json:"registration_endpoint,omitempty"`
 }
 
 func (s *Server) metadata() any {
@@ -140,7 +141,12 @@ func (s *Server) metadata() any {
 	}
 	slices.Sort(algs)
 	confidential, signing := []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}, asymmetricNames()
+	registration := ""
+	if s.o.Registration {
+		registration = s.base + registerPath
+	}
 	return providerMetadata{
+		RegistrationEndpoint:        registration,
 		Issuer:                      s.o.Issuer,
 		AuthorizationEndpoint:       s.base + authPath,
 		TokenEndpoint:               s.base + tokenPath,
