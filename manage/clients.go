@@ -73,7 +73,7 @@ func (s *Clients) Create(ctx context.Context, c oauth2.Client) (oauth2.Client, e
 		c.ID = newID()
 	}
 	c.AuthMethodSet = c.TokenEndpointAuthMethod != ""
-	c.SecretHash, c.RotatedSecretHashes = "", nil
+	c.SecretHash, c.RotatedSecretHashes, c.Origin = "", nil, oauth2.ByOperator
 	c.CreatedAt = s.Now().UTC().Truncate(time.Second)
 	c.UpdatedAt = c.CreatedAt
 	secret, err := s.settle(&c)
@@ -147,7 +147,7 @@ func (s *Clients) change(ctx context.Context, id string, edit func(old oauth2.Cl
 func (s *Clients) replace(ctx context.Context, old, c oauth2.Client) (oauth2.Client, error) {
 	// What Get filled in and comes back is no explicit registration.
 	c.AuthMethodSet = c.TokenEndpointAuthMethod != "" && (old.AuthMethodSet || c.TokenEndpointAuthMethod != old.TokenEndpointAuthMethod)
-	c.ETag = old.ETag
+	c.ETag, c.Origin = old.ETag, old.Origin
 	c.CreatedAt, c.UpdatedAt = old.CreatedAt, s.Now().UTC().Truncate(time.Second)
 	secret, err := s.settle(&c)
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *Clients) Patch(ctx context.Context, id string, operations []Operation) 
 	for i, o := range operations {
 		for _, pointer := range []string{o.Path, o.From} {
 			switch first, _, _ := strings.Cut(strings.TrimPrefix(pointer, "/"), "/"); first {
-			case "id", "client_id", "created_at", "updated_at":
+			case "id", "client_id", "created_at", "updated_at", "origin":
 				return oauth2.Client{}, invalid(fmt.Sprintf("/%d/path", i), first+" cannot be changed")
 			}
 		}
