@@ -67,6 +67,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"AFlowIsFoundByEveryHash", flowsCRUD},
 		{"AFlowMovesOnOnce", flowsRace},
 		{"AnExpiredFlowIsGone", flowsExpiry},
+		{"AClientThatPollsTooSoonWaitsLonger", flowsPolled},
+		{"WhatWaitsForAPersonIsListed", flowsOfSubject},
 		{"LoginSessionsEndByIDSubjectAndExpiry", sessionsCRUD},
 		{"WhoTookPartInALoginSessionIsToldOnceThatItEnded", participantsTold},
 		{"ALogoutIsRecordedOnceAndTheLatestCounts", logoutsRecorded},
