@@ -47,6 +47,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
 
+		LegacyErrors: a.cfg.OAuth2.LegacyErrors, MTLS: a.cfg.URLs.Self.MTLS,
 		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{

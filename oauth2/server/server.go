@@ -59,8 +59,6 @@ type Server struct {
 	tokens           *tokenCache
 	codes            opaque
 	deviceCodes      opaque
-	polls            *polls
-	guesses          guesses
 	accessTokens     opaque
 	refreshTokens    opaque
 	sessionIDs       opaque
@@ -97,7 +95,6 @@ func New(options Options) (*Server, error) {
 		return nil, err
 	}
 	s.tokens = newTokenCache(o.CacheSize)
-	s.polls = newPolls(o.Device.Interval, o.Device.Lifespan)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
@@ -182,10 +179,10 @@ func (s *Server) Public() http.Handler {
 		route(path, d.ServeHTTP, get)
 	}
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, wireError{Status: http.StatusNotFound, Code: "not_found", Description: "There is no such endpoint."})
+		s.writeError(w, wireError{Status: http.StatusNotFound, Code: "not_found", Description: "There is no such endpoint."})
 	})
 	r.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, wireError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Description: "The endpoint does not know this HTTP method."})
+		s.writeError(w, wireError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Description: "The endpoint does not know this HTTP method."})
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		// Documents go without the router, which would cost more than they do.
@@ -204,7 +201,6 @@ func (s *Server) Close() {
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
 	s.strangersKeySets.open.StopAllGoroutines()
-	s.polls.seen.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 
