@@ -15,6 +15,7 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // Store is what the endpoints keep. store/sql implements it.
@@ -25,6 +26,7 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
+	users.AttemptStore
 	TrustGrants(ctx context.Context, issuer string, limit, offset int) ([]oauth2.TrustGrant, error)
 }
 

@@ -58,8 +58,6 @@ type Server struct {
 	tokens           *tokenCache
 	codes            opaque
 	deviceCodes      opaque
-	polls            *polls
-	guesses          guesses
 	accessTokens     opaque
 	refreshTokens    opaque
 	sessionIDs       opaque
@@ -96,7 +94,6 @@ func New(options Options) (*Server, error) {
 		return nil, err
 	}
 	s.tokens = newTokenCache(o.CacheSize)
-	s.polls = newPolls(o.Device.Interval, o.Device.Lifespan)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
@@ -203,7 +200,6 @@ func (s *Server) Close() {
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
 	s.strangersKeySets.open.StopAllGoroutines()
-	s.polls.seen.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 
