@@ -22,11 +22,6 @@ type ClientsHTTP struct {
 	CAFile string `key:"ca_file"`
 }
 
-// OIDC is about OpenID Connect.
-type OIDC struct {
-	Registration Registration `key:"dynamic_client_registration"`
-}
-
 // Registration is about clients that register themselves (RFC 7591), and says what they
 // and metadata documents may have.
 type Registration struct {
