@@ -194,9 +194,10 @@ type SessionStore interface {
 	// LoginSessions lists the sessions of a subject that have not expired, at most limit.
 	LoginSessions(ctx context.Context, subject string, limit int) ([]LoginSession, error)
 	// DeleteLoginSession and DeleteLoginSessions end sessions and return who took part in
-	// them, ordered. They are idempotent; of parallel calls one is told of each.
+	// them, ordered; of a subject all end but the one to keep, which may be empty. They
+	// are idempotent; of parallel calls one is told of each.
 	DeleteLoginSession(ctx context.Context, id string) ([]Participant, error)
-	DeleteLoginSessions(ctx context.Context, subject string) ([]Participant, error)
+	DeleteLoginSessions(ctx context.Context, subject, keep string) ([]Participant, error)
 }
 
 // Consent is an answered consent request.

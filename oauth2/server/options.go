@@ -35,6 +35,8 @@ type Signer interface {
 	// Sign returns payload as a compact JWS, signed by the current key of alg, with
 	// the header members kid and typ.
 	Sign(ctx context.Context, alg, typ string, payload []byte) (string, error)
+	// Algorithms returns those that Sign has a key for, or makes one for, sorted.
+	Algorithms() []string
 	// Public returns the public halves of the current, the coming and the past keys
 	// that still verify. Every key has kid and alg.
 	Public() jose.JSONWebKeySet
@@ -178,6 +180,8 @@ type Options struct {
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
 	ClientKeys *keys.Remotes
+	// Registration says that clients can register themselves (package registration).
+	Registration bool
 	// Strangers are asked by clients of their own.
 	Strangers Strangers
 	// Certificate returns the certificate that the client of a request has shown; nil:

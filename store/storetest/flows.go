@@ -124,7 +124,7 @@ func sessionsCRUD(t *testing.T, s store.Store) {
 	equal(t, "no sessions", must(s.LoginSessions(c, "alice", 0))(t), []oauth2.LoginSession(nil))
 	equal(t, "sessions of nobody", must(s.LoginSessions(c, "carol", 10))(t), []oauth2.LoginSession(nil))
 	for range 2 {
-		equal(t, "participants", must(s.DeleteLoginSessions(c, "alice"))(t), []oauth2.Participant(nil))
+		equal(t, "participants", must(s.DeleteLoginSessions(c, "alice", ""))(t), []oauth2.Participant(nil))
 	}
 	gone("b")
 	must(s.LoginSession(c, "c"))(t)
