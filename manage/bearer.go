@@ -28,7 +28,6 @@ type BearerTokens struct {
 	verifier *passwords.Verifier
 }
 
-
 // CheckBearerToken returns what is wrong with a configured token: a hash that cannot be
 // checked, or a token that is too short. The error does not hold it.
 func CheckBearerToken(configured string) error {
