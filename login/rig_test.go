@@ -154,7 +154,7 @@ func start(t *testing.T, theme login.Theme) *rig {
 		t.Fatal(err)
 	}
 	pages, err := login.New(login.Options{
-		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st,
+		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st,
 		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Theme: theme,
 	})
 	if err != nil {
