@@ -91,7 +91,7 @@ var shared = sync.OnceValue(func() signer {
 	return signer{map[string]jose.SigningKey{"RS256": {Algorithm: jose.RS256, Key: r}, "ES256": {Algorithm: jose.ES256, Key: e}}}
 })
 
-func (s signer) Sign(_ context.Context, alg, typ string, payload []byte) (string, error) {
+func (s signer) Sign(_ context.Context, alg, typ string, payload []byte, _ time.Time) (string, error) {
 	o, err := jose.NewSigner(s.keys[alg], (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", alg))
 	if err != nil {
 		return "", err
