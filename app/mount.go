@@ -224,8 +224,9 @@ func (a *App) healthDeps(listener string) api.Deps {
 			{Name: "credential_files", Check: a.credentialsReady},
 			{Name: "policies", Check: func(context.Context) error { return a.policies.Ready() }},
 		},
-		Draining: a.draining.Load,
-		Build:    api.Build{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},
+		Draining:     a.draining.Load,
+		LegacyErrors: a.cfg.OAuth2.LegacyErrors,
+		Build:        api.Build{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},
 		OnRequest: func(route string, status int, took time.Duration) {
 			a.metrics.HTTP(listener, route, status, took)
 		},

@@ -35,6 +35,7 @@ type Config struct {
 	TTL         TTL         `key:"ttl"`
 	Strategies  Strategies  `key:"strategies"`
 	OAuth2      OAuth2      `key:"oauth2"`
+	Clients     Clients     `key:"clients"`
 	AccessRules AccessRules `key:"access_rules"`
 	RateLimits  RateLimits  `key:"rate_limits"`
 	Redis       Redis       `key:"redis"`
@@ -358,6 +359,8 @@ type DeviceURLs struct {
 type Self struct {
 	// Issuer is used exactly as configured. Default: http://127.0.0.1:<public port>.
 	Issuer string `key:"issuer"`
+	// MTLS is where clients that show certificates call the endpoints (RFC 8705 section 5).
+	MTLS string `key:"mtls"`
 }
 
 // Login is the look of the built-in pages, which are on while urls.login is empty.
@@ -395,6 +398,8 @@ type OAuth2 struct {
 	PAR               PAR               `key:"par"`
 	Grant             Grant             `key:"grant"`
 	Device            Device            `key:"device_authorization"`
+	// LegacyErrors adds what errors of Hydra 1 had.
+	LegacyErrors bool `key:"include_legacy_error_fields"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
 }

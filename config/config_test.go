@@ -81,6 +81,7 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a short secret", environ: []string{"SYSTEM_SECRET=short"}, want: "environment SYSTEM_SECRET: secrets.system must have at least 16 characters each"},
 		{name: "a database without a secret", environ: []string{"DATABASE_URL=sqlite:///x"}, want: "secrets.system must be set when dsn is not memory"},
 		{name: "a strategy that does not exist", environ: []string{"STRATEGIES_ACCESS_TOKEN=paseto"}, want: "strategies.access_token must be one of opaque, jwt"},
+		{name: "certificates without TLS", environ: []string{"URLS_SELF_MTLS=http://mtls.example"}, want: "environment URLS_SELF_MTLS: urls.self.mtls must use https"},
 		{name: "an issuer without TLS", environ: []string{"ISSUER=http://id.example"}, want: "environment ISSUER: urls.self.issuer must use https"},
 		{name: "keys that change too often", file: "c.yaml", text: "keys:\n  rotation_period: 5m\n", want: "c.yaml:2: keys.rotation_period must be 0 or at least 1h"},
 		{name: "a URI that nothing fits into", file: "c.yaml", text: "serve:\n  proxy:\n    limits: {uri: 10}\n", want: "c.yaml:3: serve.proxy.limits.uri must be at least 256 bytes"},
@@ -123,6 +124,7 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a field of certificates that is not known", environ: []string{"SERVE_API_CLIENT_CERT_HEADER=X-Cert"}, want: "serve.api.client_cert_header must be one of"},
 		{name: "a feature that is missing here", file: "c.yaml", text: "hsm:\n  enabled: true\n", want: "c.yaml:1: hsm is not supported"},
 		{name: "a handler with an unknown key", file: "c.yaml", text: "mutators:\n  header:\n    conf: {}\n", want: "c.yaml:3: unknown key mutators.header.conf, known are enabled and config"},
+		{name: "clients may be anywhere", environ: []string{"CLIENTS_HTTP_ALLOWED_NETWORKS=0.0.0.0/0"}, want: "environment CLIENTS_HTTP_ALLOWED_NETWORKS: clients.http.allowed_networks must hold networks such as 10.1.0.0/16, not 0.0.0.0/0"},
 		{name: "a file that is missing", want: "--config /does/not/exist.yaml: no such file or directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -67,7 +67,6 @@ var idle = map[string]string{
 	"log.additional_redacted_headers":                "headers are never logged",
 	"oauth2.hashers":                                 "chosen secrets are hashed with argon2id",
 	"oauth2.session":                                 "sessions are always encrypted",
-	"oauth2.include_legacy_error_fields":             "answers have the two standard fields",
 	"oauth2.preserve_ext_claims":                     "claims of ext are kept",
 	"serve.prometheus.metric_name_prefix":            "metrics have one prefix",
 	"serve.prometheus.hide_request_paths":            "paths are never labels",

@@ -56,7 +56,7 @@ var allowed = map[string][]string{
 	"proxy/...":       {"access", "fault", "edge", "edge/fieldline", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
 	"login":           {"fault", "oauth2", "passwords", "relyingparty", "users"},
-	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
+	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords", "strictjson", "users"},
 	"store/sql/...":   {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"store/storetest": {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys", "strictjson", "users"},

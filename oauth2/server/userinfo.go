@@ -116,5 +116,5 @@ func (s *Server) challenge(w http.ResponseWriter, r *http.Request, status int, c
 		e.Code, e.Description = "invalid_token", "An access token is required."
 	}
 	s.report(r.Context(), "userinfo", e, nil)
-	writeJSON(w, status, e)
+	writeJSON(w, status, s.body(e))
 }
