@@ -124,6 +124,7 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a field of certificates that is not known", environ: []string{"SERVE_API_CLIENT_CERT_HEADER=X-Cert"}, want: "serve.api.client_cert_header must be one of"},
 		{name: "a feature that is missing here", file: "c.yaml", text: "hsm:\n  enabled: true\n", want: "c.yaml:1: hsm is not supported"},
 		{name: "a handler with an unknown key", file: "c.yaml", text: "mutators:\n  header:\n    conf: {}\n", want: "c.yaml:3: unknown key mutators.header.conf, known are enabled and config"},
+		{name: "an algorithm that nobody signs with", environ: []string{"OIDC_ID_TOKEN_SIGNING_ALG=HS256"}, want: "environment OIDC_ID_TOKEN_SIGNING_ALG: oidc.id_token_signing_alg must be one of RS256, ES256, PS256, EdDSA"},
 		{name: "clients may be anywhere", environ: []string{"CLIENTS_HTTP_ALLOWED_NETWORKS=0.0.0.0/0"}, want: "environment CLIENTS_HTTP_ALLOWED_NETWORKS: clients.http.allowed_networks must hold networks such as 10.1.0.0/16, not 0.0.0.0/0"},
 		{name: "a file that is missing", want: "--config /does/not/exist.yaml: no such file or directory"},
 	} {

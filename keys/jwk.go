@@ -154,19 +154,19 @@ func usualAlgorithm(key any) string {
 	return ""
 }
 
-// generate makes a private signing key for ES256, RS256 or EdDSA.
+// generate makes a private signing key for ES256, RS256, PS256 or EdDSA.
 func generate(alg, id string) (jose.JSONWebKey, error) {
 	k := jose.JSONWebKey{KeyID: id, Algorithm: alg, Use: "sig"}
 	var err error
 	switch alg {
 	case string(jose.ES256):
 		k.Key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case string(jose.RS256):
+	case string(jose.RS256), string(jose.PS256):
 		k.Key, err = rsa.GenerateKey(rand.Reader, MinRSABits)
 	case string(jose.EdDSA):
 		_, k.Key, err = ed25519.GenerateKey(rand.Reader)
 	default:
-		err = fmt.Errorf("no key can be made for algorithm %q, only for ES256, RS256 and EdDSA", alg)
+		err = fmt.Errorf("no key can be made for algorithm %q, only for ES256, RS256, PS256 and EdDSA", alg)
 	}
 	return k, err
 }

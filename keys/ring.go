@@ -23,7 +23,7 @@ type RingOptions struct {
 	Set   string
 	Store Store
 	// Algorithms are those that must have a key from the start: ES256, RS256,
-	// EdDSA. The first is the one Sign uses when it is not told. Default: ES256.
+	// PS256, EdDSA. The first is the one Sign uses when it is not told. Default: ES256.
 	Algorithms []string
 	// Period is how long a key signs before it is replaced; 0: only by Rotate.
 	Period time.Duration
@@ -85,7 +85,7 @@ func OpenRing(ctx context.Context, o RingOptions) (*Ring, error) {
 	}
 	for _, alg := range o.Algorithms {
 		if !canGenerate(alg) {
-			return nil, fmt.Errorf("key set %s: algorithm %q is not ES256, RS256 or EdDSA", o.Set, alg)
+			return nil, fmt.Errorf("key set %s: algorithm %q is not ES256, RS256, PS256 or EdDSA", o.Set, alg)
 		}
 	}
 	o.PublishAhead = cmp.Or(o.PublishAhead, 10*time.Minute)
@@ -244,7 +244,7 @@ func (r *Ring) current() *ringView {
 // Sign returns a compact JWS over payload, signed with the current key for alg
 // (empty: the ring's first algorithm) and with typ and kid in its header. The key is
 // published until expires, the end of what payload says; zero: it is looked at at once.
-// A key for ES256, RS256 or EdDSA that the set lacks is made; otherwise the error is
+// A key for ES256, RS256, PS256 or EdDSA that the set lacks is made; otherwise the error is
 // fault.Unavailable.
 func (r *Ring) Sign(ctx context.Context, alg, typ string, payload []byte, expires time.Time) (string, error) {
 	return r.SignWith(ctx, alg, map[string]any{"typ": typ}, payload, expires)
@@ -376,6 +376,20 @@ func (r *Ring) Keys(_ context.Context, kid string) ([]jose.JSONWebKey, error) {
 // Public returns what is published: public keys only, those that sign first.
 func (r *Ring) Public() jose.JSONWebKeySet {
 	return jose.JSONWebKeySet{Keys: slices.Clone(r.current().public)}
+}
+
+// Algorithms returns those that Sign has a key for, or makes one for, in alphabetical
+// order.
+func (r *Ring) Algorithms() []string {
+	var all []string
+	if r.o.Store != nil {
+		all = slices.Clone(generated)
+	}
+	for alg := range r.current().signers {
+		all = append(all, alg)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // Generation identifies the signing keys and the published keys: it is equal as

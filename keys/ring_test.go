@@ -29,7 +29,7 @@ func openRing(t testing.TB, m *memory, c *clock, change ...func(*RingOptions)) *
 func TestWhatARingSignsItVerifiesWithEveryAlgorithm(t *testing.T) {
 	m := &memory{}
 	r := openRing(t, m, newClock())
-	for _, alg := range []string{"ES256", "EdDSA", "RS256"} {
+	for _, alg := range []string{"ES256", "EdDSA", "RS256", "PS256"} {
 		token := must(r.Sign(t.Context(), alg, "at+jwt", []byte(`{"sub":"a"}`), time.Time{}))(t)
 		payload := must(r.Verify(t.Context(), token, "at+jwt"))(t)
 		if string(payload) != `{"sub":"a"}` {
@@ -40,8 +40,11 @@ func TestWhatARingSignsItVerifiesWithEveryAlgorithm(t *testing.T) {
 			t.Errorf("%s: header is %+v", alg, header)
 		}
 	}
-	if len(m.keys) != 3 {
+	if len(m.keys) != 4 {
 		t.Errorf("%d keys were stored, want one per algorithm", len(m.keys))
+	}
+	if diff := cmp.Diff([]string{"ES256", "EdDSA", "PS256", "RS256"}, r.Algorithms()); diff != "" {
+		t.Error(diff)
 	}
 	if _, err := r.Sign(t.Context(), "HS256", "JWT", nil, time.Time{}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("HS256: got %v, want unavailable", err)

@@ -14,8 +14,11 @@ import (
 	"github.com/gatewarden/gatewarden/fault"
 )
 
+// generated are the algorithms that keys are made for.
+var generated = []string{string(jose.ES256), string(jose.RS256), string(jose.PS256), string(jose.EdDSA)}
+
 func canGenerate(alg string) bool {
-	return slices.Contains([]string{string(jose.ES256), string(jose.RS256), string(jose.EdDSA)}, alg)
+	return slices.Contains(generated, alg)
 }
 
 // Reload reads the set again, after a change of it and from time to time: it also

@@ -103,6 +103,8 @@ func (s signer) Sign(_ context.Context, alg, typ string, payload []byte, _ time.
 	return signed.CompactSerialize()
 }
 
+func (signer) Algorithms() []string { return []string{"ES256", "RS256"} }
+
 func (s signer) Public() jose.JSONWebKeySet {
 	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{KeyID: "RS256", Algorithm: "RS256", Use: "sig", Key: s.keys["RS256"].Key.(*rsa.PrivateKey).Public()}}}
 }

@@ -160,13 +160,7 @@ func (s *Server) baseOf(r *http.Request) string {
 }
 
 func (s *Server) metadata() any {
-	var algs []string
-	for _, k := range s.o.IDTokens.Public().Keys {
-		if !slices.Contains(algs, k.Algorithm) {
-			algs = append(algs, k.Algorithm)
-		}
-	}
-	slices.Sort(algs)
+	algs := s.o.IDTokens.Algorithms()
 	confidential, signing := []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}, asymmetricNames()
 	return providerMetadata{
 		Issuer:                      s.o.Issuer,

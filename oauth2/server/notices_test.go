@@ -27,6 +27,7 @@ func (plainRing) Sign(_ context.Context, alg, typ string, payload []byte, _ time
 	return alg + " " + typ + " " + string(payload), nil
 }
 func (plainRing) Public() jose.JSONWebKeySet { return jose.JSONWebKeySet{} }
+func (plainRing) Algorithms() []string       { return nil }
 func (plainRing) Verify(context.Context, string, ...string) ([]byte, error) {
 	return nil, errors.New("unused")
 }

@@ -36,6 +36,8 @@ type Signer interface {
 	// the header members kid and typ. The key is published until expires, the end of
 	// what payload says; zero: it is looked at at once.
 	Sign(ctx context.Context, alg, typ string, payload []byte, expires time.Time) (string, error)
+	// Algorithms returns those that Sign has a key for, or makes one for, sorted.
+	Algorithms() []string
 	// Public returns the public halves of the current, the coming and the past keys
 	// that still verify. Every key has kid and alg.
 	Public() jose.JSONWebKeySet
