@@ -181,6 +181,8 @@ type Options struct {
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
 	ClientKeys *keys.Remotes
+	// Registration says that clients can register themselves (package registration).
+	Registration bool
 	// Strangers are asked by clients of their own.
 	Strangers Strangers
 	// Certificate returns the certificate that the client of a request has shown; nil:
