@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2/server"
 	"github.com/gatewarden/gatewarden/store"
 )
@@ -27,17 +28,26 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	strange, err := strangers(a.cfg.Clients.HTTP)
+	if err != nil {
+		return err
+	}
+	theirs, operators, operatorsKeys := server.Strangers{HTTP: strange, Keys: keys.NewRemotes(keys.RemotesOptions{HTTP: strange})}, outbound(), a.remotes
+	if a.cfg.Clients.HTTP.DisallowPrivate {
+		operators, operatorsKeys = theirs.HTTP, theirs.Keys
+	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
 		URLs:   a.loginURLs(), Subject: a.subject(),
-		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
+		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
-		ClientKeys:       a.remotes, Certificate: edge.CertificateOf,
+		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Certificate: edge.CertificateOf,
 		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
 
+		LegacyErrors: a.cfg.OAuth2.LegacyErrors, MTLS: a.cfg.URLs.Self.MTLS,
 		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
 		Lifespans: server.Lifespans{
@@ -51,7 +61,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Metrics: server.Metrics{
 			TokenIssued: a.metrics.TokenIssued, Introspection: a.metrics.Introspection, Cache: a.metrics.Cache, OAuth2: a.metrics.OAuth2,
 		},
-		Log: a.log, HTTP: outbound(),
+		Log: a.log, HTTP: operators,
 		FreshClients: a.hearings[store.Clients].fresh, FreshTokens: a.hearings[store.Tokens].fresh,
 	})
 	if err != nil {

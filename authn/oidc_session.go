@@ -99,14 +99,17 @@ func newOIDCSession(c oidcSessionConfig, d Deps) (Authenticator, error) {
 		return nil, fmt.Errorf("token_endpoint_auth_method: %q is not client_secret_basic, client_secret_post or none", c.TokenEndpointAuthMethod)
 	}
 	party, err := relyingparty.New(relyingparty.Options{
-		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, PostSecret: c.TokenEndpointAuthMethod == "client_secret_post",
-		Endpoints: relyingparty.Endpoints{Authorization: c.AuthorizationEndpoint, Token: c.TokenEndpoint, JWKS: c.JWKSURI,
-			EndSession: c.EndSessionEndpoint, Revocation: c.RevocationEndpoint},
-		Algorithms: c.AllowedAlgorithms, Scope: c.Scope, Parameters: c.AuthorizationParameters, ACR: c.RequiredACR, MaxAge: time.Duration(c.MaxAge),
-		Claims: c.Claims, KeepAccessToken: c.ForwardAccessToken, CookieName: c.CookieName,
-		Idle: time.Duration(c.IdleTimeout), Lifetime: time.Duration(c.Lifetime), RenewBefore: time.Duration(c.RefreshBefore), Leeway: time.Duration(c.Leeway),
+		ClientOptions: relyingparty.ClientOptions{
+			Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, PostSecret: c.TokenEndpointAuthMethod == "client_secret_post",
+			Endpoints: relyingparty.Endpoints{Authorization: c.AuthorizationEndpoint, Token: c.TokenEndpoint, JWKS: c.JWKSURI,
+				EndSession: c.EndSessionEndpoint, Revocation: c.RevocationEndpoint},
+			Algorithms: c.AllowedAlgorithms, Scope: c.Scope, Parameters: c.AuthorizationParameters, Leeway: time.Duration(c.Leeway),
+			Local: d.Provider, HTTP: d.HTTP, Remotes: d.Keys, Now: d.Now,
+		},
+		ACR: c.RequiredACR, MaxAge: time.Duration(c.MaxAge), Claims: c.Claims, KeepAccessToken: c.ForwardAccessToken, CookieName: c.CookieName,
+		Idle: time.Duration(c.IdleTimeout), Lifetime: time.Duration(c.Lifetime), RenewBefore: time.Duration(c.RefreshBefore),
 		Callback: c.CallbackPath, Login: c.LoginPath, Logout: c.LogoutPath, Backchannel: c.BackchannelLogoutPath, AfterLogout: c.PostLogoutRedirect,
-		Secrets: d.Secrets, Local: d.Provider, HTTP: d.HTTP, Remotes: d.Keys, Once: d.once, Logouts: d.Logouts, Now: d.Now,
+		Secrets: d.Secrets, Once: d.once, Logouts: d.Logouts,
 	})
 	if err != nil {
 		return nil, err

@@ -35,6 +35,8 @@ type Config struct {
 	TTL         TTL         `key:"ttl"`
 	Strategies  Strategies  `key:"strategies"`
 	OAuth2      OAuth2      `key:"oauth2"`
+	OIDC        OIDC        `key:"oidc"`
+	Clients     Clients     `key:"clients"`
 	AccessRules AccessRules `key:"access_rules"`
 	RateLimits  RateLimits  `key:"rate_limits"`
 	Redis       Redis       `key:"redis"`
@@ -358,6 +360,8 @@ type DeviceURLs struct {
 type Self struct {
 	// Issuer is used exactly as configured. Default: http://127.0.0.1:<public port>.
 	Issuer string `key:"issuer"`
+	// MTLS is where clients that show certificates call the endpoints (RFC 8705 section 5).
+	MTLS string `key:"mtls"`
 }
 
 // Login is the look of the built-in pages, which are on while urls.login is empty.
@@ -395,6 +399,8 @@ type OAuth2 struct {
 	PAR               PAR               `key:"par"`
 	Grant             Grant             `key:"grant"`
 	Device            Device            `key:"device_authorization"`
+	// LegacyErrors adds what errors of Hydra 1 had.
+	LegacyErrors bool `key:"include_legacy_error_fields"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
 	IntrospectionCacheSize int `key:"introspection_cache_size"`
 }
@@ -598,6 +604,7 @@ func Default() Config {
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
 			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, IntrospectionCacheSize: 100_000},
+		OIDC:        OIDC{IDTokenAlg: "RS256", Registration: defaultRegistration()},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},
 		Redis:       Redis{Timeout: 50 * time.Millisecond, KeyPrefix: "gatewarden:"},

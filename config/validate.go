@@ -16,7 +16,7 @@ import (
 func (c *Config) validate(place func(key string) string) []error {
 	v := &validation{place: place}
 	for _, check := range []func(*validation){
-		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges,
+		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkRegistration,
 	} {
 		check(v)
 	}
@@ -153,7 +153,7 @@ func (c *Config) checkCORS(v *validation) {
 
 func (c *Config) checkURLs(v *validation) {
 	for _, u := range []struct{ key, value string }{
-		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer},
+		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer}, {"urls.self.mtls", c.URLs.Self.MTLS},
 		{"urls.login", c.URLs.Login}, {"urls.consent", c.URLs.Consent}, {"urls.logout", c.URLs.Logout},
 		{"urls.error", c.URLs.Error}, {"urls.post_logout_redirect", c.URLs.PostLogoutRedirect},
 	} {
@@ -163,6 +163,8 @@ func (c *Config) checkURLs(v *validation) {
 		parsed, err := url.Parse(u.value)
 		if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https" && parsed.Scheme != "h2c") {
 			v.fault(u.key, "must be an absolute http or https URL")
+		} else if u.key == "urls.self.mtls" && (parsed.Scheme != "https" || parsed.RawQuery != "" || parsed.Fragment != "") {
+			v.fault(u.key, "must use https, which is what shows a certificate, and have neither query nor fragment")
 		} else if u.key == "urls.self.issuer" {
 			if parsed.RawQuery != "" || parsed.Fragment != "" {
 				v.fault(u.key, "must have neither query nor fragment (RFC 8414 section 2)")

@@ -91,7 +91,7 @@ var shared = sync.OnceValue(func() signer {
 	return signer{map[string]jose.SigningKey{"RS256": {Algorithm: jose.RS256, Key: r}, "ES256": {Algorithm: jose.ES256, Key: e}}}
 })
 
-func (s signer) Sign(_ context.Context, alg, typ string, payload []byte) (string, error) {
+func (s signer) Sign(_ context.Context, alg, typ string, payload []byte, _ time.Time) (string, error) {
 	o, err := jose.NewSigner(s.keys[alg], (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", alg))
 	if err != nil {
 		return "", err
@@ -102,6 +102,8 @@ func (s signer) Sign(_ context.Context, alg, typ string, payload []byte) (string
 	}
 	return signed.CompactSerialize()
 }
+
+func (signer) Algorithms() []string { return []string{"ES256", "RS256"} }
 
 func (s signer) Public() jose.JSONWebKeySet {
 	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{KeyID: "RS256", Algorithm: "RS256", Use: "sig", Key: s.keys["RS256"].Key.(*rsa.PrivateKey).Public()}}}

@@ -71,6 +71,8 @@ type Client struct {
 	Lifespans
 	// Disabled clients are refused by every grant.
 	Disabled bool `json:"disabled,omitempty"`
+	// Origin never changes.
+	Origin Origin `json:"origin,omitempty"`
 	// AuthMethodSet says that token_endpoint_auth_method was registered explicitly;
 	// otherwise basic and post are both accepted.
 	AuthMethodSet bool `json:"-"`

@@ -3,7 +3,6 @@ package relyingparty
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -29,9 +28,7 @@ const (
 // attempt is a login that was begun: what the callback needs, in a cookie of its own,
 // so that several tabs do not get into each other's way.
 type attempt struct {
-	State    string `json:"s"`
-	Nonce    string `json:"n"`
-	Verifier string `json:"v"`
+	Asked
 	// Target is the path and query that the browser returns to.
 	Target string `json:"t"`
 	Began  int64  `json:"b"`
@@ -46,35 +43,27 @@ func (p *Party) attemptName(r *access.Request, state string) string {
 // begin sends the browser to the provider. Gone are cookies that are withdrawn by the
 // way, cause is why the person has to log in.
 func (p *Party) begin(ctx context.Context, r *access.Request, to string, gone []string, cause error) error {
-	at, err := p.provider.get(ctx)
+	extra := url.Values{}
+	if len(p.o.ACR) > 0 {
+		extra.Set("acr_values", strings.Join(p.o.ACR, " "))
+	}
+	if p.o.MaxAge > 0 {
+		extra.Set("max_age", strconv.FormatInt(seconds(p.o.MaxAge), 10))
+	}
+	address, asked, err := p.client.Ask(ctx, p.redirectURI(r), extra)
 	if err != nil {
 		return err
 	}
 	now := p.o.Now()
-	a := attempt{State: random(), Nonce: random(), Verifier: random(), Target: to, Began: now.Unix()}
+	a := attempt{Asked: asked, Target: to, Began: now.Unix()}
 	plain, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
-	challenge := sha256.Sum256([]byte(a.Verifier))
-	query := url.Values{
-		"response_type": {"code"}, "client_id": {p.o.ClientID}, "redirect_uri": {p.redirectURI(r)}, "scope": {strings.Join(p.o.Scope, " ")},
-		"state": {a.State}, "nonce": {a.Nonce}, "code_challenge_method": {"S256"},
-		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])},
-	}
-	if len(p.o.ACR) > 0 {
-		query.Set("acr_values", strings.Join(p.o.ACR, " "))
-	}
-	if p.o.MaxAge > 0 {
-		query.Set("max_age", strconv.FormatInt(seconds(p.o.MaxAge), 10))
-	}
-	for name, value := range p.o.Parameters {
-		query.Set(name, value)
-	}
 	name := p.attemptName(r, a.State)
 	cookies := append(slices.Clone(gone), p.prune(r, now)...)
 	cookies = append(cookies, setCookie(r, name, p.seal.seal(plain, p.binding("login "+name, r.URL.Scheme, r.URL.Host)), attemptFor))
-	return &access.Reply{Reason: "login_required", Err: cause, Response: redirect(http.StatusFound, withQuery(at.Authorization, query), cookies)}
+	return &access.Reply{Reason: "login_required", Err: cause, Response: redirect(http.StatusFound, address, cookies)}
 }
 
 // prune withdraws attempts that are old, and the oldest when there are too many.
@@ -128,21 +117,6 @@ func (p *Party) attemptOf(r *access.Request, state string) (a attempt, found boo
 
 // redirectURI is where the provider sends the browser back to.
 func (p *Party) redirectURI(r *access.Request) string { return origin(r) + p.o.Callback }
-
-// random returns 256 random bits in base64url.
-func random() string {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails; crypto/rand ends the program instead
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// withQuery adds parameters to a URL that may have some.
-func withQuery(address string, query url.Values) string {
-	if strings.Contains(address, "?") {
-		return address + "&" + query.Encode()
-	}
-	return address + "?" + query.Encode()
-}
 
 // redirect answers with a redirect that nobody stores.
 func redirect(status int, to string, cookies []string) access.Response {

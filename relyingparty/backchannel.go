@@ -45,7 +45,7 @@ func (p *Party) backchannel(ctx context.Context, r *access.Request) error {
 	if err != nil {
 		return err
 	}
-	at, err := p.provider.get(ctx)
+	at, err := p.client.provider.get(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,14 +110,14 @@ func (p *Party) readLogout(ctx context.Context, from Keys, raw string, now time.
 	if !p.meant(raw) {
 		return Logout{}, ErrForeignLogout
 	}
-	claims, _, err := p.verify(ctx, from, raw, "logout+jwt", "jwt")
+	claims, _, err := p.client.verify(ctx, from, raw, "logout+jwt", "jwt")
 	if err != nil {
 		return Logout{}, err
 	}
 	if iss, _ := claims["iss"].(string); iss != p.o.Issuer {
 		return Logout{}, errors.New("iss is another issuer")
 	}
-	if err := p.audience(claims); err != nil {
+	if err := p.client.audience(claims); err != nil {
 		return Logout{}, err
 	}
 	if _, has := claims["nonce"]; has {
@@ -170,7 +170,7 @@ func (p *Party) meant(raw string) bool {
 	if err != nil || json.Unmarshal(plain, &claims) != nil {
 		return false
 	}
-	return claims["iss"] == p.o.Issuer && p.audience(claims) == nil
+	return claims["iss"] == p.o.Issuer && p.client.audience(claims) == nil
 }
 
 // logoutTimes checks the times of a logout token.
@@ -184,7 +184,7 @@ func (p *Party) logoutTimes(claims map[string]any, now time.Time) (iat, exp time
 	if _, has := claims["exp"]; !has {
 		claims["exp"] = float64(iat.Add(logoutTokenFor).Unix())
 	}
-	if err := p.times(claims); err != nil {
+	if err := p.client.times(claims); err != nil {
 		return iat, exp, err
 	}
 	exp, err = date(claims, "exp")

@@ -167,7 +167,7 @@ func (i *idp) signed(payload []byte, typ string) string {
 	if typ != "" {
 		header["typ"] = typ
 	}
-	t, err := i.ring.SignWith(context.Background(), "ES256", header, payload)
+	t, err := i.ring.SignWith(context.Background(), "ES256", header, payload, time.Time{})
 	if err != nil {
 		panic(err)
 	}
@@ -203,9 +203,13 @@ func (i *idp) party(t testing.TB, change ...func(*Options)) *Party {
 
 func options(i *idp) Options {
 	return Options{
-		ClientID: "web", ClientSecret: "a secret%", Scope: []string{"openid", "offline_access"}, Algorithms: []string{"RS256", "ES256"}, Claims: []string{"email"},
+		ClientOptions: ClientOptions{
+			ClientID: "web", ClientSecret: "a secret%", Scope: []string{"openid", "offline_access"}, Algorithms: []string{"RS256", "ES256"},
+			Local: &Local{Issuer: issuer, Handler: i, Keys: i.ring}, Now: i.Now,
+		},
+		Claims:     []string{"email"},
 		CookieName: "gw", Callback: "/cb", Login: "/login", Logout: "/logout", Idle: 2 * time.Hour, Lifetime: 12 * time.Hour, RenewBefore: time.Minute,
-		Secrets: [][]byte{[]byte("the first secret of the tests")}, Local: &Local{Issuer: issuer, Handler: i, Keys: i.ring}, Now: i.Now,
+		Secrets: [][]byte{[]byte("the first secret of the tests")},
 	}
 }
 

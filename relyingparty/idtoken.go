@@ -31,19 +31,19 @@ type wanted struct {
 // idToken verifies an ID token (OpenID Connect Core 1.0 sections 3.1.3.7 and 12.2) and
 // returns its claims. An error of kind Unavailable or Timeout means that the keys could
 // not be had; every other says what is wrong with the token.
-func (p *Party) idToken(ctx context.Context, from Keys, raw string, want wanted) (map[string]any, error) {
-	claims, alg, err := p.verify(ctx, from, raw, "jwt")
+func (c *Client) idToken(ctx context.Context, from Keys, raw string, want wanted) (map[string]any, error) {
+	claims, alg, err := c.verify(ctx, from, raw, "jwt")
 	if err != nil {
 		return nil, err
 	}
-	return claims, p.judge(claims, alg, want)
+	return claims, c.judge(claims, alg, want)
 }
 
 // verify returns the claims of a token that the provider signed. Types are those of the
 // tokens it may be, in lower case, where it has one. Errors as of idToken.
-func (p *Party) verify(ctx context.Context, from Keys, raw string, types ...string) (map[string]any, jose.SignatureAlgorithm, error) {
+func (c *Client) verify(ctx context.Context, from Keys, raw string, types ...string) (map[string]any, jose.SignatureAlgorithm, error) {
 	var algorithms []jose.SignatureAlgorithm
-	for _, name := range p.o.Algorithms {
+	for _, name := range c.o.Algorithms {
 		algorithms = append(algorithms, jose.SignatureAlgorithm(name))
 	}
 	t, err := keys.ParseJWS(raw, algorithms)
@@ -75,12 +75,12 @@ func (p *Party) verify(ctx context.Context, from Keys, raw string, types ...stri
 }
 
 // judge checks the claims of a verified token.
-func (p *Party) judge(claims map[string]any, alg jose.SignatureAlgorithm, want wanted) error {
+func (c *Client) judge(claims map[string]any, alg jose.SignatureAlgorithm, want wanted) error {
 	text := func(name string) string { s, _ := claims[name].(string); return s }
-	if text("iss") != p.o.Issuer {
+	if text("iss") != c.o.Issuer {
 		return errors.New("iss is another issuer")
 	}
-	if err := p.audience(claims); err != nil {
+	if err := c.audience(claims); err != nil {
 		return err
 	}
 	sub := text("sub")
@@ -96,7 +96,7 @@ func (p *Party) judge(claims map[string]any, alg jose.SignatureAlgorithm, want w
 	case claims["cnf"] != nil:
 		return errors.New("cnf binds the token to a key")
 	}
-	if err := p.times(claims); err != nil {
+	if err := c.times(claims); err != nil {
 		return err
 	}
 	if _, ok := claims["at_hash"]; ok && subtle.ConstantTimeCompare([]byte(text("at_hash")), []byte(halfHash(alg, want.accessToken))) != 1 {
@@ -107,7 +107,7 @@ func (p *Party) judge(claims map[string]any, alg jose.SignatureAlgorithm, want w
 
 // audience checks aud and azp: the token must be for this client, and when it is for
 // others too, this client must be the one it was issued to.
-func (p *Party) audience(claims map[string]any) error {
+func (c *Client) audience(claims map[string]any) error {
 	var list []string
 	switch aud := claims["aud"].(type) {
 	case string:
@@ -121,18 +121,18 @@ func (p *Party) audience(claims map[string]any) error {
 			list = append(list, s)
 		}
 	}
-	if !slices.Contains(list, p.o.ClientID) {
+	if !slices.Contains(list, c.o.ClientID) {
 		return errors.New("aud is another client")
 	}
 	azp, ok := claims["azp"]
-	if ok && azp != p.o.ClientID || !ok && len(list) > 1 {
+	if ok && azp != c.o.ClientID || !ok && len(list) > 1 {
 		return errors.New("azp is missing or another client")
 	}
 	return nil
 }
 
-func (p *Party) times(claims map[string]any) error {
-	now, leeway := p.o.Now(), p.o.Leeway
+func (c *Client) times(claims map[string]any) error {
+	now, leeway := c.o.Now(), c.o.Leeway
 	exp, err := date(claims, "exp")
 	switch {
 	case err != nil:
@@ -189,28 +189,4 @@ func halfHash(alg jose.SignatureAlgorithm, token string) string {
 		sum = s[:]
 	}
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
-}
-
-// Demand is what a Party asks of a session beside that it is good.
-type Demand string
-
-// The demands that a session may not meet.
-const (
-	DemandNone   Demand = ""
-	DemandACR    Demand = "acr"
-	DemandMaxAge Demand = "max_age"
-)
-
-// unmet returns the demand that the claims do not meet.
-func (p *Party) unmet(claims map[string]any, now time.Time) Demand {
-	if acr, _ := claims["acr"].(string); len(p.o.ACR) > 0 && !slices.Contains(p.o.ACR, acr) {
-		return DemandACR
-	}
-	if p.o.MaxAge > 0 {
-		at, err := date(claims, "auth_time")
-		if err != nil || at.IsZero() || now.After(at.Add(p.o.MaxAge+p.o.Leeway)) {
-			return DemandMaxAge
-		}
-	}
-	return DemandNone
 }

@@ -1,10 +1,13 @@
-// Package relyingparty logs people in at an OpenID provider and keeps their sessions
-// in encrypted cookies.
+// Package relyingparty logs people in at an OpenID provider, and keeps the gateway's
+// sessions of them in encrypted cookies.
 //
-// A Party is one client at one provider. Begin sends a browser to the provider
-// (authorization code with PKCE S256, OpenID Connect Core 1.0 section 3.1), Serve
-// answers the paths that belong to the Party: the callback, a login and a logout.
-// Session reads the session of a request and renews it with its refresh token.
+// A Client is one client at one provider: it makes authorization requests
+// (authorization code with PKCE S256, OpenID Connect Core 1.0 section 3.1) and judges
+// what comes back. It keeps nothing. The built-in login pages use it as it is.
+//
+// A Party keeps sessions on top of a Client, for the gateway. Serve answers the paths
+// that belong to the Party: the callback, a login and a logout. Session reads the
+// session of a request and renews it with its refresh token.
 //
 // What a Party knows of a person is in the cookie, which nobody else can read, and
 // which no other Party and no other host accepts. On the server are the successors of
@@ -18,50 +21,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
-
-	"github.com/gatewarden/gatewarden/keys"
 )
-
-// Keys holds the keys that ID tokens are verified with.
-type Keys interface {
-	// Keys returns the keys with an id; none when it is unknown. An error means that
-	// it could not be found out (fault.Unavailable, fault.Timeout).
-	Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error)
-}
-
-// Local is an OpenID provider in this process.
-type Local struct {
-	Issuer string
-	// Handler answers the provider's endpoints, at paths below the issuer's.
-	Handler http.Handler
-	Keys    Keys
-}
 
 // Options of a Party. Issuer, ClientID and Secrets are required.
 type Options struct {
-	// Issuer is the provider's, exactly as in its ID tokens. Empty: Local's.
-	Issuer string
-	// Endpoints are used in place of those that the issuer publishes, when
-	// Authorization is set.
-	Endpoints Endpoints
-	ClientID  string
-	// ClientSecret is empty for a public client.
-	ClientSecret string
-	// PostSecret sends the secret in the body and not in the Authorization header.
-	PostSecret bool
-	Scope      []string // openid is required
-	// Parameters are added to the authorization request.
-	Parameters map[string]string
-	Algorithms []string
+	// ClientOptions are the client that it is.
+	ClientOptions
 	// Claims are the members of the ID token that the session keeps.
 	Claims []string
 	// KeepAccessToken puts the access token into the session.
@@ -76,45 +47,35 @@ type Options struct {
 	// Backchannel is the path where the provider tells of logouts; empty: none.
 	Backchannel                 string
 	Idle, Lifetime, RenewBefore time.Duration
-	Leeway                      time.Duration
 	// AfterLogout is an absolute URL or a path; empty: a page of our own.
 	AfterLogout string
 
 	// Secrets seal the cookies: the first seals, all open.
 	Secrets [][]byte
-	Local   *Local
-	HTTP    *http.Client
-	Remotes *keys.Remotes
 	// Once reports whether this is the first call for an id, on any node, until a time.
 	// Nil: only this process is asked.
 	Once func(ctx context.Context, id string, until time.Time) (first bool, err error)
 	// Logouts are the sessions that providers have ended. Nil: there is no Backchannel.
 	Logouts *Logouts
-	Now     func() time.Time
 }
 
-// Party is one client at one provider. Use New.
+// Party keeps the sessions of one client at one provider. Use New.
 type Party struct {
-	o        Options
-	id       string // of what shapes a session; part of cookie names
-	seal     *sealer
-	provider *provider
-	flights  singleflight.Group
-	renewed  *successors
+	o       Options
+	id      string // of what shapes a session; part of cookie names
+	seal    *sealer
+	client  *Client
+	flights singleflight.Group
+	renewed *successors
 }
-
-// reservedParameters belong to the Party.
-var reservedParameters = []string{"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce",
-	"code_challenge", "code_challenge_method", "acr_values", "max_age", "request", "request_uri", "client_secret"}
 
 // New returns a Party, or an error that names what is wrong. Nothing is fetched yet.
 func New(o Options) (*Party, error) {
-	if o.Issuer == "" && o.Local != nil {
-		o.Issuer = o.Local.Issuer
+	client, err := NewClient(o.ClientOptions)
+	if err != nil {
+		return nil, err
 	}
-	if o.Local != nil && o.Issuer != o.Local.Issuer {
-		o.Local = nil
-	}
+	o.ClientOptions = client.o
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -130,24 +91,14 @@ func New(o Options) (*Party, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(shape)
-	p := &Party{o: o, id: base64.RawURLEncoding.EncodeToString(sum[:6]), seal: seal, renewed: newSuccessors(o.Now)}
-	p.provider, err = newProvider(&p.o)
-	return p, err
+	return &Party{o: o, id: base64.RawURLEncoding.EncodeToString(sum[:6]), seal: seal, client: client, renewed: newSuccessors(o.Now)}, nil
 }
 
-// check fills in defaults and names what is wrong.
+// check names what is wrong with the sessions.
 func (o *Options) check() error {
-	switch u, err := url.Parse(o.Issuer); {
-	case o.Issuer == "":
-		return errors.New("issuer is required: no authorization server runs in this process")
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return errors.New("issuer must be an http or https URL without query, fragment and user")
-	case o.ClientID == "":
-		return errors.New("client_id is required")
+	switch {
 	case len(o.Secrets) == 0:
 		return errors.New("secrets.system is required: sessions are sealed with it")
-	case !slices.Contains(o.Scope, "openid"):
-		return errors.New("scope must contain openid")
 	case o.Idle <= 0 || o.Lifetime <= 0:
 		return errors.New("idle_timeout and lifetime must be positive")
 	case o.Backchannel != "" && o.Lifetime > MaxLifetime:
@@ -155,46 +106,13 @@ func (o *Options) check() error {
 	case !isPlain(o.CookieName) || len(o.CookieName) > 64:
 		return fmt.Errorf("cookie_name: %q is not a name of at most 64 letters, digits, - and _", o.CookieName)
 	}
-	for _, s := range o.Scope {
-		if s == "" || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == '"' || c == '\\' || c > '~' }) {
-			return fmt.Errorf("scope: %q is not a scope", s)
-		}
-	}
-	for name := range o.Parameters {
-		if slices.Contains(reservedParameters, name) {
-			return fmt.Errorf("authorization_parameters: %s is set by the gateway", name)
-		}
-	}
-	known := keys.Asymmetric()
-	for _, name := range o.Algorithms {
-		if !slices.Contains(known, jose.SignatureAlgorithm(name)) {
-			return fmt.Errorf("allowed_algorithms: %q is not a known signature algorithm with a public key", name)
-		}
-	}
-	if len(o.Algorithms) == 0 {
-		return errors.New("allowed_algorithms must not be empty")
-	}
 	if err := o.checkPaths(); err != nil {
 		return err
 	}
 	if u, err := url.Parse(o.AfterLogout); err != nil || o.AfterLogout != "" && !isLocalTarget(o.AfterLogout) && (u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
 		return errors.New("post_logout_redirect must be an http or https URL, or a path that begins with one slash")
 	}
-	if o.HTTP == nil {
-		o.HTTP = &http.Client{Timeout: 10 * time.Second}
-	}
-	o.Now = cmpOr(o.Now, time.Now)
-	if o.Remotes == nil {
-		o.Remotes = keys.NewRemotes(keys.RemotesOptions{HTTP: o.HTTP, Now: o.Now})
-	}
 	return nil
-}
-
-func cmpOr(f, otherwise func() time.Time) func() time.Time {
-	if f == nil {
-		return otherwise
-	}
-	return f
 }
 
 func (o *Options) checkPaths() error {

@@ -41,7 +41,7 @@ type Endpoints struct {
 
 // provider is the other side: its endpoints and how to call them.
 type provider struct {
-	o    *Options
+	o    *ClientOptions
 	http *http.Client
 	keys Keys // of Local; nil: those at JWKS
 
@@ -58,7 +58,7 @@ type resolved struct {
 	keys Keys
 }
 
-func newProvider(o *Options) (*provider, error) {
+func newProvider(o *ClientOptions) (*provider, error) {
 	p := &provider{o: o, http: outbound.Direct(o.HTTP)}
 	if o.Local != nil {
 		base, _ := url.Parse(o.Issuer) // checked

@@ -98,11 +98,11 @@ func (p *Party) spend(ctx context.Context, s *Session, key string) (*Session, er
 			return nil, errElsewhere
 		}
 	}
-	at, err := p.provider.get(ctx)
+	at, err := p.client.provider.get(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t, err := p.provider.grant(ctx, at.Token, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {s.RefreshToken}})
+	t, err := p.client.provider.grant(ctx, at.Token, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {s.RefreshToken}})
 	var no *grantError
 	switch {
 	case errors.As(err, &no) && no.code == "invalid_grant":
@@ -116,7 +116,7 @@ func (p *Party) spend(ctx context.Context, s *Session, key string) (*Session, er
 	}
 	var claims map[string]any
 	if t.IDToken != "" {
-		claims, err = p.idToken(ctx, at.keys, t.IDToken, wanted{subject: s.Subject, accessToken: t.AccessToken})
+		claims, err = p.client.idToken(ctx, at.keys, t.IDToken, wanted{subject: s.Subject, accessToken: t.AccessToken})
 		if fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout) {
 			return nil, err
 		}

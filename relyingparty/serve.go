@@ -54,14 +54,9 @@ func (p *Party) callback(ctx context.Context, r *access.Request) error {
 	if r.Method != http.MethodGet {
 		return wrongMethod("GET") // a form of another site comes without our cookies
 	}
-	q, err := url.ParseQuery(r.URL.RawQuery)
+	q, err := ParseAnswer(r.URL.RawQuery)
 	if err != nil {
-		return fault.New(fault.Invalid, "invalid_query", "the query cannot be read")
-	}
-	for _, name := range []string{"state", "code", "iss", "error"} {
-		if len(q[name]) > 1 {
-			return fault.New(fault.Invalid, "invalid_query", "the parameter "+name+" is repeated")
-		}
+		return err
 	}
 	a, found := p.attemptOf(r, q.Get("state"))
 	if !found {
@@ -91,52 +86,15 @@ func (p *Party) callback(ctx context.Context, r *access.Request) error {
 	return &access.Reply{Reason: "login_completed", Response: redirect(http.StatusSeeOther, origin(r)+a.Target, append(cookies, gone))}
 }
 
-// complete spends the code and verifies what came of it.
+// complete makes a session of what the provider answered.
 func (p *Party) complete(ctx context.Context, r *access.Request, a attempt, q url.Values) (*Session, error) {
-	at, err := p.provider.get(ctx)
+	who, err := p.client.Redeem(ctx, a.Asked, p.redirectURI(r), q)
 	if err != nil {
 		return nil, err
 	}
-	// Before anything else: it may be another provider's answer (RFC 9207 section 2.4).
-	if iss, sent := q["iss"]; sent && iss[0] != p.o.Issuer || !sent && at.NamesIssuer {
-		return nil, loginFailed("the answer is not the provider's", errors.New("iss is missing or another issuer"))
-	}
-	if q.Has("error") {
-		code := plainCode(q.Get("error"))
-		return nil, &fault.Error{Kind: fault.Forbidden, Reason: "login_refused", Message: "the provider refused the login: " + code}
-	}
-	if q.Get("code") == "" {
-		return nil, loginFailed("the answer has no code", nil)
-	}
-	ctx, cancel := context.WithTimeout(ctx, callFor)
-	defer cancel()
-	t, err := p.provider.grant(ctx, at.Token, url.Values{
-		"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {p.redirectURI(r)}, "code_verifier": {a.Verifier},
-	})
-	var no *grantError
-	switch {
-	case errors.As(err, &no):
-		return nil, loginFailed("the provider did not accept the code", err)
-	case err != nil:
-		return nil, unavailable("the login could not be completed", err)
-	case t.IDToken == "":
-		return nil, loginFailed("the provider sent no ID token", nil)
-	}
-	claims, err := p.idToken(ctx, at.keys, t.IDToken, wanted{nonce: a.Nonce, accessToken: t.AccessToken})
-	switch {
-	case fault.Is(err, fault.Unavailable), fault.Is(err, fault.Timeout):
-		return nil, err
-	case err != nil:
-		return nil, loginFailed("the provider's ID token is not valid", err)
-	}
-	s := &Session{Claims: p.keep(claims), RefreshToken: t.RefreshToken, Began: p.o.Now().Unix()}
-	s.Subject, _ = claims["sub"].(string)
-	issued, err := date(claims, "iat")
-	if err != nil {
-		return nil, loginFailed("the provider's ID token is not valid", err)
-	}
-	s.Issued = issued.Unix()
-	p.take(s, t, claims)
+	s := &Session{Claims: p.keep(who.Claims), RefreshToken: who.tokens.RefreshToken, Began: p.o.Now().Unix(), Issued: who.IssuedAt.Unix()}
+	s.Subject = who.Subject
+	p.take(s, who.tokens, who.Claims)
 	switch over, err := p.loggedOut(ctx, s); {
 	case err != nil:
 		return nil, err
@@ -144,12 +102,6 @@ func (p *Party) complete(ctx context.Context, r *access.Request, a attempt, q ur
 		return nil, loginFailed("the provider has ended the session", nil)
 	}
 	return s, nil
-}
-
-// loginFailed refuses a login. It is not the person's fault, but nothing that trying
-// again right away would mend.
-func loginFailed(message string, cause error) error {
-	return &fault.Error{Kind: fault.Forbidden, Reason: "login_failed", Message: message, Err: cause}
 }
 
 // logout ends the session here and, where the provider can, there too (OpenID Connect
@@ -179,7 +131,7 @@ func (p *Party) logout(ctx context.Context, r *access.Request) error {
 	var at *resolved
 	var cause error
 	if err == nil {
-		at, cause = p.provider.get(ctx) // without it the session still ends here
+		at, cause = p.client.provider.get(ctx) // without it the session still ends here
 	}
 	if at != nil && s.RefreshToken != "" && at.Revocation != "" {
 		cause = p.revoke(ctx, at.Revocation, s.RefreshToken)
@@ -219,7 +171,7 @@ func (p *Party) afterLogout(r *access.Request) string {
 func (p *Party) revoke(ctx context.Context, address, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	a, err := p.provider.post(ctx, address, url.Values{"token": {token}, "token_type_hint": {"refresh_token"}})
+	a, err := p.client.provider.post(ctx, address, url.Values{"token": {token}, "token_type_hint": {"refresh_token"}})
 	if err == nil && a.Status != http.StatusOK {
 		err = fmt.Errorf("the provider answered %d", a.Status)
 	}

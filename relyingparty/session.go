@@ -3,6 +3,7 @@ package relyingparty
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/gatewarden/gatewarden/access"
@@ -107,4 +108,28 @@ func (p *Party) read(r *access.Request) (s *Session, old bool, err error) {
 		return nil, false, errSealed
 	}
 	return s, !current, nil
+}
+
+// Demand is what a Party asks of a session beside that it is good.
+type Demand string
+
+// The demands that a session may not meet.
+const (
+	DemandNone   Demand = ""
+	DemandACR    Demand = "acr"
+	DemandMaxAge Demand = "max_age"
+)
+
+// unmet returns the demand that the claims do not meet.
+func (p *Party) unmet(claims map[string]any, now time.Time) Demand {
+	if acr, _ := claims["acr"].(string); len(p.o.ACR) > 0 && !slices.Contains(p.o.ACR, acr) {
+		return DemandACR
+	}
+	if p.o.MaxAge > 0 {
+		at, err := date(claims, "auth_time")
+		if err != nil || at.IsZero() || now.After(at.Add(p.o.MaxAge+p.o.Leeway)) {
+			return DemandMaxAge
+		}
+	}
+	return DemandNone
 }

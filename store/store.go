@@ -22,6 +22,7 @@ type Store interface {
 	policies.GroupStore
 	keys.Store
 	oauth2.ClientStore
+	oauth2.RegistrationStore
 	oauth2.TokenStore
 	oauth2.FlowStore
 	oauth2.SessionStore
@@ -29,6 +30,7 @@ type Store interface {
 	oauth2.ReplayStore
 	oauth2.TrustStore
 	users.Store
+	users.IdentityStore
 	users.AttemptStore
 	relyingparty.LogoutStore
 	Changes

@@ -12,7 +12,7 @@ import (
 var flagNames = map[string]string{
 	"scopes": "scope", "allowed-scopes": "scope",
 	"grant-type": "grant-types", "response-type": "response-types",
-	"redirect-uri": "callbacks", "post-logout-callback": "post-logout-callbacks", "allowed-cors-origin": "allowed-cors-origins",
+	"redirect-uri": "callbacks", "contact": "contacts", "request-uri": "request-uris", "post-logout-callback": "post-logout-callbacks", "allowed-cors-origin": "allowed-cors-origins",
 }
 
 // aliases lets the commands below c understand flagNames.
@@ -28,7 +28,7 @@ func aliases(c *cobra.Command) {
 // things are the objects of Hydra 2's commands, which put the verb first.
 var things = map[string]string{
 	"client": "clients", "clients": "clients", "oauth2-client": "clients", "oauth2-clients": "clients",
-	"jwk": "keys", "jwks": "keys", "token": "token",
+	"jwk": "keys", "jwks": "keys", "token": "token", "trust-grant": "trust-grants", "trust-grants": "trust-grants",
 }
 
 // verbFirst rewrites create client to clients create, and so on.
@@ -40,6 +40,8 @@ func verbFirst(args []string) []string {
 	switch {
 	case verb == "perform" && args[1] == "client-credentials":
 		verb, thing = "client", "token"
+	case verb == "delete" && args[1] == "access-tokens" && len(args) > 2 && !strings.HasPrefix(args[2], "-"):
+		return append([]string{"token", "delete", "--client-id", args[2]}, args[3:]...)
 	case thing == "" || !slices.Contains(strings.Fields("create get list update delete import introspect revoke"), verb):
 		return args
 	}

@@ -55,8 +55,9 @@ var allowed = map[string][]string{
 	// Row 5: edges and endpoints.
 	"proxy/...":       {"access", "fault", "edge", "edge/fieldline", "proxy/..."},
 	"decision":        {"access", "fault", "edge"},
-	"login":           {"fault", "oauth2", "passwords", "users"},
-	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords"},
+	"login":           {"fault", "oauth2", "passwords", "relyingparty", "users"},
+	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords", "strictjson", "users"},
+	"registration":    {"fault", "keys", "manage", "oauth2", "strictjson"},
 	"store/sql/...":   {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"store/storetest": {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys", "strictjson", "users"},

@@ -17,13 +17,19 @@ func Program(t testing.TB, name string) string {
 	if err == nil {
 		return path
 	}
+	missing(t, name, err.Error())
+	return ""
+}
+
+// missing skips a test with the reason; under CI=true it fails.
+func missing(t testing.TB, what, reason string) {
+	t.Helper()
 	if os.Getenv("CI") == "true" {
-		t.Fatal(err)
+		t.Fatal(what + ": " + reason)
 	}
-	text := "NOT TESTED WITH " + strings.ToUpper(name) + ": " + err.Error()
+	text := "NOT TESTED WITH " + strings.ToUpper(what) + ": " + reason
 	shout(t, text)
 	t.Skip(text)
-	return ""
 }
 
 // Serve runs a program until the test ends, and returns when it accepts connections at

@@ -115,6 +115,8 @@ type Deps struct {
 	// PageKey is the secret from which the key of page tokens is derived; it must be the
 	// same on all nodes. Default: random, so that tokens end with the process.
 	PageKey []byte
+	// LegacyErrors adds status_code to the errors of Hydra's paths, as Hydra 1.8 did.
+	LegacyErrors bool
 	// OnRequest is told of every answer; route is the template of the route.
 	OnRequest func(route string, status int, took time.Duration)
 	// Log gets what went wrong inside; default: nowhere.

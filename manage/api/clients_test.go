@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
@@ -160,6 +161,18 @@ func TestAnUnknownClientIsNotFound(t *testing.T) {
 	for _, a := range []answer{f.call("GET", "/clients/x", ""), f.call("PUT", "/admin/clients/x", `{}`), f.call("PATCH", "/clients/x", `[]`), f.call("DELETE", "/clients/x", ""), f.call("PUT", "/clients/x/lifespans", `{}`)} {
 		if v := a.want(404); v["error"] != "Unable to locate the resource" || !enveloped(a, "hydra") {
 			t.Errorf("got %s", a.body)
+		}
+	}
+}
+
+func TestErrorsHaveTheirStatusWhenHydra1sFieldsAreWanted(t *testing.T) {
+	for legacy, want := range map[bool]map[string]any{
+		false: {"error": "Unable to locate the resource", "error_description": "there is no such client"},
+		true:  {"error": "Unable to locate the resource", "error_description": "there is no such client", "status_code": 404.0},
+	} {
+		f := newFixture(t, func(d *api.Deps) { d.LegacyErrors = legacy })
+		if diff := cmp.Diff(want, f.call("GET", "/clients/x", "").want(404)); diff != "" {
+			t.Errorf("legacy %v (-want +got):\n%s", legacy, diff)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (x *exchange) fail(err error) {
 	contentType, envelope := "application/json", any(nil)
 	switch x.family {
 	case hydra:
-		envelope = t.hydra()
+		envelope = t.hydra(x.api.LegacyErrors)
 	case ory:
 		envelope = t.ory(x.r.Header.Get("X-Request-Id"))
 		if strings.Contains(x.r.Header.Get("Accept"), "application/problem+json") {
@@ -167,7 +167,7 @@ func (t trouble) ory(requestID string) any {
 }
 
 // hydra uses the texts of Hydra where programs compare them.
-func (t trouble) hydra() any {
+func (t trouble) hydra(legacy bool) any {
 	code := http.StatusText(t.status)
 	switch t.status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusMethodNotAllowed:
@@ -188,8 +188,13 @@ func (t trouble) hydra() any {
 	case http.StatusInternalServerError:
 		code = "server_error"
 	}
-	return struct {
+	e := struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
-	}{code, t.detail}
+		Status      int    `json:"status_code,omitempty"`
+	}{Error: code, Description: t.detail}
+	if legacy {
+		e.Status = t.status
+	}
+	return e
 }

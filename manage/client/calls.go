@@ -66,6 +66,33 @@ func (c *Client) SetPassword(ctx context.Context, id, password string) error {
 	return c.do(ctx, request{method: http.MethodPut, path: c.Users.at(id, "password"), body: map[string]string{"password": password}}, nil)
 }
 
+// Consents returns what a subject has consented to, newest first.
+func (c *Client) Consents(ctx context.Context, subject string) ([]oauth2.ConsentGrant, error) {
+	return Collection[oauth2.ConsentGrant]{c, "/oauth2/auth/sessions/consent"}.All(ctx, url.Values{"subject": {subject}})
+}
+
+// RevokeConsents revokes the consents of a subject, of one client or with an empty id of
+// all, and what was issued under them.
+func (c *Client) RevokeConsents(ctx context.Context, subject, clientID string) error {
+	query := url.Values{"subject": {subject}}
+	if clientID != "" {
+		query.Set("client", clientID)
+	} else {
+		query.Set("all", "true")
+	}
+	return c.do(ctx, request{method: http.MethodDelete, path: "/oauth2/auth/sessions/consent", query: query}, nil)
+}
+
+// EndLogins ends all logins of a subject.
+func (c *Client) EndLogins(ctx context.Context, subject string) error {
+	return c.do(ctx, request{method: http.MethodDelete, path: "/oauth2/auth/sessions/login", query: url.Values{"subject": {subject}}}, nil)
+}
+
+// EndLogin ends one login by its sid; its clients are told.
+func (c *Client) EndLogin(ctx context.Context, sid string) error {
+	return c.do(ctx, request{method: http.MethodDelete, path: "/oauth2/auth/sessions/login", query: url.Values{"sid": {sid}}}, nil)
+}
+
 // Keys returns a key set; with a kid, that key of it.
 func (c *Client) Keys(ctx context.Context, set string, kid ...string) (keys jose.JSONWebKeySet, err error) {
 	err = c.do(ctx, request{method: http.MethodGet, path: below(below("/keys", set), kid...)}, &keys)

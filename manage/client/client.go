@@ -45,11 +45,12 @@ type Options struct {
 
 // Client calls one management API. It is safe for concurrent use.
 type Client struct {
-	Rules    Collection[spec.Rule]
-	Policies Collection[policies.Policy]
-	Groups   Collection[policies.Group]
-	Clients  Collection[oauth2.Client]
-	Users    Collection[users.User]
+	Rules       Collection[spec.Rule]
+	Policies    Collection[policies.Policy]
+	Groups      Collection[policies.Group]
+	Clients     Collection[oauth2.Client]
+	TrustGrants Collection[oauth2.TrustGrant] // Create wants a manage.NewTrustGrant; there is no Replace
+	Users       Collection[users.User]
 
 	base  *url.URL
 	token string
@@ -84,6 +85,7 @@ func New(endpoint string, o Options) (*Client, error) {
 	c.Policies = Collection[policies.Policy]{c, "/policies"}
 	c.Groups = Collection[policies.Group]{c, "/warden/groups"}
 	c.Clients = Collection[oauth2.Client]{c, "/clients"}
+	c.TrustGrants = Collection[oauth2.TrustGrant]{c, "/trust/grants/jwt-bearer/issuers"}
 	c.Users = Collection[users.User]{c, "/users"}
 	return c, nil
 }

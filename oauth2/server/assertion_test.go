@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -282,6 +283,42 @@ func TestKeysAtARegisteredAddressAreFetchedAndFollowed(t *testing.T) {
 		t.Errorf("the address was asked %d times", n)
 	}
 }
+
+func TestKeysOfStrangersAreFetchedByTheClientForStrangersOnly(t *testing.T) {
+	s := newSigner(t, "k1", "ES256")
+	var refused atomic.Int32
+	at := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(s.jwks()) }))
+	t.Cleanup(at.Close)
+	guard := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		refused.Add(1)
+		return nil, errors.New("not a public address")
+	})}
+	for name, strangers := range map[string]*keys.Remotes{"guarded": keys.NewRemotes(keys.RemotesOptions{HTTP: guard}), "none": nil} {
+		r := start(t, func(o *server.Options) {
+			o.ClientKeys, o.Strangers.Keys = keys.NewRemotes(keys.RemotesOptions{HTTP: at.Client()}), strangers
+		})
+		r.signing(s, func(c *oauth2.Client) { c.JWKS, c.JWKSURI = nil, at.URL })
+		r.signing(s, func(c *oauth2.Client) {
+			c.ID, c.JWKS, c.JWKSURI, c.Origin = "stranger", nil, at.URL, oauth2.ByRegistration
+		})
+		// The operator's client comes first: what was fetched for it is not for a stranger.
+		if a := r.assert(s.sign(r.assertion("1"), "kid", "k1")); a.status != 200 {
+			t.Fatalf("%s: an operator's client: %d %s", name, a.status, a.raw)
+		}
+		claims := r.assertion("2")
+		claims["iss"], claims["sub"] = "stranger", "stranger"
+		if a := r.assert(s.sign(claims, "kid", "k1")); a.status == 200 {
+			t.Errorf("%s: a stranger authenticated by an address that it must not name", name)
+		}
+	}
+	if refused.Load() == 0 {
+		t.Error("the client for strangers was not asked")
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestClientsAuthenticateByCertificate(t *testing.T) {
 	now := time.Now()

@@ -58,7 +58,7 @@ func (u usedProofs) UseJTI(ctx context.Context, namespace, jti string, expires t
 // prove checks the DPoP proof of a request to an endpoint and gives the client its next
 // nonce.
 func (s *Server) prove(w http.ResponseWriter, r *http.Request, token, jkt string) (string, error) {
-	at, err := url.Parse(s.base + r.URL.Path)
+	at, err := url.Parse(s.baseOf(r) + r.URL.Path)
 	if err != nil {
 		return "", err
 	}
@@ -164,5 +164,5 @@ func (s *Server) challengeSender(w http.ResponseWriter, r *http.Request, err err
 	e := wireError{Status: http.StatusUnauthorized, Code: code, Description: printable(refused.Message)}
 	s.report(r.Context(), "userinfo", e, nil)
 	w.Header().Set("WWW-Authenticate", strings.TrimSpace(refused.Challenge))
-	writeJSON(w, e.Status, e)
+	writeJSON(w, e.Status, s.body(e))
 }

@@ -112,7 +112,7 @@ func (c claims) jti() (string, error) {
 // errSignature says that none of the signer's keys has signed.
 var errSignature = errors.New("The signature cannot be verified with a registered key.")
 
-// clientKeySets remembers the key sets that operators registered by address.
+// clientKeySets remembers the key sets that were registered by address.
 type clientKeySets struct {
 	remotes *keys.Remotes // nil: none are fetched
 	open    *otter.Cache[string, *keys.Remote]
@@ -141,7 +141,11 @@ func (k *clientKeySets) at(location string) (*keys.Remote, error) {
 // clientKeys returns the registered keys of a client that are wanted.
 func (s *Server) clientKeys(ctx context.Context, c *client, wanted func(jose.JSONWebKey) bool) (found []jose.JSONWebKey, err error) {
 	if c.JWKSURI != "" {
-		remote, err := s.keySets.at(c.JWKSURI)
+		sets := s.keySets
+		if c.Stranger() {
+			sets = s.strangersKeySets
+		}
+		remote, err := sets.at(c.JWKSURI)
 		if err != nil {
 			return nil, err
 		}

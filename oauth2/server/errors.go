@@ -17,6 +17,7 @@ type wireError struct {
 	Status      int    `json:"-"`
 	Code        string `json:"error"`
 	Description string `json:"error_description,omitempty"`
+	Hint        string `json:"-"` // the end of Description: what is wrong with this request
 }
 
 // renamed are fosite's own error codes and the registered ones that say the same.
@@ -32,18 +33,18 @@ func wire(err error) wireError {
 	switch kind := fault.KindOf(err); {
 	case kind == fault.Unauthenticated:
 		if code := fault.ReasonOf(err); code == "invalid_dpop_proof" || code == "use_dpop_nonce" {
-			return wireError{http.StatusBadRequest, code, printable(fault.MessageOf(err))} // RFC 9449 sections 5 and 8
+			return wireError{Status: http.StatusBadRequest, Code: code, Description: printable(fault.MessageOf(err))} // RFC 9449 sections 5 and 8
 		}
 	case kind == fault.Unavailable || kind == fault.Timeout || errors.Is(err, context.Canceled):
-		return wireError{http.StatusServiceUnavailable, "temporarily_unavailable", "The server cannot answer right now. Try again later."}
+		return wireError{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Description: "The server cannot answer right now. Try again later."}
 	case kind == fault.RateLimited:
-		return wireError{http.StatusTooManyRequests, "slow_down", "Too many requests are being checked. Try again later."}
+		return wireError{Status: http.StatusTooManyRequests, Code: "slow_down", Description: "Too many requests are being checked. Try again later."}
 	case kind == fault.TooLarge || kind == fault.Invalid:
-		return wireError{http.StatusBadRequest, "invalid_request", printable(fault.MessageOf(err))}
+		return wireError{Status: http.StatusBadRequest, Code: "invalid_request", Description: printable(fault.MessageOf(err))}
 	}
 	var e *fosite.RFC6749Error
 	if !errors.As(err, &e) {
-		return wireError{http.StatusInternalServerError, "server_error", ""}
+		return wireError{Status: http.StatusInternalServerError, Code: "server_error"}
 	}
 	out := wireError{Status: e.CodeField, Code: e.ErrorField, Description: e.DescriptionField}
 	if code, ok := renamed[out.Code]; ok {
@@ -53,10 +54,11 @@ func wire(err error) wireError {
 		}
 	}
 	if out.Status >= http.StatusInternalServerError || out.Code == "server_error" {
-		return wireError{http.StatusInternalServerError, "server_error", ""}
+		return wireError{Status: http.StatusInternalServerError, Code: "server_error"}
 	}
 	if e.HintField != "" {
 		out.Description += " " + e.HintField
+		out.Hint = printable(strings.TrimSpace(e.HintField))
 	}
 	out.Description = printable(strings.TrimSpace(out.Description))
 	return out
@@ -67,7 +69,7 @@ func wire(err error) wireError {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, endpoint string, err error) {
 	e := wire(err)
 	s.report(r.Context(), endpoint, e, err)
-	writeError(w, e)
+	s.writeError(w, e)
 }
 
 // counted are the error codes that have a series of their own. Login and consent
@@ -104,11 +106,11 @@ func cause(err error) string {
 	return err.Error()
 }
 
-func writeError(w http.ResponseWriter, e wireError) {
+func (s *Server) writeError(w http.ResponseWriter, e wireError) {
 	if e.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="oauth2", charset="UTF-8"`)
 	}
-	writeJSON(w, e.Status, e)
+	writeJSON(w, e.Status, s.body(e))
 }
 
 // writeJSON answers with a JSON body that must not be stored (RFC 6749 section 5.1).

@@ -49,7 +49,9 @@ type notice struct {
 type notices struct {
 	s    *Server
 	http *http.Client
-	slot chan struct{}
+	// strangers asks the addresses of strangers; nil: nobody does.
+	strangers *http.Client
+	slot      chan struct{}
 	// leaving ends the pauses, over everything.
 	leaving, over context.Context
 	leave, end    context.CancelFunc
@@ -60,13 +62,21 @@ type notices struct {
 	all     sync.WaitGroup
 }
 
-func newNotices(s *Server, c *http.Client) *notices {
-	direct := *c // the addresses are the operator's; nobody may send us elsewhere
-	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	n := &notices{s: s, http: &direct, slot: make(chan struct{}, noticesAtOnce)}
+func newNotices(s *Server, operators, strangers *http.Client) *notices {
+	n := &notices{s: s, http: direct(operators), slot: make(chan struct{}, noticesAtOnce)}
+	if strangers != nil {
+		n.strangers = direct(strangers)
+	}
 	n.leaving, n.leave = context.WithCancel(context.Background())
 	n.over, n.end = context.WithCancel(context.Background())
 	return n
+}
+
+// direct is c without redirects: nobody may send us elsewhere than was registered.
+func direct(c *http.Client) *http.Client {
+	d := *c
+	d.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &d
 }
 
 // add has a client told, soon.
@@ -139,7 +149,14 @@ func (n *notices) post(x notice) error {
 		return refusedNotice(0)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	res, err := n.http.Do(r)
+	asked := n.http
+	if x.client.Stranger() {
+		asked = n.strangers
+	}
+	if asked == nil {
+		return refusedNotice(0)
+	}
+	res, err := asked.Do(r)
 	if err != nil {
 		var e *url.Error
 		if errors.As(err, &e) {
@@ -161,8 +178,9 @@ func (n *notices) post(x notice) error {
 // logoutToken is what the client is sent (section 2.4): the session and no person, as
 // Hydra does.
 func (s *Server) logoutToken(ctx context.Context, x notice) (string, error) {
+	expires := s.now().Add(logoutTokenFor)
 	payload, err := json.Marshal(map[string]any{
-		"iss": s.o.Issuer, "aud": []string{x.client.ID}, "iat": x.ended.Unix(), "exp": s.now().Add(logoutTokenFor).Unix(), "jti": randomString(),
+		"iss": s.o.Issuer, "aud": []string{x.client.ID}, "iat": x.ended.Unix(), "exp": expires.Unix(), "jti": randomString(),
 		"sid": x.session, "events": map[string]any{logoutEvent: struct{}{}},
 	})
 	if err != nil {
@@ -172,7 +190,7 @@ func (s *Server) logoutToken(ctx context.Context, x notice) (string, error) {
 	if alg == "" {
 		alg = s.o.IDTokenAlg
 	}
-	return s.o.IDTokens.Sign(ctx, alg, "logout+jwt", payload)
+	return s.o.IDTokens.Sign(ctx, alg, "logout+jwt", payload, expires)
 }
 
 // noticed tells the operator how it went.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,18 +130,45 @@ type providerMetadata struct {
 	BackchannelLogoutSession    bool     `json:"backchannel_logout_session_supported"`
 	FrontchannelLogout          bool     `json:"frontchannel_logout_supported"`
 	FrontchannelLogoutSession   bool     `json:"frontchannel_logout_session_supported"`
+	RegistrationEndpoint        string   `json:"registration_endpoint,omitempty"`
+	// MTLSAliases are the endpoints that ask for certificates (RFC 8705 section 5).
+	MTLSAliases map[string]string `json:"mtls_endpoint_aliases,omitempty"`
+}
+
+// mtlsAliases returns the addresses of the endpoints for clients that show certificates,
+// by the names of their members; nil when they are those of everybody.
+func (s *Server) mtlsAliases() map[string]string {
+	if s.o.MTLS == "" {
+		return nil
+	}
+	aliases := map[string]string{}
+	for name, path := range map[string]string{
+		"token_endpoint": tokenPath, "revocation_endpoint": revokePath, "introspection_endpoint": introspectPath, "userinfo_endpoint": userinfoPath,
+		"pushed_authorization_request_endpoint": parPath, "device_authorization_endpoint": devicePath,
+	} {
+		aliases[name] = s.o.MTLS + path
+	}
+	return aliases
+}
+
+// baseOf returns the URL below which the endpoint of a request was called: a proof that
+// is made for an alias names the alias.
+func (s *Server) baseOf(r *http.Request) string {
+	if u, err := url.Parse(s.o.MTLS); err == nil && s.o.MTLS != "" && strings.EqualFold(u.Host, r.Host) {
+		return s.o.MTLS
+	}
+	return s.base
 }
 
 func (s *Server) metadata() any {
-	var algs []string
-	for _, k := range s.o.IDTokens.Public().Keys {
-		if !slices.Contains(algs, k.Algorithm) {
-			algs = append(algs, k.Algorithm)
-		}
-	}
-	slices.Sort(algs)
+	algs := s.o.IDTokens.Algorithms()
 	confidential, signing := []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}, asymmetricNames()
+	registration := ""
+	if s.o.Registration {
+		registration = s.base + registerPath
+	}
 	return providerMetadata{
+		RegistrationEndpoint:        registration,
 		Issuer:                      s.o.Issuer,
 		AuthorizationEndpoint:       s.base + authPath,
 		TokenEndpoint:               s.base + tokenPath,
@@ -179,5 +207,6 @@ func (s *Server) metadata() any {
 		BackchannelLogoutSession:    true,
 		FrontchannelLogout:          true,
 		FrontchannelLogoutSession:   true,
+		MTLSAliases:                 s.mtlsAliases(),
 	}
 }

@@ -23,10 +23,11 @@ import (
 // plainRing signs nothing: tests see what would be signed.
 type plainRing struct{}
 
-func (plainRing) Sign(_ context.Context, alg, typ string, payload []byte) (string, error) {
+func (plainRing) Sign(_ context.Context, alg, typ string, payload []byte, _ time.Time) (string, error) {
 	return alg + " " + typ + " " + string(payload), nil
 }
 func (plainRing) Public() jose.JSONWebKeySet { return jose.JSONWebKeySet{} }
+func (plainRing) Algorithms() []string       { return nil }
 func (plainRing) Verify(context.Context, string, ...string) ([]byte, error) {
 	return nil, errors.New("unused")
 }
@@ -62,7 +63,7 @@ func noticesTo(c *told) (*Server, *client, map[string]int) {
 			results[endpoint+" "+code]++
 		}}}}
 	c.began = time.Now()
-	s.notices = newNotices(s, &http.Client{Transport: c})
+	s.notices = newNotices(s, &http.Client{Transport: c}, nil)
 	return s, &client{Client: oauth2.Client{ID: "app", BackchannelLogoutURI: "https://app.example/logout"}}, results
 }
 
@@ -148,4 +149,35 @@ func TestClientsThatWaitToBeToldAreBounded(t *testing.T) {
 			t.Error("there is no bound")
 		}
 	})
+}
+
+func TestAStrangerIsToldByTheClientForStrangersOnly(t *testing.T) {
+	for _, origin := range []oauth2.Origin{oauth2.ByOperator, oauth2.ByRegistration, oauth2.ByDocument} {
+		synctest.Test(t, func(t *testing.T) {
+			operators, strangers := &told{answers: []int{200}}, &told{answers: []int{200}}
+			s, who, results := noticesTo(operators)
+			who.Origin = origin
+			if origin != oauth2.ByOperator {
+				// Without a client for strangers nobody else's is used.
+				if err := s.notices.add(notice{who, "s", time.Now()}); err != nil {
+					t.Fatal(err)
+				}
+				s.notices.all.Wait()
+			}
+			s.notices.strangers = direct(&http.Client{Transport: strangers})
+			if err := s.notices.add(notice{who, "s", time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+			s.notices.close()
+			want := [2]int{0, 1}
+			if origin == oauth2.ByOperator {
+				want = [2]int{1, 0}
+			} else if results["backchannel_logout not_delivered"] != 1 {
+				t.Errorf("%q: %v", origin, results)
+			}
+			if got := [2]int{len(operators.at), len(strangers.at)}; got != want {
+				t.Errorf("%q: told %v, want %v", origin, got, want)
+			}
+		})
+	}
 }

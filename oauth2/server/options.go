@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -14,6 +15,7 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // Store is what the endpoints keep. store/sql implements it.
@@ -24,14 +26,18 @@ type Store interface {
 	oauth2.SessionStore
 	oauth2.ConsentStore
 	oauth2.ReplayStore
+	users.AttemptStore
 	TrustGrants(ctx context.Context, issuer string, limit, offset int) ([]oauth2.TrustGrant, error)
 }
 
 // Signer is a ring of signing keys.
 type Signer interface {
 	// Sign returns payload as a compact JWS, signed by the current key of alg, with
-	// the header members kid and typ.
-	Sign(ctx context.Context, alg, typ string, payload []byte) (string, error)
+	// the header members kid and typ. The key is published until expires, the end of
+	// what payload says; zero: it is looked at at once.
+	Sign(ctx context.Context, alg, typ string, payload []byte, expires time.Time) (string, error)
+	// Algorithms returns those that Sign has a key for, or makes one for, sorted.
+	Algorithms() []string
 	// Public returns the public halves of the current, the coming and the past keys
 	// that still verify. Every key has kid and alg.
 	Public() jose.JSONWebKeySet
@@ -143,6 +149,15 @@ type Metrics struct {
 	OAuth2        func(endpoint, errorCode string) // empty code: success
 }
 
+// Strangers are how what is registered by somebody unknown is asked (oauth2.Client.Stranger):
+// by who refuses addresses that are not public.
+type Strangers struct {
+	// Keys fetches key sets (jwks_uri); nil: none is fetched.
+	Keys *keys.Remotes
+	// HTTP tells of logouts; nil: nobody is told.
+	HTTP *http.Client
+}
+
 // Options of New. Issuer, Store, IDTokens, AccessTokens, ClientSecrets and
 // Secrets are required.
 type Options struct {
@@ -166,6 +181,10 @@ type Options struct {
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
 	ClientKeys *keys.Remotes
+	// Registration says that clients can register themselves (package registration).
+	Registration bool
+	// Strangers are asked by clients of their own.
+	Strangers Strangers
 	// Certificate returns the certificate that the client of a request has shown; nil:
 	// none is ever there.
 	Certificate func(ctx context.Context) *access.ClientCertificate
@@ -196,6 +215,11 @@ type Options struct {
 	// that the client has.
 	GrantAllowedScope bool
 	Cookies           Cookies
+	// LegacyErrors adds error_hint, error_verbose and status_code to errors, as Hydra 1 did.
+	LegacyErrors bool
+	// MTLS is the URL below which clients that show certificates find the endpoints that
+	// ask for them (RFC 8705 section 5); empty: below Issuer, as everybody.
+	MTLS string
 	// CacheSize is how many introspected tokens are kept in memory; default 100 000.
 	CacheSize int
 	// FreshClients and FreshTokens report whether changes that other nodes made are heard
@@ -216,7 +240,8 @@ func (o Options) complete() (Options, error) {
 		issuer.RawQuery != "" || issuer.Fragment != "" || issuer.User != nil {
 		return o, fmt.Errorf("issuer %q: must be an http or https URL without query and fragment", o.Issuer)
 	}
-	for name, u := range map[string]string{"login": o.URLs.Login, "consent": o.URLs.Consent, "logout": o.URLs.Logout,
+	o.MTLS = strings.TrimSuffix(o.MTLS, "/")
+	for name, u := range map[string]string{"self.mtls": o.MTLS, "login": o.URLs.Login, "consent": o.URLs.Consent, "logout": o.URLs.Logout,
 		"error": o.URLs.Error, "post_logout_redirect": o.URLs.PostLogoutRedirect,
 		"device.verification": o.URLs.DeviceVerification, "device.success": o.URLs.DeviceSuccess} {
 		if parsed, err := url.Parse(u); u != "" && (err != nil || parsed.Scheme == "") {

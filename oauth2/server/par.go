@@ -59,10 +59,17 @@ func (s *Server) pushed(w http.ResponseWriter, r *http.Request) (pushedAnswer, e
 	for _, credential := range []string{"client_secret", "client_assertion", "client_assertion_type"} {
 		form.Del(credential)
 	}
+	// The proof goes first: who is only told the nonce sends the same request object again.
+	var jkt string
+	if r.Header["Dpop"] != nil {
+		if jkt, err = s.prove(w, r, "", ""); err != nil {
+			return pushedAnswer{}, err
+		}
+	}
 	if form, err = s.requestObject(r.Context(), c, form); err != nil {
 		return pushedAnswer{}, err
 	}
-	if err := s.bindPushed(w, r, form); err != nil {
+	if err := bindPushed(form, jkt); err != nil {
 		return pushedAnswer{}, err
 	}
 	if _, err := s.parseAuthorize(r.Context(), form); err != nil {
@@ -80,15 +87,11 @@ func (s *Server) pushed(w http.ResponseWriter, r *http.Request) (pushedAnswer, e
 	return pushedAnswer{RequestURI: requestURIPrefix + id, ExpiresIn: int64(s.o.PAR.Lifespan.Seconds())}, err
 }
 
-// bindPushed binds the code to the key of a proof that comes with the pushed request
-// (RFC 9449 section 10.1).
-func (s *Server) bindPushed(w http.ResponseWriter, r *http.Request, form url.Values) error {
-	if r.Header["Dpop"] == nil {
+// bindPushed binds the code to the key of the proof that came with the pushed request
+// (RFC 9449 section 10.1); empty for none.
+func bindPushed(form url.Values, jkt string) error {
+	if jkt == "" {
 		return nil
-	}
-	jkt, err := s.prove(w, r, "", "")
-	if err != nil {
-		return err
 	}
 	if named := form.Get("dpop_jkt"); named != "" && named != jkt {
 		return fosite.ErrInvalidRequest.WithHint("The parameter 'dpop_jkt' names another key than the proof's.")

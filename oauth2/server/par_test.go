@@ -170,6 +170,25 @@ func TestAPushedProofBindsTheCode(t *testing.T) {
 	}
 }
 
+// A client that is told the nonce pushes the same request object again.
+func TestAProofThatIsRefusedSpendsNoRequestObject(t *testing.T) {
+	r, s := start(t, func(o *server.Options) {
+		o.DPoP = server.DPoP{NonceTTL: time.Minute, NonceKeys: [][]byte{[]byte("a key of nonces")}}
+	}), newSigner(t, "k1", "ES256")
+	r.client(func(c *oauth2.Client) { c.JWKS = s.jwks() })
+	object := s.sign(with(r.requestClaims(), "jti", "1"))
+	push := func(nonce any) answer {
+		return r.postWith([]string{s.proof(with(with(r.proofClaims(), "htu", r.url+"/oauth2/par"), "nonce", nonce))}, "/oauth2/par", "app:secret", "request", object)
+	}
+	refused := push(nil)
+	r.wants(refused, 400, "use_dpop_nonce")
+	nonce := refused.header.Get("DPoP-Nonce")
+	if a := push(nonce); a.status != 201 {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+	r.wants(push(nonce), 400, "invalid_request_object")
+}
+
 // partOf decodes a part of a compact JWS.
 func partOf(t *testing.T, compact string, i int) (members object) {
 	t.Helper()

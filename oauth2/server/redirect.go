@@ -114,11 +114,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, request *fosite.
 		s.errorPage(w, e)
 		return
 	}
-	params := url.Values{"error": {e.Code}}
-	if e.Description != "" {
-		params.Set("error_description", e.Description)
-	}
-	s.sendBack(w, r, request, params)
+	s.sendBack(w, r, request, s.params(e))
 }
 
 // errorPage sends the browser to the operator's error page, or to the built-in one.
@@ -127,7 +123,7 @@ func (s *Server) errorPage(w http.ResponseWriter, e wireError) {
 	if target == "" {
 		target = s.base + fallbacksPath + "error"
 	}
-	params := url.Values{"error": {e.Code}, "error_description": {e.Description}}
+	params := s.params(e)
 	if id := w.Header().Get("X-Request-Id"); id != "" {
 		params.Set("request_id", id)
 		s.o.Log.Info("a browser was sent to the error page", "request_id", id, "error", e.Code, "description", e.Description)

@@ -37,6 +37,7 @@ const (
 	introspectPath = "/oauth2/introspect"
 	logoutPath     = "/oauth2/sessions/logout"
 	fallbacksPath  = "/oauth2/fallbacks/"
+	registerPath   = "/oauth2/register" // of package registration
 	userinfoPath   = "/userinfo"
 	jwksPath       = "/.well-known/jwks.json"
 	oidcPath       = "/.well-known/openid-configuration"
@@ -45,25 +46,26 @@ const (
 
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
-	o             Options
-	secure        bool   // the issuer is https
-	base          string // the issuer without trailing slash
-	fosite        *fosite.Fosite
-	clients       *clientCache
-	keySets       *clientKeySets
-	proofs        *dpop.Checker
-	tokens        *tokenCache
-	codes         opaque
-	deviceCodes   opaque
-	polls         *polls
-	guesses       guesses
-	accessTokens  opaque
-	refreshTokens opaque
-	sessionIDs    opaque
-	jwks          *document
-	discovery     *document
-	scopes        fosite.ScopeStrategy
-	notices       *notices
+	o       Options
+	secure  bool   // the issuer is https
+	base    string // the issuer without trailing slash
+	fosite  *fosite.Fosite
+	clients *clientCache
+	keySets *clientKeySets
+	// strangersKeySets are apart, so that none comes from an address that only an operator
+	// may name.
+	strangersKeySets *clientKeySets
+	proofs           *dpop.Checker
+	tokens           *tokenCache
+	codes            opaque
+	deviceCodes      opaque
+	accessTokens     opaque
+	refreshTokens    opaque
+	sessionIDs       opaque
+	jwks             *document
+	discovery        *document
+	scopes           fosite.ScopeStrategy
+	notices          *notices
 }
 
 var (
@@ -88,16 +90,15 @@ func New(options Options) (*Server, error) {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
 	s.clients = newClientCache(o.Store.Client, o.Metrics, o.FreshClients)
-	s.keySets = newClientKeySets(o.ClientKeys)
+	s.keySets, s.strangersKeySets = newClientKeySets(o.ClientKeys), newClientKeySets(o.Strangers.Keys)
 	if s.proofs, err = newProofs(o); err != nil {
 		return nil, err
 	}
 	s.tokens = newTokenCache(o.CacheSize)
-	s.polls = newPolls(o.Device.Interval, o.Device.Lifespan)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
-	s.notices = newNotices(s, o.HTTP)
+	s.notices = newNotices(s, o.HTTP, o.Strangers.HTTP)
 	return s, nil
 }
 
@@ -178,10 +179,10 @@ func (s *Server) Public() http.Handler {
 		route(path, d.ServeHTTP, get)
 	}
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, wireError{Status: http.StatusNotFound, Code: "not_found", Description: "There is no such endpoint."})
+		s.writeError(w, wireError{Status: http.StatusNotFound, Code: "not_found", Description: "There is no such endpoint."})
 	})
 	r.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, wireError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Description: "The endpoint does not know this HTTP method."})
+		s.writeError(w, wireError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Description: "The endpoint does not know this HTTP method."})
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		// Documents go without the router, which would cost more than they do.
@@ -199,7 +200,7 @@ func (s *Server) Close() {
 	s.notices.close()
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
-	s.polls.seen.StopAllGoroutines()
+	s.strangersKeySets.open.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 

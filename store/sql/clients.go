@@ -22,11 +22,13 @@ func (s *Store) CreateClient(ctx context.Context, c oauth2.Client) error {
 	if err != nil {
 		return err
 	}
-	return conflict(s.write(ctx, func(t *tx) error {
-		t.changed(store.Clients, c.ID)
-		_, err := t.exec("INSERT INTO gw_clients (name, owner, secret_hash, auth_method_set, doc, etag, id) VALUES (?, ?, ?, ?, ?, ?, ?)", args...)
-		return err
-	}), "client")
+	return conflict(s.write(ctx, func(t *tx) error { return t.insertClient(c.ID, args) }), "client")
+}
+
+func (t *tx) insertClient(id string, args []any) error {
+	t.changed(store.Clients, id)
+	_, err := t.exec("INSERT INTO gw_clients (name, owner, secret_hash, auth_method_set, doc, etag, id) VALUES (?, ?, ?, ?, ?, ?, ?)", args...)
+	return err
 }
 
 // Client returns fault.NotFound.
@@ -48,12 +50,14 @@ func (s *Store) UpdateClient(ctx context.Context, c oauth2.Client) error {
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(t *tx) error {
-		t.changed(store.Clients, c.ID)
-		query, args := onlyIf(c.ETag, "UPDATE gw_clients SET name = ?, owner = ?, secret_hash = ?, auth_method_set = ?, doc = ?, etag = ? WHERE id = ?", args)
-		rows, err := t.exec(query, args...)
-		return t.unchanged(rows, err, "client", "gw_clients", c.ID)
-	})
+	return s.write(ctx, func(t *tx) error { return t.updateClient(c, args) })
+}
+
+func (t *tx) updateClient(c oauth2.Client, args []any) error {
+	t.changed(store.Clients, c.ID)
+	query, args := onlyIf(c.ETag, "UPDATE gw_clients SET name = ?, owner = ?, secret_hash = ?, auth_method_set = ?, doc = ?, etag = ? WHERE id = ?", args)
+	rows, err := t.exec(query, args...)
+	return t.unchanged(rows, err, "client", "gw_clients", c.ID)
 }
 
 // DeleteClient returns fault.NotFound. The client's codes, tokens and consents go
@@ -63,18 +67,26 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 		return notFound(sql.ErrNoRows, "client")
 	}
 	return s.write(ctx, func(t *tx) error {
-		rows, err := t.exec("DELETE FROM gw_clients WHERE id = ?", id)
-		if err := found(rows, err, "client"); err != nil {
+		if _, err := t.exec("DELETE FROM gw_registrations WHERE client_id = ?", id); err != nil {
 			return err
 		}
-		t.changed(store.Clients, id)
-		t.changed(store.Tokens, "client:"+id)
-		if _, err := t.exec("DELETE FROM gw_consents WHERE client_id = ?", id); err != nil {
-			return err
-		}
-		_, err = t.deleteTokens("client_id = ?", id)
-		return err
+		return t.deleteClient(id)
 	})
+}
+
+// deleteClient deletes all of a client but its registration.
+func (t *tx) deleteClient(id string) error {
+	rows, err := t.exec("DELETE FROM gw_clients WHERE id = ?", id)
+	if err := found(rows, err, "client"); err != nil {
+		return err
+	}
+	t.changed(store.Clients, id)
+	t.changed(store.Tokens, "client:"+id)
+	if _, err := t.exec("DELETE FROM gw_consents WHERE client_id = ?", id); err != nil {
+		return err
+	}
+	_, err = t.deleteTokens("client_id = ?", id)
+	return err
 }
 
 // Clients lists by id.
