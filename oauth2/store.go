@@ -160,7 +160,19 @@ type FlowStore interface {
 	Flow(ctx context.Context, by FlowKey, hash string) (Flow, error)
 	// AdvanceFlow replaces the flow if it is still in state from, or returns ErrSpent.
 	AdvanceFlow(ctx context.Context, from FlowState, f Flow) error
+	// Flows lists the flows of a subject that are in a state and have not expired, at most
+	// limit, those that expire first first.
+	Flows(ctx context.Context, subject string, state FlowState, limit int) ([]Flow, error)
+	// PollFlow notes that the client asks for the answer to the flow, and reports whether
+	// it did so sooner than interval after it asked last. Each time it did, it has to wait
+	// longer by PollPenalty from then on. An unknown flow, and one of another client, is
+	// never asked for too soon.
+	PollFlow(ctx context.Context, id, clientID string, interval time.Duration) (tooSoon bool, err error)
 }
+
+// PollPenalty is how much longer a client has to wait each time that it asked too soon
+// (RFC 8628 section 3.5).
+const PollPenalty = 5 * time.Second
 
 // LoginSession is a browser's login that is remembered or still in use (sid).
 type LoginSession struct {
@@ -183,9 +195,10 @@ type SessionStore interface {
 	// LoginSessions lists the sessions of a subject that have not expired, at most limit.
 	LoginSessions(ctx context.Context, subject string, limit int) ([]LoginSession, error)
 	// DeleteLoginSession and DeleteLoginSessions end sessions and return who took part in
-	// them, ordered. They are idempotent; of parallel calls one is told of each.
+	// them, ordered; of a subject all end but the one to keep, which may be empty. They
+	// are idempotent; of parallel calls one is told of each.
 	DeleteLoginSession(ctx context.Context, id string) ([]Participant, error)
-	DeleteLoginSessions(ctx context.Context, subject string) ([]Participant, error)
+	DeleteLoginSessions(ctx context.Context, subject, keep string) ([]Participant, error)
 }
 
 // Consent is an answered consent request.

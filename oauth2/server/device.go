@@ -245,17 +245,19 @@ func (s *Server) AcceptUserCode(ctx context.Context, challenge string, a oauth2.
 	if err != nil {
 		return "", err
 	}
-	if err := s.guesses.allow(s.o.Now()); err != nil {
+	if err := s.countAttempt(ctx, asked); err != nil {
 		return "", err
 	}
-	if err := s.countAttempt(ctx, asked); err != nil {
+	if err := s.takeGuess(ctx); err != nil {
 		return "", err
 	}
 	code := typedUserCode(a.UserCode)
 	f, err := s.o.Store.Flow(ctx, oauth2.ByLoginChallenge, hashed("user_code", code))
 	if fault.Is(err, fault.NotFound) || err == nil && f.State != oauth2.FlowDevice {
-		s.guesses.wrong(s.o.Now())
 		return "", invalid("user_code", "is wrong, has expired or was used before")
+	}
+	if err == nil {
+		err = s.returnGuess(ctx)
 	}
 	if err != nil {
 		return "", err

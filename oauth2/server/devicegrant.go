@@ -6,20 +6,18 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/maypok86/otter/v2"
 	"github.com/ory/fosite"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 const (
 	deviceGrantType = "urn:ietf:params:oauth:grant-type:device_code"
-	maxUserCodes    = 5   // attempts of one challenge
-	maxGuesses      = 100 // wrong user codes in a minute, on one node
+	maxUserCodes    = 5 // attempts of one challenge
 )
 
 // The errors of RFC 8628 section 3.5.
@@ -29,67 +27,24 @@ func deviceError(code, description string) *fosite.RFC6749Error {
 
 func isSpent(err error) bool { return errors.Is(err, oauth2.ErrSpent) }
 
-// guesses counts wrong user codes. Who guesses all day at this rate has one of a
-// thousand open codes with a chance of one in hundreds.
-type guesses struct {
-	mu     sync.Mutex
-	minute int64
-	count  int
-}
+// wrongUserCodes bounds wrong user codes, on all nodes together. Who guesses all day at
+// this rate has one of a thousand open codes with a chance of one in hundreds.
+var wrongUserCodes = users.Pace{Interval: 600 * time.Millisecond, Burst: 100}
 
-func (g *guesses) allow(now time.Time) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.minute == now.Unix()/60 && g.count >= maxGuesses {
-		return fault.New(fault.RateLimited, "too_many_user_codes", "too many wrong codes were tried; try again in a minute")
+const wrongUserCodesKey = "user codes"
+
+// takeGuess counts a user code before it is looked up, so that parallel guesses count;
+// a right one is given back.
+func (s *Server) takeGuess(ctx context.Context) error {
+	wait, err := s.o.Store.TakeAttempt(ctx, wrongUserCodesKey, wrongUserCodes)
+	if err == nil && wait > 0 {
+		err = fault.New(fault.RateLimited, "too_many_user_codes", "too many wrong codes were tried; try again in a minute")
 	}
-	return nil
+	return err
 }
 
-func (g *guesses) wrong(now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if minute := now.Unix() / 60; g.minute != minute {
-		g.minute, g.count = minute, 0
-	}
-	g.count++
-}
-
-// polls remembers when a device asked last, and how long it has to wait. It is one per
-// node: what is told here is advice, the code is spent in the store.
-type polls struct {
-	interval time.Duration
-	mu       sync.Mutex
-	seen     *otter.Cache[string, poll]
-}
-
-type poll struct {
-	at   time.Time
-	wait time.Duration
-}
-
-func newPolls(interval, lifespan time.Duration) *polls {
-	return &polls{interval: interval, seen: otter.Must(&otter.Options[string, poll]{
-		MaximumSize: 100_000, ExpiryCalculator: otter.ExpiryWriting[string, poll](lifespan),
-	})}
-}
-
-// tooSoon notes a poll at now and reports whether it came before its time. Then the
-// device has to wait five seconds longer from then on (RFC 8628 section 3.5).
-func (p *polls) tooSoon(signature string, now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last, ok := p.seen.GetIfPresent(signature)
-	if !ok {
-		last.wait = p.interval
-	}
-	soon := ok && now.Sub(last.at) < last.wait
-	if soon {
-		last.wait += 5 * time.Second
-	}
-	last.at = now
-	p.seen.Set(signature, last)
-	return soon
+func (s *Server) returnGuess(ctx context.Context) error {
+	return s.o.Store.ReturnAttempt(ctx, wrongUserCodesKey, wrongUserCodes)
 }
 
 // deviceGrant is RFC 8628 section 3.4. fosite's handler never tells a device to slow
@@ -104,7 +59,12 @@ func (h *deviceGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	if !ok {
 		return fosite.ErrInvalidGrant
 	}
-	if s.polls.tooSoon(signature, s.o.Now()) {
+	soon, err := s.o.Store.PollFlow(ctx, signature, u.client.ID, s.o.Device.Interval)
+	if err != nil {
+		u.failure = err
+		return err
+	}
+	if soon {
 		return deviceError("slow_down", "The device asks too often.")
 	}
 	t, err := s.o.Store.Code(ctx, signature)

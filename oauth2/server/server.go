@@ -37,6 +37,7 @@ const (
 	introspectPath = "/oauth2/introspect"
 	logoutPath     = "/oauth2/sessions/logout"
 	fallbacksPath  = "/oauth2/fallbacks/"
+	registerPath   = "/oauth2/register" // of package registration
 	userinfoPath   = "/userinfo"
 	jwksPath       = "/.well-known/jwks.json"
 	oidcPath       = "/.well-known/openid-configuration"
@@ -58,8 +59,6 @@ type Server struct {
 	tokens           *tokenCache
 	codes            opaque
 	deviceCodes      opaque
-	polls            *polls
-	guesses          guesses
 	accessTokens     opaque
 	refreshTokens    opaque
 	sessionIDs       opaque
@@ -96,7 +95,6 @@ func New(options Options) (*Server, error) {
 		return nil, err
 	}
 	s.tokens = newTokenCache(o.CacheSize)
-	s.polls = newPolls(o.Device.Interval, o.Device.Lifespan)
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
@@ -204,7 +202,6 @@ func (s *Server) Close() {
 	s.clients.cache.StopAllGoroutines()
 	s.keySets.open.StopAllGoroutines()
 	s.strangersKeySets.open.StopAllGoroutines()
-	s.polls.seen.StopAllGoroutines()
 	s.tokens.cache.StopAllGoroutines()
 }
 

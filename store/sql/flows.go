@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
@@ -35,20 +36,70 @@ func (s *Store) Flow(ctx context.Context, by oauth2.FlowKey, hash string) (oauth
 	if !isKey(hash) || hash == "" {
 		return oauth2.Flow{}, notFound(sql.ErrNoRows, "flow")
 	}
-	var f oauth2.Flow
-	var loginChallenge, loginVerifier, consentChallenge, consentVerifier sql.NullString
-	var expires int64
-	var sealed []byte
-	err := s.one(ctx, "SELECT id, state, login_challenge, login_verifier, consent_challenge, consent_verifier, client_id, subject, session_id, expires_at, data"+
-		" FROM gw_flows WHERE "+column+" = ? AND (expires_at = 0 OR expires_at > ?)", []any{hash, millis(s.now())},
-		&f.ID, &f.State, &loginChallenge, &loginVerifier, &consentChallenge, &consentVerifier, &f.ClientID, &f.Subject, &f.SessionID, &expires, &sealed)
+	var row flowRow
+	err := s.one(ctx, "SELECT "+flowColumns+" FROM gw_flows WHERE "+column+" = ? AND (expires_at = 0 OR expires_at > ?)", []any{hash, millis(s.now())}, row.fields()...)
 	if err != nil {
 		return oauth2.Flow{}, notFound(s.fail(ctx, err), "flow")
 	}
-	f.LoginChallenge, f.LoginVerifier = loginChallenge.String, loginVerifier.String
-	f.ConsentChallenge, f.ConsentVerifier = consentChallenge.String, consentVerifier.String
-	f.ExpiresAt = fromMillis(expires)
-	if f.Data, err = s.ring.open(sealFlows, f.ID, sealed); err != nil {
+	return s.flow(row)
+}
+
+// Flows lists what waits for a person.
+func (s *Store) Flows(ctx context.Context, subject string, state oauth2.FlowState, limit int) ([]oauth2.Flow, error) {
+	if !isKey(subject) {
+		return nil, nil
+	}
+	var found []oauth2.Flow
+	err := s.each(ctx, "SELECT "+flowColumns+" FROM gw_flows WHERE subject = ? AND state = ? AND (expires_at = 0 OR expires_at > ?) ORDER BY expires_at, id LIMIT ?",
+		[]any{subject, int(state), millis(s.now()), max(limit, 0)}, func(rows *sql.Rows) error {
+			var row flowRow
+			if err := rows.Scan(row.fields()...); err != nil {
+				return err
+			}
+			f, err := s.flow(row)
+			found = append(found, f)
+			return err
+		})
+	return found, err
+}
+
+// PollFlow moves the time of the last poll in one conditional statement, or counts that
+// it came too soon.
+func (s *Store) PollFlow(ctx context.Context, id, clientID string, interval time.Duration) (bool, error) {
+	if !isKey(id) || !isKey(clientID) {
+		return false, nil
+	}
+	now, wait := millis(s.now()), interval.Milliseconds()
+	rows, err := s.exec(ctx, "UPDATE gw_flows SET polled_at = ? WHERE id = ? AND client_id = ? AND polled_at + poll_extra + ? <= ?", now, id, clientID, wait, now)
+	if err != nil || rows > 0 {
+		return false, err
+	}
+	rows, err = s.exec(ctx, "UPDATE gw_flows SET polled_at = ?, poll_extra = poll_extra + ? WHERE id = ? AND client_id = ?", now, oauth2.PollPenalty.Milliseconds(), id, clientID)
+	return rows > 0, err
+}
+
+const flowColumns = "id, state, login_challenge, login_verifier, consent_challenge, consent_verifier, client_id, subject, session_id, expires_at, data"
+
+// flowRow is a flow as it is stored.
+type flowRow struct {
+	f                                                                oauth2.Flow
+	loginChallenge, loginVerifier, consentChallenge, consentVerifier sql.NullString
+	expires                                                          int64
+	sealed                                                           []byte
+}
+
+// fields are those of flowColumns.
+func (r *flowRow) fields() []any {
+	return []any{&r.f.ID, &r.f.State, &r.loginChallenge, &r.loginVerifier, &r.consentChallenge, &r.consentVerifier,
+		&r.f.ClientID, &r.f.Subject, &r.f.SessionID, &r.expires, &r.sealed}
+}
+
+func (s *Store) flow(r flowRow) (f oauth2.Flow, err error) {
+	f = r.f
+	f.LoginChallenge, f.LoginVerifier = r.loginChallenge.String, r.loginVerifier.String
+	f.ConsentChallenge, f.ConsentVerifier = r.consentChallenge.String, r.consentVerifier.String
+	f.ExpiresAt = fromMillis(r.expires)
+	if f.Data, err = s.ring.open(sealFlows, f.ID, r.sealed); err != nil {
 		return oauth2.Flow{}, err
 	}
 	return f, nil

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,7 +124,7 @@ func sessionsCRUD(t *testing.T, s store.Store) {
 	equal(t, "no sessions", must(s.LoginSessions(c, "alice", 0))(t), []oauth2.LoginSession(nil))
 	equal(t, "sessions of nobody", must(s.LoginSessions(c, "carol", 10))(t), []oauth2.LoginSession(nil))
 	for range 2 {
-		equal(t, "participants", must(s.DeleteLoginSessions(c, "alice"))(t), []oauth2.Participant(nil))
+		equal(t, "participants", must(s.DeleteLoginSessions(c, "alice", ""))(t), []oauth2.Participant(nil))
 	}
 	gone("b")
 	must(s.LoginSession(c, "c"))(t)
@@ -214,4 +215,59 @@ func replayNamespaces(t *testing.T, s store.Store) {
 		check(t, s.UseJTI(c, value[0], value[1], until))
 		spent(t, value[0]+" "+value[1], s.UseJTI(c, value[0], value[1], until))
 	}
+}
+
+func flowsPolled(t *testing.T, s store.Store) {
+	c := ctx(t)
+	f := flow("f")
+	check(t, s.CreateFlow(c, f))
+	for _, stranger := range [][2]string{{"unknown", "client"}, {"f", "another"}, {"", ""}, {"f", "client "}} {
+		for range 2 {
+			equal(t, "a stranger is too soon", must(s.PollFlow(c, stranger[0], stranger[1], time.Hour))(t), false)
+		}
+	}
+	// Of polls at once one is in time, whatever node they ask.
+	inTime := make([]bool, parallel)
+	for i, err := range race(parallel, func(i int) error {
+		soon, err := s.PollFlow(c, "f", "client", time.Hour)
+		inTime[i] = !soon
+		return err
+	}) {
+		check(t, err)
+		if inTime[i] && slices.Contains(inTime[:i], true) {
+			t.Error("two polls at once were in time")
+		}
+	}
+	equal(t, "one was in time", slices.Contains(inTime, true), true)
+	// Each that was not has made the wait longer.
+	check(t, s.CreateFlow(c, flow("slow")))
+	equal(t, "the first is too soon", must(s.PollFlow(c, "slow", "client", time.Hour))(t), false)
+	equal(t, "the second is too soon", must(s.PollFlow(c, "slow", "client", time.Hour))(t), true)
+	equal(t, "five seconds have not gone by", must(s.PollFlow(c, "slow", "client", 0))(t), true)
+	// A flow that moves on keeps the count.
+	f.State = oauth2.FlowFinished
+	check(t, s.AdvanceFlow(c, oauth2.FlowLoginRequested, f))
+	equal(t, "after a transition it is too soon", must(s.PollFlow(c, "f", "client", time.Hour))(t), true)
+}
+
+func flowsOfSubject(t *testing.T, s store.Store) {
+	c := ctx(t)
+	of := func(id, subject string, state oauth2.FlowState, life time.Duration) oauth2.Flow {
+		f := flow(id)
+		f.Subject, f.State, f.ExpiresAt = subject, state, now().Add(life)
+		check(t, s.CreateFlow(c, f))
+		return f
+	}
+	late, early := of("late", "alice", oauth2.FlowDevice, 2*time.Hour), of("early", "alice", oauth2.FlowDevice, time.Hour)
+	of("other", "bob", oauth2.FlowDevice, time.Hour)
+	of("elsewhere", "alice", oauth2.FlowPushed, time.Hour)
+	of("expired", "alice", oauth2.FlowDevice, -time.Millisecond)
+	equal(t, "flows", must(s.Flows(c, "alice", oauth2.FlowDevice, 10))(t), []oauth2.Flow{early, late})
+	equal(t, "one flow", must(s.Flows(c, "alice", oauth2.FlowDevice, 1))(t), []oauth2.Flow{early})
+	for _, nobody := range []string{"", "Alice", "alice ", "alice' OR '1'='1", "\x00"} {
+		equal(t, "flows of "+nobody, len(must(s.Flows(c, nobody, oauth2.FlowDevice, 10))(t)), 0)
+	}
+	early.State = oauth2.FlowFinished
+	check(t, s.AdvanceFlow(c, oauth2.FlowDevice, early))
+	equal(t, "what moved on is not listed", must(s.Flows(c, "alice", oauth2.FlowDevice, 10))(t), []oauth2.Flow{late})
 }
