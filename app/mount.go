@@ -164,6 +164,7 @@ func (a *App) publicEdge() (http.Handler, error) {
 	}}.Handler(a.publicPages())
 	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = withoutSlash(r)
 		switch r.URL.Path {
 		case "/health/alive", "/health/ready":
 			health.ServeHTTP(w, r)
@@ -171,6 +172,20 @@ func (a *App) publicEdge() (http.Handler, error) {
 			endpoints.ServeHTTP(w, r)
 		}
 	}), nil
+}
+
+// withoutSlash returns r without the slash at the end of its path, which Hydra 2 does not
+// mind. It comes before everything that looks at paths.
+func withoutSlash(r *http.Request) *http.Request {
+	path := r.URL.Path
+	if len(path) < 2 || path[len(path)-1] != '/' {
+		return r
+	}
+	u := *r.URL
+	u.Path, u.RawPath = path[:len(path)-1], strings.TrimSuffix(r.URL.RawPath, "/")
+	r = r.WithContext(r.Context()) // a shallow copy
+	r.URL = &u
+	return r
 }
 
 // publicPages are the endpoints of the authorization server and the built-in pages.

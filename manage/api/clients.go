@@ -72,11 +72,11 @@ func (a *API) listClients(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.Clients.List(x.r.Context(), oauth2.ClientFilter{Name: x.query("client_name"), Owner: x.query("owner"), Limit: p.limit + 1, Offset: p.offset})
+	list, total, err := a.Clients.List(x.r.Context(), oauth2.ClientFilter{Name: x.query("client_name"), Owner: x.query("owner"), Limit: p.limit + 1, Offset: p.offset})
 	if err != nil {
 		return err
 	}
-	return sendPage(x, p, list)
+	return sendPage(x, p.of(total), list)
 }
 
 func (a *API) getClient(x *exchange) error {
@@ -99,7 +99,7 @@ func (a *API) createClient(x *exchange) error {
 	if c, err = a.Clients.Create(x.r.Context(), c); err != nil {
 		return err
 	}
-	return x.created("/clients", c.ID, c)
+	return x.created(x.prefix()+"/clients", c.ID, c)
 }
 
 func (a *API) replaceClient(x *exchange) error {

@@ -126,6 +126,14 @@ func (x *exchange) created(collection, id string, v any) error {
 	return x.json(http.StatusCreated, v)
 }
 
+// prefix is /admin for a path below it, where Hydra 2 says that its clients are.
+func (x *exchange) prefix() string {
+	if strings.HasPrefix(x.r.URL.Path, "/admin/") {
+		return "/admin"
+	}
+	return ""
+}
+
 // none answers 204.
 func (x *exchange) none() error {
 	x.w.WriteHeader(http.StatusNoContent)

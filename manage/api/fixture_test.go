@@ -140,8 +140,19 @@ func (a *apps) RejectLogout(_ context.Context, c string) error {
 	return known(c)
 }
 
-func (a *apps) ConsentSessions(_ context.Context, subject, _ string, limit, offset int) ([]oauth2.ConsentGrant, error) {
-	if subject != "alice" || offset > 0 || limit == 0 {
+func (a *apps) CountConsentSessions(_ context.Context, f oauth2.ConsentFilter) (int, error) {
+	list, err := a.ConsentSessions(context.Background(), f, 1, 0)
+	return len(list), err
+}
+
+func (a *apps) RevokeConsent(_ context.Context, id string) error {
+	a.did("revoke consent " + id)
+	return nil
+}
+
+func (a *apps) ConsentSessions(_ context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, error) {
+	subject := f.Subject
+	if subject != "alice" || f.LoginSessionID == "another" || offset > 0 || limit == 0 {
 		return nil, nil
 	}
 	return []oauth2.ConsentGrant{{AcceptConsent: oauth2.AcceptConsent{GrantScope: []string{"openid"}}, ConsentRequest: oauth2.ConsentRequest{Subject: subject, Client: oauth2.Client{ID: "app", Secret: "must not be shown"}}}}, nil

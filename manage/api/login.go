@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
@@ -81,8 +82,27 @@ func ask[T any](of string, read func(context.Context, string) (T, error)) action
 		if err != nil {
 			return err
 		}
-		return x.json(http.StatusOK, request)
+		return x.json(http.StatusOK, withClient(request))
 	}
+}
+
+// withClient shows the client of a request as /clients does.
+func withClient(request any) any {
+	switch r := request.(type) {
+	case oauth2.LoginRequest:
+		r.Client = manage.Shown(r.Client)
+		return r
+	case oauth2.ConsentRequest:
+		r.Client = manage.Shown(r.Client)
+		return r
+	case oauth2.LogoutRequest:
+		if r.Client != nil {
+			c := manage.Shown(*r.Client)
+			r.Client = &c
+		}
+		return r
+	}
+	return request
 }
 
 // answer is PUT of an app's answer.
@@ -105,14 +125,24 @@ func (a *API) listConsents(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.Sessions.List(x.r.Context(), x.query("subject"), p.limit+1, p.offset)
+	f := oauth2.ConsentFilter{Subject: x.query("subject"), LoginSessionID: x.query("login_session_id")}
+	list, total, err := a.Sessions.List(x.r.Context(), f, p.limit+1, p.offset)
 	if err != nil {
 		return err
 	}
-	return sendPage[oauth2.ConsentGrant](x, p, list)
+	return sendPage(x, p.of(total), list)
 }
 
 func (a *API) revokeConsents(x *exchange) error {
+	if id := x.query("consent_request_id"); id != "" {
+		if q := x.r.URL.Query(); q.Has("subject") || q.Has("client") || q.Has("all") {
+			return fault.New(fault.Invalid, "invalid_request", "the query parameter consent_request_id excludes subject, client and all")
+		}
+		if err := a.Sessions.RevokeConsent(x.r.Context(), id); err != nil {
+			return err
+		}
+		return x.none()
+	}
 	if err := a.Sessions.RevokeConsents(x.r.Context(), x.query("subject"), x.query("client"), x.query("all") == "true"); err != nil {
 		return err
 	}

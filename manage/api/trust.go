@@ -22,11 +22,11 @@ func (a *API) listTrustGrants(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.TrustGrants.List(x.r.Context(), x.query("issuer"), p.limit+1, p.offset)
+	list, total, err := a.TrustGrants.List(x.r.Context(), x.query("issuer"), p.limit+1, p.offset)
 	if err != nil {
 		return err
 	}
-	return sendPage(x, p, list)
+	return sendPage(x, p.of(total), list)
 }
 
 func (a *API) createTrustGrant(x *exchange) error {
