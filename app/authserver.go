@@ -39,7 +39,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
-		URLs:   a.loginURLs(), Subject: a.subject(),
+		URLs:   a.loginURLs(), Subject: a.subject(), EarlyConsent: a.cfg.Early(),
 		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Certificate: edge.CertificateOf,

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/edge"
@@ -161,7 +159,7 @@ func (a *App) publicEdge() (http.Handler, error) {
 	health := api.New(probes)
 	endpoints := edge.Guard{Listener: "public", Certificates: certificates, Log: a.log, Observe: func(r *http.Request, status int, took time.Duration) {
 		a.metrics.HTTP("public", publicRoute(r.URL.Path), status, took)
-	}}.Handler(a.publicPages())
+	}}.Handler(a.withEarlyAPI(a.publicPages()))
 	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = withoutSlash(r)
@@ -321,24 +319,18 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	if a.proxy != nil {
 		d.Upstreams = func() any { return a.proxy.Upstreams() }
 	}
-	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
-	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
-	d.Warden, d.ByRules = a.policies, byRules
-	d.Clients = a.clients()
+	a.earlyDeps(&d)
+	d.ByRules = byRules
 	d.Users = &manage.Users{Store: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
-	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
-	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
 	d.TrustGrants = &manage.TrustGrants{Store: a.store, Now: a.now}
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
-	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}
 	d.Decisions = decisions
 	d.Reload = a.Reload
 	d.Metrics = a.metrics.Handler()
 	if d.Guard, err = a.guard(listener, d.Clients); err != nil {
 		return nil, err
 	}
-	d.PageKey = []byte(a.secrets[0])
 	certificates, err := a.callerCertificates(listener)
 	if err != nil {
 		return nil, err

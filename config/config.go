@@ -429,6 +429,12 @@ type Strategies struct {
 
 // OAuth2 are switches of the authorization server.
 type OAuth2 struct {
+	// Compatibility is none, or the generation of Hydra 0.x that is imitated: hydra-0.9 or
+	// hydra-0.11.
+	Compatibility string `key:"compatibility"`
+	// RootClient is id:secret, both URL-encoded, of a client that is made at start with a
+	// policy that lets it do everything; empty: none.
+	RootClient        string            `key:"root_client"`
 	PKCE              PKCE              `key:"pkce"`
 	ClientCredentials ClientCredentials `key:"client_credentials"`
 	ClientAssertion   ClientAssertion   `key:"client_assertion"`
@@ -640,7 +646,7 @@ func Default() Config {
 			AuthenticationSession: 720 * time.Hour,
 		},
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
-		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
+		OAuth2: OAuth2{Compatibility: "none", PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
 			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, IntrospectionCacheSize: 100_000},
 		OIDC:        OIDC{IDTokenAlg: "RS256", Registration: defaultRegistration()},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},

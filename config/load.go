@@ -360,4 +360,5 @@ var early = map[string][]string{
 	"strategies.access_token":          {"OAUTH2_ACCESS_TOKEN_STRATEGY"},
 	"id_token.jwk_set_id":              {"HYDRA_JWK_SET_ID"},
 	"serve.management.resource_prefix": {"RESOURCE_NAME_PREFIX"},
+	"oauth2.root_client":               {"FORCE_ROOT_CLIENT_CREDENTIALS"},
 }

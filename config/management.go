@@ -2,6 +2,8 @@ package config
 
 import (
 	"encoding/hex"
+	"errors"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -66,6 +68,10 @@ func (c *Config) checkManagement(v *validation) {
 			c.checkManaged(v, l.key, l.Listener)
 		}
 	}
+	v.oneOf("oauth2.compatibility", c.OAuth2.Compatibility, "none", "hydra-0.9", "hydra-0.11")
+	if _, _, err := c.OAuth2.Root(); err != nil && c.OAuth2.RootClient != "" {
+		v.fault("oauth2.root_client", "%v", err)
+	}
 	if prefix := c.Serve.Management.ResourcePrefix; prefix == "" || strings.ContainsAny(prefix, "<>{}") {
 		v.fault("serve.management.resource_prefix", "must be a name without <, >, { and }")
 	}
@@ -80,6 +86,21 @@ func (c *Config) checkManaged(v *validation, key string, l Listener) {
 		v.fault(key+".host", "exposes the management API without authentication: set management.tokens, or another way in serve.management.authentication, "+
 			"or --dangerous-expose-management if something in front authenticates")
 	}
+}
+
+// Early reports whether a Hydra of before 1.0 is imitated.
+func (c *Config) Early() bool { return c.OAuth2.Compatibility != "none" }
+
+// Root returns the id and the secret of the root client.
+func (o OAuth2) Root() (id, secret string, err error) {
+	wrong := errors.New("must be id:secret, both URL-encoded, the secret of at least 6 characters")
+	escapedID, escapedSecret, found := strings.Cut(o.RootClient, ":")
+	id, errID := url.QueryUnescape(escapedID)
+	secret, errSecret := url.QueryUnescape(escapedSecret)
+	if !found || errID != nil || errSecret != nil || id == "" || len(secret) < 6 {
+		return "", "", wrong
+	}
+	return id, secret, nil
 }
 
 // AskedWithoutToken reports whether a browser of an operator would be answered without

@@ -84,9 +84,9 @@ func newRoot(environ []string) *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(
-		newServe(environ), newMigrate(environ), newConfig(environ), newVersion(),
+		newServe(environ), newHost(environ), newMigrate(environ), newConfig(environ), newVersion(),
 		newHealth(environ), newRules(environ), newPolicies(environ), newClients(environ), newToken(environ), newKeys(environ), newTrustGrants(environ), newSessions(environ), newUsers(environ), newCredentials(),
-		newManagementToken(),
+		newManagementToken(), newConnect(environ),
 	)
 	strict(root)
 	return root

@@ -38,7 +38,7 @@ type remote struct {
 func newRemote(c *cobra.Command, environ []string) *remote {
 	r := &remote{environ: environ}
 	aliases(c)
-	c.PersistentFlags().StringVarP(&r.endpoint, "endpoint", "e", "", "management API (GATEWARDEN_ADMIN_URL, HYDRA_ADMIN_URL, OATHKEEPER_API_URL; default "+client.DefaultEndpoint+")")
+	c.PersistentFlags().StringVarP(&r.endpoint, "endpoint", "e", "", "management API (GATEWARDEN_ADMIN_URL, HYDRA_ADMIN_URL, OATHKEEPER_API_URL; default: that of connect, else "+client.DefaultEndpoint+")")
 	c.PersistentFlags().StringVar(&r.token, "access-token", "", "bearer token for the management API, also --token (GATEWARDEN_ADMIN_TOKEN)")
 	c.PersistentFlags().StringVar(&r.certificate, "client-cert", "", "file of the TLS certificate to show (GATEWARDEN_CLIENT_CERT)")
 	c.PersistentFlags().StringVar(&r.key, "client-key", "", "file of its key; default: that of the certificate (GATEWARDEN_CLIENT_KEY)")
@@ -72,6 +72,22 @@ func (r *remote) connect() (*client.Client, error) {
 	caller, err := r.http()
 	if err != nil {
 		return nil, err
+	}
+	if endpoint == "" { // else the client's secret is not for it
+		stored, err := r.connected()
+		if err != nil {
+			return nil, err
+		}
+		if stored != nil {
+			endpoint = stored.URL
+		}
+		if stored != nil && token == "" {
+			next := caller.Transport
+			if next == nil {
+				next = http.DefaultTransport
+			}
+			caller.Transport = withToken{stored, next}
+		}
 	}
 	c, err := client.New(endpoint, client.Options{Token: token, HTTP: caller})
 	if err != nil {
@@ -144,7 +160,12 @@ func (r *remote) run(do func(ctx context.Context, c *cobra.Command, api *client.
 		if err != nil {
 			return err
 		}
-		if err = do(c.Context(), c, api, args); errors.Is(err, client.ErrUnreachable) {
+		err = do(c.Context(), c, api, args)
+		var noToken tokenError
+		if errors.As(err, &noToken) {
+			return noToken.err
+		}
+		if errors.Is(err, client.ErrUnreachable) {
 			return unreachableError{err}
 		}
 		return err

@@ -36,7 +36,8 @@ func newServe(environ []string) *cobra.Command {
 // serveParts makes c run servers.
 func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Command {
 	files := configFlag(c)
-	keys := map[string]string{"dev": "dev", "dangerous-force-http": "dev", "dangerous-expose-management": "management.dangerous_expose"}
+	keys := map[string]string{"dev": "dev", "dangerous-force-http": "dev", "dangerous-expose-management": "management.dangerous_expose",
+		"compatibility": "oauth2.compatibility", "https-tls-cert-path": "serve.public.tls.cert.path", "https-tls-key-path": "serve.public.tls.key.path"}
 	c.Flags().Bool("dev", false, "allow an issuer without TLS")
 	c.Flags().Bool("dangerous-force-http", false, "the same as --dev")
 	c.Flags().Bool("dangerous-expose-management", false, "serve the management API without authentication on any address")
@@ -52,7 +53,7 @@ func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Comm
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var flags []config.Flag
 		for name, key := range keys {
-			if f := c.Flags().Lookup(name); f.Changed {
+			if f := c.Flags().Lookup(name); f != nil && (f.Changed || name == "compatibility") {
 				flags = append(flags, config.Flag{Name: "--" + name, Key: key, Value: f.Value.String()})
 			}
 		}
@@ -80,6 +81,17 @@ func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Comm
 		}
 		return errors.Join(a.Run(c.Context()), a.Close())
 	}
+	return c
+}
+
+// newHost returns the one command by which Hydra before 1.0 was started: the endpoints of
+// OAuth 2.0 and the API that its own access tokens open, at one port.
+func newHost(environ []string) *cobra.Command {
+	c := serveParts(environ, app.Public, &cobra.Command{Use: "host", Short: "Run as Hydra 0.x did: OAuth 2.0 endpoints and management API at one port"})
+	c.Flags().String("compatibility", "hydra-0.11", "the Hydra to imitate: hydra-0.9 or hydra-0.11")
+	c.Flags().String("https-tls-cert-path", "", "file of the certificate")
+	c.Flags().String("https-tls-key-path", "", "file of its key")
+	c.Flags().Bool("dangerous-auto-logon", false, "accepted for compatibility; use connect")
 	return c
 }
 

@@ -51,6 +51,8 @@ func newToken(environ []string) *cobra.Command {
 	return parent
 }
 
+const tokenPath = "/oauth2/token"
+
 // credentials are the flags of commands that act as an OAuth 2.0 client.
 type credentials struct {
 	remote   *remote
@@ -68,6 +70,19 @@ func (k *credentials) post(ctx context.Context, path string, form url.Values) ([
 	if base == "" {
 		base = k.remote.variable("HYDRA_URL")
 	}
+	if base == "" && id == "" && k.remote.variable("OAUTH2_CLIENT_ID") == "" {
+		stored, err := k.remote.connected()
+		if err != nil {
+			return nil, err
+		}
+		if stored != nil {
+			if path == tokenPath && form.Get("scope") == "" {
+				form.Set("scope", stored.Scope)
+			}
+			k.id, k.pass = stored.ID, stored.Secret
+			return k.send(ctx, strings.TrimSuffix(stored.TokenURL, tokenPath)+path, form)
+		}
+	}
 	if base == "" {
 		base = "http://127.0.0.1:4444"
 	}
@@ -80,12 +95,17 @@ func (k *credentials) post(ctx context.Context, path string, form url.Values) ([
 	if id == "" {
 		return nil, usageError{errors.New("--client-id or OAUTH2_CLIENT_ID is required")}
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(base, "/")+path, strings.NewReader(form.Encode()))
+	return (&credentials{k.remote, id, pass}).send(ctx, strings.TrimSuffix(base, "/")+path, form)
+}
+
+// send posts a form to a URL.
+func (k *credentials) send(ctx context.Context, to string, form url.Values) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, usageError{err}
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(pass)) // RFC 6749 section 2.3.1
+	r.SetBasicAuth(url.QueryEscape(k.id), url.QueryEscape(k.pass)) // RFC 6749 section 2.3.1
 	caller, err := k.remote.http()
 	if err != nil {
 		return nil, err
@@ -127,7 +147,7 @@ func newTokenClient(r *remote) *cobra.Command {
 		if len(*audience) > 0 {
 			form.Set("audience", strings.Join(*audience, " "))
 		}
-		body, err := k.post(c.Context(), "/oauth2/token", form)
+		body, err := k.post(c.Context(), tokenPath, form)
 		if err != nil {
 			return err
 		}

@@ -79,6 +79,8 @@ type Deps struct {
 	GatewayKeys func(ctx context.Context) (jose.JSONWebKeySet, error)
 	LoginApp    oauth2.LoginApp
 	LogoutApp   oauth2.LogoutApp
+	// ConsentApp is what the one app of Hydra 0.10 and 0.11 calls.
+	ConsentApp  oauth2.ConsentApp
 	DeviceApp   oauth2.DeviceApp
 	Sessions    *manage.Sessions
 	TrustGrants *manage.TrustGrants
@@ -112,6 +114,8 @@ type Deps struct {
 	Draining func() bool
 	Build    Build
 	Guard    Guard
+	// Compatibility has paths without /admin answer as an early Hydra did.
+	Compatibility Compatibility
 	// PageKey is the secret from which the key of page tokens is derived; it must be the
 	// same on all nodes. Default: random, so that tokens end with the process.
 	PageKey []byte
@@ -159,6 +163,7 @@ func New(d Deps) *API {
 	a.clientRoutes()
 	a.keyRoutes()
 	a.loginRoutes()
+	a.earlyRoutes()
 	a.trustRoutes()
 	a.tokenRoutes()
 	a.userRoutes()
@@ -201,7 +206,7 @@ type resource struct {
 
 // route adds a path; Hydra's get a second one under /admin.
 func (a *API) route(f family, template string, m methods) {
-	a.add(&resource{template: template, family: f, methods: m})
+	a.add(&resource{template: template, family: a.Compatibility.family(f, template), methods: m})
 	if f == hydra {
 		a.add(&resource{template: "/admin" + template, family: f, methods: m})
 	}

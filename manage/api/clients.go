@@ -76,7 +76,7 @@ func (a *API) listClients(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return sendPage(x, p.of(total), list)
+	return x.shownClients(p.of(total), list)
 }
 
 func (a *API) getClient(x *exchange) error {
@@ -88,7 +88,7 @@ func (a *API) getClient(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.json(http.StatusOK, c)
+	return x.json(http.StatusOK, x.shown(c))
 }
 
 func (a *API) createClient(x *exchange) error {
@@ -99,7 +99,7 @@ func (a *API) createClient(x *exchange) error {
 	if c, err = a.Clients.Create(x.r.Context(), c); err != nil {
 		return err
 	}
-	return x.created(x.prefix()+"/clients", c.ID, c)
+	return x.created(x.prefix()+"/clients", c.ID, x.shown(c))
 }
 
 func (a *API) replaceClient(x *exchange) error {
@@ -117,7 +117,7 @@ func (a *API) replaceClient(x *exchange) error {
 	if c, err = a.Clients.Replace(x.r.Context(), c); err != nil {
 		return err
 	}
-	return x.json(http.StatusOK, c)
+	return x.json(http.StatusOK, x.shown(c))
 }
 
 func (a *API) patchClient(x *exchange) error {
@@ -133,7 +133,7 @@ func (a *API) patchClient(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.json(http.StatusOK, c)
+	return x.json(http.StatusOK, x.shown(c))
 }
 
 func (a *API) deleteClient(x *exchange) error {
@@ -163,7 +163,7 @@ func (a *API) setLifespans(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.json(http.StatusOK, c)
+	return x.json(http.StatusOK, x.shown(c))
 }
 
 func (a *API) changeSecrets(change func(ctx context.Context, id string) (oauth2.Client, error)) action {
@@ -176,7 +176,7 @@ func (a *API) changeSecrets(change func(ctx context.Context, id string) (oauth2.
 		if err != nil {
 			return err
 		}
-		return x.json(http.StatusOK, c)
+		return x.json(http.StatusOK, x.shown(c))
 	}
 }
 

@@ -150,6 +150,20 @@ func (a *apps) RevokeConsent(_ context.Context, id string) error {
 	return nil
 }
 
+func (a *apps) EarlyConsentRequest(_ context.Context, id string) (oauth2.EarlyConsentRequest, error) {
+	return oauth2.EarlyConsentRequest{ID: id, RequestedScopes: []string{"photos"}, ClientID: "app", ExpiresAt: time.Unix(1, 0).UTC(), RedirectURL: "https://as/back"}, known(id)
+}
+
+func (a *apps) AcceptEarlyConsent(_ context.Context, id string, body oauth2.EarlyConsent) error {
+	a.did("early consent of " + body.Subject + " to " + strings.Join(body.GrantScopes, " "))
+	return known(id)
+}
+
+func (a *apps) RejectEarlyConsent(_ context.Context, id string, r oauth2.EarlyRejection) error {
+	a.did("no early consent: " + r.Reason)
+	return known(id)
+}
+
 func (a *apps) ConsentSessions(_ context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, error) {
 	subject := f.Subject
 	if subject != "alice" || f.LoginSessionID == "another" || offset > 0 || limit == 0 {
@@ -224,7 +238,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Users:       &manage.Users{Store: store, Now: time.Now},
 		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
 		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
-		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps,
+		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps, ConsentApp: f.apps,
 		Sessions:    &manage.Sessions{Server: f.apps},
 		TrustGrants: &manage.TrustGrants{Store: store, Now: time.Now},
 		Tokens:      &manage.Tokens{Introspect: introspect, Store: store, Sweeper: store, Now: time.Now},

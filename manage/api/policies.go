@@ -196,7 +196,7 @@ func (a *API) listGroups(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return sendPage(x, p, list)
+	return x.shownGroups(p, list)
 }
 
 func (a *API) getGroup(x *exchange) error {

@@ -38,7 +38,7 @@ func (a *API) introspect(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.json(http.StatusOK, answer)
+	return x.json(http.StatusOK, x.introspected(answer))
 }
 
 func (a *API) revokeTokens(x *exchange) error {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"time"
@@ -126,8 +127,29 @@ func (c *Client) Introspect(ctx context.Context, token, scope string) (answer oa
 	if scope != "" {
 		form.Set("scope", scope)
 	}
-	err = c.do(ctx, request{method: http.MethodPost, path: "/oauth2/introspect", body: form}, &answer)
+	var read struct {
+		oauth2.Introspection
+		Audience audience `json:"aud"`
+	}
+	err = c.do(ctx, request{method: http.MethodPost, path: "/oauth2/introspect", body: form}, &read)
+	answer = read.Introspection
+	answer.Audience = read.Audience
 	return answer, err
+}
+
+// audience is one text or several (RFC 7662 section 2.2); Hydra before 1.0 answers one.
+type audience []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *audience) UnmarshalJSON(text []byte) error {
+	var one string
+	if json.Unmarshal(text, &one) == nil {
+		if one != "" {
+			*a = audience{one}
+		}
+		return nil
+	}
+	return json.Unmarshal(text, (*[]string)(a))
 }
 
 // RevokeClientTokens ends every token of an OAuth 2.0 client.

@@ -1,9 +1,13 @@
 package client
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 )
 
@@ -25,9 +29,27 @@ func (c Collection[T]) List(ctx context.Context, limit, offset int, filter url.V
 	for name, values := range filter {
 		query[name] = values
 	}
-	var list []T
-	err := c.client.do(ctx, request{method: http.MethodGet, path: c.at(), query: query}, &list)
-	return list, err
+	var answer listed[T]
+	err := c.client.do(ctx, request{method: http.MethodGet, path: c.at(), query: query}, &answer)
+	return answer, err
+}
+
+// listed is a list, or an object of things by their ids, as Hydra 0.9 answers.
+type listed[T any] []T
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *listed[T]) UnmarshalJSON(text []byte) error {
+	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return json.Unmarshal(text, (*[]T)(l))
+	}
+	var byID map[string]T
+	if err := json.Unmarshal(text, &byID); err != nil {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		*l = append(*l, byID[id])
+	}
+	return nil
 }
 
 // All returns everything.

@@ -171,14 +171,17 @@ type flowData struct {
 	HintSubject string `json:"hint_subject,omitempty"`
 	// Session is the browser's login session when the flow began; Skip says that it
 	// is enough.
-	Session      *oauth2.LoginSession  `json:"session,omitempty"`
-	Skip         bool                  `json:"skip,omitempty"`
-	Login        *oauth2.AcceptLogin   `json:"login,omitempty"`
-	AuthTime     time.Time             `json:"auth_time,omitzero"`
-	ConsentSkip  bool                  `json:"consent_skip,omitempty"`
-	Consent      *oauth2.AcceptConsent `json:"consent,omitempty"`
-	Rejected     *oauth2.Rejection     `json:"rejected,omitempty"`
-	LoginAddress string                `json:"login_address,omitempty"` // the login challenge, for the consent app
+	Session     *oauth2.LoginSession  `json:"session,omitempty"`
+	Skip        bool                  `json:"skip,omitempty"`
+	Login       *oauth2.AcceptLogin   `json:"login,omitempty"`
+	AuthTime    time.Time             `json:"auth_time,omitzero"`
+	ConsentSkip bool                  `json:"consent_skip,omitempty"`
+	Consent     *oauth2.AcceptConsent `json:"consent,omitempty"`
+	Rejected    *oauth2.Rejection     `json:"rejected,omitempty"`
+	// Early is the login verifier of a flow that one app of Hydra 0.x answers; empty: of
+	// any other flow.
+	Early        string `json:"early,omitempty"`
+	LoginAddress string `json:"login_address,omitempty"` // the login challenge, for the consent app
 	// ReturnTo is where a login ends that no client asked for; empty: a client did.
 	ReturnTo string `json:"return_to,omitempty"`
 }
@@ -256,6 +259,11 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *f
 	d.Browser = s.bindBrowser(w, r)
 	challenge := randomString()
 	d.LoginAddress = challenge
+	page, parameter := s.pageURL(s.o.URLs.Login, "login"), "login_challenge"
+	if s.o.EarlyConsent && d.ReturnTo == "" {
+		page, parameter, d.Early = s.pageURL(s.o.URLs.Consent, "consent"), "consent", randomString()
+		d.Skip = false // the app is not told of sessions
+	}
 	f.State, f.LoginChallenge, f.SessionID = oauth2.FlowLoginRequested, hashed("login_challenge", challenge), randomString()
 	if d.Session != nil {
 		f.SessionID = d.Session.ID
@@ -272,7 +280,7 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *f
 		return
 	}
 	s.o.Metrics.OAuth2("authorize", "")
-	s.browse(w, s.pageURL(s.o.URLs.Login, "login"), url.Values{"login_challenge": {challenge}})
+	s.browse(w, page, url.Values{parameter: {challenge}})
 }
 
 // pageURL returns the operator's page, or the built-in one.

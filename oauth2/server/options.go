@@ -165,7 +165,10 @@ type Options struct {
 	// endpoints lie below it.
 	Issuer string
 	URLs   URLs
-	Store  Store
+	// EarlyConsent has the one app at URLs.Consent asked about login and consent, as
+	// Hydra 0.10 and 0.11 did; see oauth2.ConsentApp.
+	EarlyConsent bool
+	Store        Store
 	// IDTokens and AccessTokens sign; they may be the same ring.
 	IDTokens, AccessTokens Signer
 	// IDTokenAlg is the JWS algorithm of clients that registered none; default RS256

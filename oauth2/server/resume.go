@@ -102,7 +102,7 @@ func (s *Server) resumeLogin(w http.ResponseWriter, r *http.Request, verifier st
 		s.resumeSignIn(w, r, f, d)
 		return
 	}
-	if err == nil && d.Rejected == nil {
+	if err == nil && d.Rejected == nil && d.Consent == nil {
 		d.ConsentSkip, err = s.consentSuffices(ctx, request, d, f.Subject)
 	}
 	switch {
@@ -115,12 +115,16 @@ func (s *Server) resumeLogin(w http.ResponseWriter, r *http.Request, verifier st
 	case d.HintSubject != "" && d.HintSubject != f.Subject && d.HintSubject != d.Login.ForceSubjectIdentifier:
 		s.end(w, r, f, request, fosite.ErrLoginRequired.WithHint("Another person than 'id_token_hint' names has logged in."))
 		return
-	case d.prompt("none") && !d.ConsentSkip:
+	case d.prompt("none") && !d.ConsentSkip && d.Consent == nil:
 		s.end(w, r, f, request, fosite.ErrConsentRequired)
 		return
 	}
 	if d.Session != nil && !d.Skip && d.Session.Subject != f.Subject {
 		f.SessionID = randomString() // another person, another session
+	}
+	if d.Consent != nil { // one app has answered both
+		s.grant(w, r, f, d, request)
+		return
 	}
 	challenge := randomString()
 	f.State, f.ConsentChallenge = oauth2.FlowConsentRequested, hashed("consent_challenge", challenge)
@@ -207,7 +211,6 @@ func covers(granted, requested []string) bool {
 
 // resumeConsent continues after the consent app's answer and sends the code.
 func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier string) {
-	ctx := r.Context()
 	f, d, request, err := s.returned(r, oauth2.ByConsentVerifier, verifier, oauth2.FlowConsentAnswered)
 	switch {
 	case err != nil:
@@ -217,7 +220,17 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 		s.end(w, r, f, request, rejection(d.Rejected))
 		return
 	}
-	if err := s.finish(ctx, f); err != nil {
+	s.grant(w, r, f, d, request)
+}
+
+// grant makes the last transition of a flow with a consent, and sends the code.
+func (s *Server) grant(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest) {
+	ctx := r.Context()
+	err := s.finish(ctx, f)
+	if err == nil && d.Early != "" {
+		err = s.keepSession(ctx, w, f, d)
+	}
+	if err != nil {
 		s.refuse(w, r, nil, err)
 		return
 	}
