@@ -34,7 +34,7 @@ func TestAServersSchemaIsMigratedOnlyWhenAskedFor(t *testing.T) {
 				t.Fatalf("status of an empty database: %v, %v", steps, err)
 			}
 			applied, err := sql.Migrate(t.Context(), o)
-			if diff := cmp.Diff([]string{"00001_initial.sql", "00002_users.sql", "00003_logouts.sql", "00004_trust_grants.sql", "00006_flow_polls.sql"}, applied); err != nil || diff != "" {
+			if diff := cmp.Diff([]string{"00001_initial.sql", "00002_users.sql", "00003_logouts.sql", "00004_trust_grants.sql", "00005_registrations.sql", "00006_flow_polls.sql"}, applied); err != nil || diff != "" {
 				t.Fatalf("migrating: %v\n%s", err, diff)
 			}
 			if applied, err := sql.Migrate(t.Context(), o); err != nil || len(applied) != 0 {
