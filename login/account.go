@@ -89,7 +89,7 @@ func (x *exchange) account(status int, session *oauth2.LoginSession, u users.Use
 			}
 		}
 	}
-	x.protect(session.ID)
+	x.protect(AccountPath, session.ID)
 	x.render(status, "account", page)
 	return nil
 }

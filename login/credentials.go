@@ -45,7 +45,6 @@ func (x *exchange) authenticate(login, password string) (users.User, error) {
 		return users.User{}, err
 	}
 	x.p.rehash(x.ctx, u, password)
-	x.rememberDevice(account)
 	return u, nil
 }
 

@@ -55,7 +55,13 @@ func (p *Pages) CheckPassword(ctx context.Context, clientID, login, password str
 		return PasswordPerson{}, err
 	}
 	p.rehash(ctx, u, password)
-	return PasswordPerson{User: u, ACR: byPassword, AMR: methodPassword}, nil
+	came := progress{Subject: u.ID, AMR: []string{"pwd"}}
+	if next(came, u) != stepFinish { // the password is not all that the person needs
+		return PasswordPerson{}, fault.New(fault.Unauthenticated, "wrong_login", "the login needs more than a password")
+	}
+	who := PasswordPerson{User: u}
+	who.ACR, who.AMR = came.context()
+	return who, nil
 }
 
 // attempts are those that were counted, to be given back when the password was right.

@@ -21,9 +21,10 @@ const MinPassword = 8
 // of them is answered.
 type Users struct {
 	Store users.Store
-	// Logins tells clients that a login ends, before the store ends it; nil: nobody.
+	// Logins tells clients that logins end, before the store ends them; nil: nobody.
 	Logins interface {
-		RevokeLoginSessions(ctx context.Context, subject string) error
+		// RevokeOtherLoginSessions ends all logins of a user but one, which may be empty.
+		RevokeOtherLoginSessions(ctx context.Context, subject, keep string) error
 	}
 	Reload Reloader
 	Now    func() time.Time
@@ -125,8 +126,11 @@ func (s *Users) changeKeeping(ctx context.Context, id, etag, keepSession string,
 		if err := settleUser(&u); err != nil {
 			return u.Shown(), err
 		}
-		if u.Disabled && !old.Disabled || u.PasswordHash != old.PasswordHash && keepSession == "" {
-			if err := s.farewell(ctx, id); err != nil {
+		if keep := keepSession; u.Disabled && !old.Disabled || u.PasswordHash != old.PasswordHash {
+			if u.Disabled {
+				keep = ""
+			}
+			if err := s.farewell(ctx, id, keep); err != nil {
 				return u.Shown(), err
 			}
 		}
@@ -144,17 +148,18 @@ func (s *Users) changeKeeping(ctx context.Context, id, etag, keepSession string,
 	}
 }
 
-// farewell ends the logins of a user in the hearing of clients with a back-channel.
-func (s *Users) farewell(ctx context.Context, id string) error {
+// farewell ends the logins of a user but one in the hearing of clients with a
+// back-channel.
+func (s *Users) farewell(ctx context.Context, id, keepSession string) error {
 	if s.Logins == nil {
 		return nil
 	}
-	return s.Logins.RevokeLoginSessions(ctx, id)
+	return s.Logins.RevokeOtherLoginSessions(ctx, id, keepSession)
 }
 
 // Delete removes a user with sessions, consents and tokens.
 func (s *Users) Delete(ctx context.Context, id string) error {
-	if err := s.farewell(ctx, id); err != nil {
+	if err := s.farewell(ctx, id, ""); err != nil {
 		return err
 	}
 	if err := s.Store.DeleteUser(ctx, id); err != nil {

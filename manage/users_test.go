@@ -1,9 +1,12 @@
 package manage_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/gatewarden/gatewarden/manage"
@@ -64,5 +67,58 @@ func TestAPasswordIsHashedAnewUnlessTheUserChangedMeanwhile(t *testing.T) {
 	}
 	if err := m.Rehash(t.Context(), gone, "another horse"); err != nil {
 		t.Errorf("of a user that is gone: %v", err)
+	}
+}
+
+// farewells are the calls that end logins in the hearing of clients.
+type farewells struct {
+	calls []string
+	err   error
+}
+
+func (f *farewells) RevokeOtherLoginSessions(_ context.Context, subject, keep string) error {
+	f.calls = append(f.calls, subject+" but "+keep)
+	return f.err
+}
+
+func TestClientsHearOfEveryLoginThatAChangeOfItsUserEnds(t *testing.T) {
+	store, err := sql.Open(t.Context(), sql.Options{DSN: "memory"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	heard := &farewells{}
+	m := &manage.Users{Store: store, Logins: heard, Now: time.Now}
+	check := func(what string, err error, want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, heard.calls); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", what, err, diff)
+		}
+		heard.calls = nil
+	}
+	ada := users.User{ID: "ada", Username: "ada", Password: "correct horse"}
+	_, err = m.Create(t.Context(), ada)
+	check("a new user", err)
+	check("an own new password", m.SetPassword(t.Context(), "ada", "another horse", "this session"), "ada but this session")
+	check("a password that an operator sets", m.SetPassword(t.Context(), "ada", "a third horse", ""), "ada but ")
+	ada.Password = ""
+	_, err = m.Replace(t.Context(), ada, "")
+	check("a change of something else", err)
+	ada.Disabled = true
+	_, err = m.Replace(t.Context(), ada, "")
+	check("a user who is disabled", err, "ada but ")
+	if err := m.SetPassword(t.Context(), "ada", "short", "this session"); err == nil {
+		t.Error("a weak password is taken")
+	}
+	check("a password that is refused", nil)
+	check("a user who is deleted", m.Delete(t.Context(), "ada"), "ada but ")
+
+	heard.err = errors.New("the database is gone")
+	ada.Password, ada.Disabled = "correct horse", false
+	if _, err := m.Create(t.Context(), ada); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.SetPassword(t.Context(), "ada", "another horse", "this session"); !errors.Is(err, heard.err) {
+		t.Errorf("logins that cannot be ended: %v", err)
 	}
 }

@@ -30,6 +30,7 @@ type Store interface {
 	oauth2.ReplayStore
 	oauth2.TrustStore
 	users.Store
+	users.IdentityStore
 	users.AttemptStore
 	relyingparty.LogoutStore
 	Changes

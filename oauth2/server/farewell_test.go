@@ -103,6 +103,9 @@ func TestWhenAnOperatorEndsASessionItsClientsAreTold(t *testing.T) {
 	for name, end := range map[string]func(r *rig, sid string) error{
 		"one":              func(r *rig, sid string) error { return r.server.RevokeLoginSession(context.Background(), sid) },
 		"all of a subject": func(r *rig, _ string) error { return r.server.RevokeLoginSessions(context.Background(), "alice") },
+		"all but another": func(r *rig, _ string) error {
+			return r.server.RevokeOtherLoginSessions(context.Background(), "alice", "another")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)

@@ -73,7 +73,8 @@ func (s *Server) idToken(ctx context.Context, u *unit, about *session, nonce, co
 	claims["iss"] = s.o.Issuer
 	claims["aud"] = []string{u.client.ID}
 	claims["iat"] = u.now.Unix()
-	claims["exp"] = u.now.Add(u.client.lifespan(u.grantType, "id_token", s.o.Lifespans.IDToken)).Unix()
+	expires := u.now.Add(u.client.lifespan(u.grantType, "id_token", s.o.Lifespans.IDToken))
+	claims["exp"] = expires.Unix()
 	claims["jti"] = randomString()
 	claims["rat"] = about.RequestedAt
 	claims["auth_time"] = about.AuthTime
@@ -97,7 +98,7 @@ func (s *Server) idToken(ctx context.Context, u *unit, about *session, nonce, co
 	if err != nil {
 		return "", err
 	}
-	return s.o.IDTokens.Sign(ctx, alg, "JWT", payload)
+	return s.o.IDTokens.Sign(ctx, alg, "JWT", payload, expires)
 }
 
 // claimsFor returns what the consent app said about the person, and the subject.

@@ -38,7 +38,13 @@ func (s *Server) RevokeConsents(ctx context.Context, subject, clientID string) e
 // RevokeLoginSessions ends every login session of a subject, and tells the clients that
 // have a back-channel. Tokens stay valid.
 func (s *Server) RevokeLoginSessions(ctx context.Context, subject string) error {
-	told, err := s.o.Store.DeleteLoginSessions(ctx, subject)
+	return s.RevokeOtherLoginSessions(ctx, subject, "")
+}
+
+// RevokeOtherLoginSessions is RevokeLoginSessions but for the session named, which may be
+// empty.
+func (s *Server) RevokeOtherLoginSessions(ctx context.Context, subject, keep string) error {
+	told, err := s.o.Store.DeleteLoginSessions(ctx, subject, keep)
 	s.farewell(ctx, told)
 	return err
 }

@@ -18,13 +18,14 @@ import (
 type purpose string
 
 const (
-	sealMeta     purpose = "meta"
-	sealKeys     purpose = "keys"
-	sealTokens   purpose = "tokens"
-	sealFlows    purpose = "flows"
-	sealSessions purpose = "login_sessions"
-	sealConsents purpose = "consents"
-	sealUsers    purpose = "users"
+	sealMeta       purpose = "meta"
+	sealKeys       purpose = "keys"
+	sealTokens     purpose = "tokens"
+	sealFlows      purpose = "flows"
+	sealSessions   purpose = "login_sessions"
+	sealConsents   purpose = "consents"
+	sealUsers      purpose = "users"
+	sealIdentities purpose = "user_identities"
 )
 
 const (
@@ -76,7 +77,7 @@ func newRingKey(secret string) (ringKey, error) {
 		return k, err
 	}
 	copy(k.id[:], id)
-	for _, p := range []purpose{sealMeta, sealKeys, sealTokens, sealFlows, sealSessions, sealConsents, sealUsers} {
+	for _, p := range []purpose{sealMeta, sealKeys, sealTokens, sealFlows, sealSessions, sealConsents, sealUsers, sealIdentities} {
 		key, err := hkdf.Key(sha256.New, []byte(secret), nil, "gatewarden/store/v1/seal/"+string(p), 32)
 		if err != nil {
 			return k, err

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
 
 	"github.com/gatewarden/gatewarden/oauth2"
@@ -80,24 +81,29 @@ func (s *Store) readSession(scan func(...any) error) (l oauth2.LoginSession, err
 
 // DeleteLoginSession ends a session and returns the clients that took part in it.
 func (s *Store) DeleteLoginSession(ctx context.Context, id string) ([]oauth2.Participant, error) {
-	return s.deleteSessions(ctx, "id", id)
+	return s.deleteSessions(ctx, "s.id = ?", id)
 }
 
-// DeleteLoginSessions ends the sessions of a subject and returns the clients that took
-// part in them.
-func (s *Store) DeleteLoginSessions(ctx context.Context, subject string) ([]oauth2.Participant, error) {
-	return s.deleteSessions(ctx, "subject", subject)
+// DeleteLoginSessions ends the sessions of a subject but one, and returns the clients
+// that took part in them.
+func (s *Store) DeleteLoginSessions(ctx context.Context, subject, keep string) ([]oauth2.Participant, error) {
+	if !isKey(keep) {
+		keep = ""
+	}
+	return s.deleteSessions(ctx, "s.subject = ? AND s.id <> ?", subject, keep)
 }
 
-func (s *Store) deleteSessions(ctx context.Context, column, key string) (told []oauth2.Participant, err error) {
+// deleteSessions ends the sessions that a condition on gw_login_sessions s selects.
+func (s *Store) deleteSessions(ctx context.Context, condition, key string, more ...any) (told []oauth2.Participant, err error) {
 	if !isKey(key) {
 		return nil, nil
 	}
+	args := append([]any{key}, more...)
 	err = s.write(ctx, func(t *tx) error {
 		told = nil
 		var all []oauth2.Participant
 		const query = "SELECT p.session_id, p.client_id FROM gw_participants p JOIN gw_login_sessions s ON s.id = p.session_id"
-		err := t.each(query+" WHERE s."+column+" = ? ORDER BY p.session_id, p.client_id", []any{key}, func(rows *sql.Rows) error {
+		err := t.each(query+" WHERE "+condition+" ORDER BY p.session_id, p.client_id", args, func(rows *sql.Rows) error {
 			var p oauth2.Participant
 			err := rows.Scan(&p.SessionID, &p.ClientID)
 			all = append(all, p)
@@ -115,7 +121,7 @@ func (s *Store) deleteSessions(ctx context.Context, column, key string) (told []
 				told = append(told, p)
 			}
 		}
-		_, err = t.exec("DELETE FROM gw_login_sessions WHERE "+column+" = ?", key)
+		_, err = t.exec("DELETE FROM gw_login_sessions WHERE "+strings.ReplaceAll(condition, "s.", ""), args...)
 		return err
 	})
 	return told, err

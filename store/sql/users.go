@@ -16,6 +16,10 @@ var errUserExists = fault.New(fault.Conflict, "user_exists", "another user has t
 
 // CreateUser returns fault.Conflict when the id or a login is taken.
 func (s *Store) CreateUser(ctx context.Context, u users.User) error {
+	return s.createUser(ctx, u, func(*tx) error { return nil })
+}
+
+func (s *Store) createUser(ctx context.Context, u users.User, also func(*tx) error) error {
 	if err := checkID("user", u.ID); err != nil {
 		return err
 	}
@@ -27,7 +31,10 @@ func (s *Store) CreateUser(ctx context.Context, u users.User) error {
 		if _, err := t.exec("INSERT INTO gw_users (id, etag, data) VALUES (?, ?, ?)", u.ID, rand.Text(), data); err != nil {
 			return err
 		}
-		return t.addLogins(u.ID, keys)
+		if err := t.addLogins(u.ID, keys); err != nil {
+			return err
+		}
+		return also(t)
 	}))
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/store"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // hostile are ids that some database or some string building would take for
@@ -115,6 +116,11 @@ func impossibleKeys(t *testing.T, s store.Store) {
 		_, err = s.User(c, id)
 		kind(t, "reading a user", err, fault.NotFound)
 		kind(t, "deleting a user", s.DeleteUser(c, id), fault.NotFound)
+		_, err = s.UserByIdentity(c, id, id)
+		kind(t, "reading a user by identity", err, fault.NotFound)
+		equal(t, "identities", must(s.Identities(c, id))(t), []users.Identity(nil))
+		kind(t, "linking an identity", s.LinkIdentity(c, identity(id, provider, "s")), fault.NotFound)
+		kind(t, "unlinking an identity", s.UnlinkIdentity(c, identity(id, provider, "s"), nil), fault.NotFound)
 	}
 	broken := rule("broken")
 	broken.Authorizer.Config = json.RawMessage(`{"unfinished":`)
@@ -176,7 +182,7 @@ func cancelled(t *testing.T, s store.Store) {
 		"revoking consents":   s.RevokeConsents(c, "subject", ""),
 		"saving a session":    s.SaveLoginSession(c, oauth2.LoginSession{ID: "s"}),
 		"reading a flow":      second(s.Flow(c, oauth2.ByLoginChallenge, "lc-f")),
-		"listing flows":       second(s.Flows(c, "subject", oauth2.FlowDevice, 1)),
+		"listing flows":       second(s.WaitingFlows(c, "subject", oauth2.FlowDevice, 1)),
 		"polling a flow":      second(s.PollFlow(c, "f", "client", 0)),
 		"listing key sets":    second(s.Keys(c, "set")),
 		"replacing a key set": s.ReplaceSet(c, "set", []keys.Stored{key("set", "k", now())}),

@@ -44,6 +44,9 @@ func fill(t *testing.T, s store.Store) {
 	person := user("person")
 	person.Password, person.PasswordHash = canary, canary
 	check(t, s.CreateUser(c, person))
+	known := identity("person", provider, "person")
+	known.Name = canary
+	check(t, s.LinkIdentity(c, known))
 	must(s.CreateRule(c, rule("r")))(t)
 }
 
@@ -59,6 +62,7 @@ func readAll(t *testing.T, s store.Store) {
 	equal(t, "session", must(s.LoginSession(c, "sid"))(t).ACR, canary)
 	equal(t, "consent", string(must(s.Consents(c, "subject", "", 1, 0))(t)[0].Data), `"`+canary+`"`)
 	equal(t, "user", must(s.User(c, "person"))(t).PasswordHash, canary)
+	equal(t, "identity", must(s.Identities(c, "person"))(t)[0].Name, canary)
 	equal(t, "rule", must(s.Rule(c, "r"))(t).Rule.ID, "r")
 }
 

@@ -38,8 +38,16 @@ func participantsTold(t *testing.T, s store.Store) {
 	equal(t, "again", must(s.DeleteLoginSession(c, "a1"))(t), []oauth2.Participant(nil))
 	check(t, s.SaveLoginSession(c, oauth2.LoginSession{ID: "a1", Subject: "alice"}))
 	join("a1", "three")
-	equal(t, "all of a subject", must(s.DeleteLoginSessions(c, "alice"))(t), []oauth2.Participant{{SessionID: "a1", ClientID: "three"}, {SessionID: "a2", ClientID: "one"}})
-	equal(t, "again", must(s.DeleteLoginSessions(c, "alice"))(t), []oauth2.Participant(nil))
+	check(t, s.SaveLoginSession(c, oauth2.LoginSession{ID: "a3", Subject: "alice"}))
+	join("a3", "four")
+	equal(t, "all but one", must(s.DeleteLoginSessions(c, "alice", "a3"))(t), []oauth2.Participant{{SessionID: "a1", ClientID: "three"}, {SessionID: "a2", ClientID: "one"}})
+	must(s.LoginSession(c, "a3"))(t)
+	must(s.LoginSession(c, "b"))(t)
+	equal(t, "but somebody else's", must(s.DeleteLoginSessions(c, "alice", "b"))(t), []oauth2.Participant{{SessionID: "a3", ClientID: "four"}})
+	check(t, s.SaveLoginSession(c, oauth2.LoginSession{ID: "a4", Subject: "alice"}))
+	join("a4", "five")
+	equal(t, "all of a subject", must(s.DeleteLoginSessions(c, "alice", ""))(t), []oauth2.Participant{{SessionID: "a4", ClientID: "five"}})
+	equal(t, "again", must(s.DeleteLoginSessions(c, "alice", ""))(t), []oauth2.Participant(nil))
 
 	told := make([][]oauth2.Participant, parallel)
 	for _, err := range race(parallel, func(n int) (err error) {
