@@ -93,12 +93,12 @@ func (x *exchange) protect(purpose string) {
 		secret = rand.Text()
 		x.setCookie(csrfCookie, secret, 0)
 	}
-	x.v.CSRF = x.p.signing.sign("csrf", secret, x.r.URL.Path, purpose)
+	x.v.CSRF = x.p.signing.sign("csrf", secret, x.path, purpose)
 }
 
 // checkToken refuses a form without the token of its page and browser.
 func (x *exchange) checkToken(purpose string) error {
-	if secret := x.cookie(csrfCookie); secret != "" && x.p.signing.signed(x.form.Get("csrf_token"), "csrf", secret, x.r.URL.Path, purpose) {
+	if secret := x.cookie(csrfCookie); secret != "" && x.p.signing.signed(x.form.Get("csrf_token"), "csrf", secret, x.path, purpose) {
 		return nil
 	}
 	return fault.New(fault.Forbidden, "forged_form", "the form does not carry the token of its page")

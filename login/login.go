@@ -3,7 +3,8 @@
 //
 // It is a login and consent app like anybody's: it answers challenges with the same
 // calls that the headless API has, in process, and can do nothing that such an app
-// could not. Pages are made on the server, need no script, and are under a policy
+// could not. People log in with a password, or with an OpenID provider (upstream.go),
+// whose accounts become users here as identities.go says. Pages are made on the server, need no script, and are under a policy
 // that allows none. What people type is checked in limits.go and credentials.go;
 // every form carries a token of its page (csrf.go).
 package login
@@ -20,6 +21,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/users"
 )
 
@@ -88,6 +90,11 @@ type Options struct {
 	DummyHash string
 	Accounts  PasswordChanger
 	Attempts  users.AttemptStore
+	// Providers are those that people may log in with. Identities keeps whose accounts
+	// there are whose, Replays what came back from there; with no provider both may be nil.
+	Providers  []Provider
+	Identities users.IdentityStore
+	Replays    oauth2.ReplayStore
 	// Client returns the address that a request comes from.
 	Client func(r *http.Request) netip.Addr
 	// Secrets key the tokens of forms and the cookies: the first signs, all verify.
@@ -106,6 +113,7 @@ type Pages struct {
 	secure  bool
 	look    *look
 	signing signing
+	sealer  *relyingparty.Sealer
 	cross   *http.CrossOriginProtection
 }
 
@@ -128,6 +136,12 @@ func New(o Options) (*Pages, error) {
 	if p.signing, err = newSigning(o.Secrets); err != nil {
 		return nil, err
 	}
+	if p.sealer, err = relyingparty.NewSealer(o.Secrets, attemptKeys); err != nil {
+		return nil, err
+	}
+	if err := checkProviders(o.Providers); err != nil {
+		return nil, err
+	}
 	p.look, err = o.Theme.load()
 	return p, err
 }
@@ -142,7 +156,8 @@ func (p *Pages) Handles(path string) bool {
 	case LoginPath, ConsentPath, LogoutPath, DonePath, ErrorPath, AccountPath:
 		return true
 	}
-	return strings.HasPrefix(rest, assetsPath)
+	id, callback := strings.CutPrefix(rest, callbackPath)
+	return callback && p.provider(id) != nil || strings.HasPrefix(rest, assetsPath)
 }
 
 // ServeHTTP serves a page.
@@ -154,7 +169,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.look.serveAsset(w, r, name)
 		return
 	}
-	x.v = p.look.view(r, p.base)
+	x.v, x.path = p.look.view(r, p.base), path
 	routes := map[string][2]func() error{ // what reads, what changes
 		LoginPath:   {x.showLogin, x.submitLogin},
 		ConsentPath: {x.showConsent, x.submitConsent},
@@ -164,6 +179,9 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		AccountPath: {x.showAccount, x.submitAccount},
 	}
 	serve := routes[path]
+	if id, is := strings.CutPrefix(path, callbackPath); is && p.provider(id) != nil {
+		serve[0] = func() error { return x.callback(p.provider(id)) }
+	}
 	var err error
 	switch {
 	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && serve[0] != nil:
@@ -188,6 +206,8 @@ type exchange struct {
 	ctx  context.Context //nolint:containedctx // of this one request
 	v    *view
 	form url.Values
+	// path is that of the page that is shown, below the issuer: its form goes there.
+	path string
 }
 
 // fail shows what went wrong as a page. Text of causes stays in the log.

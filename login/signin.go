@@ -13,11 +13,36 @@ import (
 	"github.com/gatewarden/gatewarden/users"
 )
 
-// byPassword is the authentication context of a login with a password, and how it came
-// about (RFC 8176).
-const byPassword = "aal1"
+// The authentication contexts of logins here, and how they came about (RFC 8176).
+const (
+	oneFactor  = "aal1"
+	twoFactors = "aal2"
 
-var methodPassword = []string{"pwd"}
+	methodPassword = "pwd"
+	methodMFA      = "mfa"
+)
+
+// factor is what a person has proven: who it is, and how.
+type factor struct {
+	user users.User
+	keep bool
+	acr  string
+	amr  []string
+	// at is when, if that was before now.
+	at time.Time
+	// mfa says that no further factor is needed.
+	mfa bool
+}
+
+// admit answers the login request for a person who has proven enough, and returns where
+// the browser goes.
+func (x *exchange) admit(asked oauth2.LoginRequest, f factor) (string, error) {
+	accept := oauth2.AcceptLogin{Subject: f.user.ID, Remember: true, ACR: f.acr, AMR: f.amr, AuthenticatedAt: f.at}
+	if f.keep {
+		accept.RememberFor = int(x.p.o.Keep / time.Second)
+	}
+	return x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, accept)
+}
 
 // maxHint is the longest login that is shown again, in bytes.
 const maxHint = 254
@@ -26,6 +51,7 @@ const maxHint = 254
 type loginPage struct {
 	Challenge, Client, Login string
 	Keep                     bool
+	Providers                []providerChoice
 }
 
 // loginRequest reads the request of a challenge for the browser that it belongs to.
@@ -100,7 +126,8 @@ func loginOf(u users.User) string {
 }
 
 func (x *exchange) loginForm(status int, asked oauth2.LoginRequest, page loginPage) error {
-	page.Challenge, page.Client = asked.Challenge, clientName(asked.Client)
+	page.Challenge, page.Client, page.Providers = asked.Challenge, clientName(asked.Client), x.p.providerChoices()
+	x.path = LoginPath // a callback shows the form, too
 	x.protect(asked.Challenge)
 	x.render(status, "login", page)
 	return nil
@@ -133,6 +160,9 @@ func (x *exchange) submitLogin() error {
 		}
 		return err
 	}
+	if id := x.form.Get("provider"); id != "" {
+		return x.submitProvider(asked, page, id)
+	}
 	login, password := strings.TrimSpace(x.form.Get("login")), x.form.Get("password")
 	if login == "" {
 		x.fault("login", "fault.no_login")
@@ -150,17 +180,27 @@ func (x *exchange) submitLogin() error {
 	if err != nil {
 		return err
 	}
-	accept := oauth2.AcceptLogin{Subject: u.ID, Remember: true, ACR: byPassword, AMR: methodPassword}
-	if page.Keep {
-		accept.RememberFor = int(x.p.o.Keep / time.Second)
-	}
-	to, err := x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, accept)
+	to, err := x.admit(asked, factor{user: u, keep: page.Keep, acr: oneFactor, amr: []string{methodPassword}})
 	if fault.Is(err, fault.Invalid) && asked.Skip { // somebody else than the session's person
 		x.fault("login", "fault.refused")
 		return x.loginForm(http.StatusForbidden, asked, page)
 	}
 	if err == nil {
 		x.leave(to)
+	}
+	return err
+}
+
+// submitProvider begins a login at a provider.
+func (x *exchange) submitProvider(asked oauth2.LoginRequest, page loginPage, id string) error {
+	provider := x.p.provider(id)
+	if provider == nil {
+		return fault.New(fault.Invalid, "invalid_form", "there is no such provider")
+	}
+	extra, maxAge := demands(asked, provider)
+	err := x.beginUpstream(provider, extra, upstreamAttempt{Challenge: asked.Challenge, Keep: page.Keep, MaxAge: maxAge})
+	if status := x.upstreamRefused(provider, err); status != 0 {
+		return x.loginForm(status, asked, page)
 	}
 	return err
 }
