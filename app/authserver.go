@@ -40,9 +40,9 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
 		URLs:   a.loginURLs(), Subject: a.subject(),
-		Store: a.store, IDTokens: a.rings.idToken, AccessTokens: a.rings.accessToken,
+		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
-		ClientKeys:       operatorsKeys, Strangers: theirs, Certificate: edge.CertificateOf,
+		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Certificate: edge.CertificateOf,
 		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,

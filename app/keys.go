@@ -47,7 +47,7 @@ func (a *App) openKeys(ctx context.Context) error {
 		algorithms []string
 		keep       keys.RingOptions
 	}{
-		{&a.rings.idToken, idTokenKeys, []string{"RS256", "ES256"}, keys.RingOptions{KeepFor: a.cfg.TTL.IDToken}},
+		{&a.rings.idToken, idTokenKeys, []string{a.cfg.OIDC.IDTokenAlg, "RS256", "ES256"}, keys.RingOptions{KeepFor: a.cfg.TTL.IDToken}},
 		{&a.rings.accessToken, accessTokenKeys, []string{"RS256"}, keys.RingOptions{KeepFor: a.cfg.TTL.AccessToken}},
 		{&a.rings.gateway, a.cfg.IDToken.Set, []string{"ES256"}, keys.RingOptions{}},
 	} {

@@ -20,6 +20,7 @@ import (
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/registration"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
@@ -175,6 +176,16 @@ func (a *App) publicEdge() (http.Handler, error) {
 // publicPages are the endpoints of the authorization server and the built-in pages.
 func (a *App) publicPages() http.Handler {
 	endpoints := a.oauth2.Public()
+	if a.registration != nil {
+		server := endpoints
+		endpoints = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if registration.Handles(r.URL.Path) {
+				a.registration.ServeHTTP(w, r)
+				return
+			}
+			server.ServeHTTP(w, r)
+		})
+	}
 	if a.login == nil {
 		return endpoints
 	}
@@ -206,6 +217,12 @@ func publicRoute(path string) string {
 	}
 	if slices.Contains(pagePaths, path) {
 		return path
+	}
+	switch {
+	case path == registration.Path:
+		return path
+	case registration.Handles(path):
+		return registration.Path + "/{id}"
 	}
 	if strings.HasPrefix(path, "/oauth2/fallbacks/") {
 		return "/oauth2/fallbacks/{page}"
@@ -292,7 +309,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
-	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
+	d.Clients = a.clients()
 	d.Users = &manage.Users{Store: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
@@ -347,7 +364,7 @@ type ruleChecker struct{ a *App }
 // Check implements manage.RuleChecker.
 func (c ruleChecker) Check(_ context.Context, r spec.Rule) error {
 	current := c.a.engine.Set()
-	set, err := c.a.compiler.Load().Compile([]spec.Rule{r}, current)
+	set, err := c.a.compiler.Load().Compile(spec.ListOf(r), current)
 	if err != nil {
 		return err
 	}
@@ -364,7 +381,7 @@ func (a *App) fileRules() []spec.Rule {
 	var list []spec.Rule
 	if set := a.engine.Set(); set != nil {
 		for _, r := range set.Rules() {
-			if r.Origin.Source != "database" {
+			if r.Origin.Source != spec.Database {
 				list = append(list, r)
 			}
 		}

@@ -124,7 +124,16 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a field of certificates that is not known", environ: []string{"SERVE_API_CLIENT_CERT_HEADER=X-Cert"}, want: "serve.api.client_cert_header must be one of"},
 		{name: "a feature that is missing here", file: "c.yaml", text: "hsm:\n  enabled: true\n", want: "c.yaml:1: hsm is not supported"},
 		{name: "a handler with an unknown key", file: "c.yaml", text: "mutators:\n  header:\n    conf: {}\n", want: "c.yaml:3: unknown key mutators.header.conf, known are enabled and config"},
+		{name: "an algorithm that nobody signs with", environ: []string{"OIDC_ID_TOKEN_SIGNING_ALG=HS256"}, want: "environment OIDC_ID_TOKEN_SIGNING_ALG: oidc.id_token_signing_alg must be one of RS256, ES256, PS256, EdDSA"},
 		{name: "clients may be anywhere", environ: []string{"CLIENTS_HTTP_ALLOWED_NETWORKS=0.0.0.0/0"}, want: "environment CLIENTS_HTTP_ALLOWED_NETWORKS: clients.http.allowed_networks must hold networks such as 10.1.0.0/16, not 0.0.0.0/0"},
+		{name: "an initial access token that is not hashed", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_INITIAL_ACCESS_TOKENS=secret"}, want: "oidc.dynamic_client_registration.initial_access_tokens must be sha256: and 64 hexadecimal digits each"},
+		{name: "a scheme that is an address", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_ALLOWED_REDIRECT_SCHEMES=https://"}, want: "oidc.dynamic_client_registration.allowed_redirect_schemes must hold schemes"},
+		{name: "a host with a port", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_ALLOWED_REDIRECT_HOSTS=a.example:443"}, want: "oidc.dynamic_client_registration.allowed_redirect_hosts must hold hosts"},
+		{name: "registration of nobody", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_MAX_CLIENTS=0"}, want: "oidc.dynamic_client_registration.max_clients must be at least 1"},
+		{name: "clients that end at once", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_UNUSED_TTL=1h"}, want: "oidc.dynamic_client_registration.unused_ttl must be 0, for ever, or at least 24h"},
+		{name: "a rate that is none", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_RATE_LIMIT_RATE=-1"}, want: "oidc.dynamic_client_registration.rate_limit must have a rate"},
+		{name: "statements without keys", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_SOFTWARE_STATEMENTS_ISSUERS=https://a.example"}, want: "oidc.dynamic_client_registration.software_statements needs both issuers and jwks_urls"},
+		{name: "statements of nobody", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_SOFTWARE_STATEMENTS_REQUIRED=true"}, want: "oidc.dynamic_client_registration.software_statements.required needs issuers"},
 		{name: "a file that is missing", want: "--config /does/not/exist.yaml: no such file or directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

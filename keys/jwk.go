@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -155,19 +154,19 @@ func usualAlgorithm(key any) string {
 	return ""
 }
 
-// generate makes a private signing key for ES256, RS256 or EdDSA.
+// generate makes a private signing key for ES256, RS256, PS256 or EdDSA.
 func generate(alg, id string) (jose.JSONWebKey, error) {
 	k := jose.JSONWebKey{KeyID: id, Algorithm: alg, Use: "sig"}
 	var err error
 	switch alg {
 	case string(jose.ES256):
 		k.Key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case string(jose.RS256):
+	case string(jose.RS256), string(jose.PS256):
 		k.Key, err = rsa.GenerateKey(rand.Reader, MinRSABits)
 	case string(jose.EdDSA):
 		_, k.Key, err = ed25519.GenerateKey(rand.Reader)
 	default:
-		err = fmt.Errorf("no key can be made for algorithm %q, only for ES256, RS256 and EdDSA", alg)
+		err = fmt.Errorf("no key can be made for algorithm %q, only for ES256, RS256, PS256 and EdDSA", alg)
 	}
 	return k, err
 }
@@ -197,13 +196,4 @@ func fingerprint(keys []jose.JSONWebKey) uint64 {
 	}
 	sum := sha256.Sum256(all)
 	return binary.BigEndian.Uint64(sum[:8])
-}
-
-// keyID derives the id of the key that follows predecessor in a set. Nodes that
-// make the same step in the same minute derive the same id, so that the store
-// lets only one of them win.
-func keyID(set, alg, predecessor string, minute int64) string {
-	text := fmt.Sprintf("%q %q %q %d", set, alg, predecessor, minute)
-	sum := sha256.Sum256([]byte(text))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }

@@ -95,8 +95,7 @@ func (x *exchange) account(status int, session *oauth2.LoginSession, u users.Use
 	if err := x.listIdentities(&page, u); err != nil {
 		return err
 	}
-	x.path = AccountPath // a callback shows the page, too
-	x.protect(session.ID)
+	x.protect(AccountPath, session.ID)
 	x.render(status, "account", page)
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -211,7 +210,7 @@ func (x *exchange) finishLink(provider *Provider, a upstreamAttempt, answer url.
 
 // identityKey names an identity in a form.
 func identityKey(i users.Identity) string {
-	return attemptID(strconv.Itoa(len(i.Issuer)) + ":" + i.Issuer + i.Subject)
+	return attemptID(string(lengthed(i.Issuer, i.Subject)))
 }
 
 // unlink takes an identity away, but not the last thing that the person can log in with.

@@ -21,7 +21,6 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
-	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/users"
 )
 
@@ -91,13 +90,15 @@ type Options struct {
 	Accounts  PasswordChanger
 	Attempts  users.AttemptStore
 	// Providers are those that people may log in with. Identities keeps whose accounts
-	// there are whose, Replays what came back from there; with no provider both may be nil.
+	// there are whose; with no provider it may be nil.
 	Providers  []Provider
 	Identities users.IdentityStore
-	Replays    oauth2.ReplayStore
+	// Replays remembers which steps of logins were done.
+	Replays oauth2.ReplayStore
 	// Client returns the address that a request comes from.
 	Client func(r *http.Request) netip.Addr
-	// Secrets key the tokens of forms and the cookies: the first signs, all verify.
+	// Secrets key the tokens of forms, the cookies and the tickets: the first signs and
+	// seals, all verify and open.
 	Secrets [][]byte
 	// Keep is how long "keep me signed in" lasts.
 	Keep  time.Duration
@@ -113,7 +114,7 @@ type Pages struct {
 	secure  bool
 	look    *look
 	signing signing
-	sealer  *relyingparty.Sealer
+	sealing sealing
 	cross   *http.CrossOriginProtection
 }
 
@@ -136,10 +137,10 @@ func New(o Options) (*Pages, error) {
 	if p.signing, err = newSigning(o.Secrets); err != nil {
 		return nil, err
 	}
-	if p.sealer, err = relyingparty.NewSealer(o.Secrets, attemptKeys); err != nil {
+	if err := checkProviders(o.Providers); err != nil {
 		return nil, err
 	}
-	if err := checkProviders(o.Providers); err != nil {
+	if p.sealing, err = newSealing(o.Secrets); err != nil {
 		return nil, err
 	}
 	p.look, err = o.Theme.load()
@@ -169,7 +170,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.look.serveAsset(w, r, name)
 		return
 	}
-	x.v, x.path = p.look.view(r, p.base), path
+	x.v = p.look.view(r, p.base)
 	routes := map[string][2]func() error{ // what reads, what changes
 		LoginPath:   {x.showLogin, x.submitLogin},
 		ConsentPath: {x.showConsent, x.submitConsent},
@@ -206,8 +207,8 @@ type exchange struct {
 	ctx  context.Context //nolint:containedctx // of this one request
 	v    *view
 	form url.Values
-	// path is that of the page that is shown, below the issuer: its form goes there.
-	path string
+	// secret is what the browser is known by, see browser; empty: not looked at yet.
+	secret string
 }
 
 // fail shows what went wrong as a page. Text of causes stays in the log.

@@ -6,43 +6,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/users"
 )
-
-// The authentication contexts of logins here, and how they came about (RFC 8176).
-const (
-	oneFactor  = "aal1"
-	twoFactors = "aal2"
-
-	methodPassword = "pwd"
-	methodMFA      = "mfa"
-)
-
-// factor is what a person has proven: who it is, and how.
-type factor struct {
-	user users.User
-	keep bool
-	acr  string
-	amr  []string
-	// at is when, if that was before now.
-	at time.Time
-	// mfa says that no further factor is needed.
-	mfa bool
-}
-
-// admit answers the login request for a person who has proven enough, and returns where
-// the browser goes.
-func (x *exchange) admit(asked oauth2.LoginRequest, f factor) (string, error) {
-	accept := oauth2.AcceptLogin{Subject: f.user.ID, Remember: true, ACR: f.acr, AMR: f.amr, AuthenticatedAt: f.at}
-	if f.keep {
-		accept.RememberFor = int(x.p.o.Keep / time.Second)
-	}
-	return x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, accept)
-}
 
 // maxHint is the longest login that is shown again, in bytes.
 const maxHint = 254
@@ -127,8 +95,7 @@ func loginOf(u users.User) string {
 
 func (x *exchange) loginForm(status int, asked oauth2.LoginRequest, page loginPage) error {
 	page.Challenge, page.Client, page.Providers = asked.Challenge, clientName(asked.Client), x.p.providerChoices()
-	x.path = LoginPath // a callback shows the form, too
-	x.protect(asked.Challenge)
+	x.protect(LoginPath, asked.Challenge)
 	x.render(status, "login", page)
 	return nil
 }
@@ -180,15 +147,13 @@ func (x *exchange) submitLogin() error {
 	if err != nil {
 		return err
 	}
-	to, err := x.admit(asked, factor{user: u, keep: page.Keep, acr: oneFactor, amr: []string{methodPassword}})
-	if fault.Is(err, fault.Invalid) && asked.Skip { // somebody else than the session's person
-		x.fault("login", "fault.refused")
-		return x.loginForm(http.StatusForbidden, asked, page)
-	}
-	if err == nil {
-		x.leave(to)
-	}
-	return err
+	return x.proceed(asked, progress{Subject: u.ID, AMR: []string{"pwd"}, Login: login, Keep: page.Keep})
+}
+
+// loginRefused begins a login again that cannot go on: as after a wrong password.
+func (x *exchange) loginRefused(asked oauth2.LoginRequest, p progress) error {
+	x.fault("login", "fault.refused")
+	return x.loginForm(http.StatusForbidden, asked, loginPage{Login: p.Login, Keep: p.Keep})
 }
 
 // submitProvider begins a login at a provider.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -20,28 +19,20 @@ import (
 )
 
 const (
-	attemptCookie = "gatewarden_upstream_"
+	attemptCookie  = "gatewarden_upstream_"
+	upstreamTicket = "upstream"
 	// attemptFor is how long a person may take at a provider.
 	attemptFor = 15 * time.Minute
 	// maxAttempts bounds the logins at providers that one browser has begun.
 	maxAttempts = 6
-	// maxAttempt bounds the cookie of one, in bytes.
-	maxAttempt = 3000
-	// attemptKeys separates the keys of these cookies from all others.
-	attemptKeys = "gatewarden/login/v1/upstream"
 	// upstreamLeeway is the tolerated difference of a provider's clock.
 	upstreamLeeway = 30 * time.Second
 )
 
-// errUnknownAttempt means that a callback is not for a login that was begun in this
-// browser, or is for one that came back before.
-var errUnknownAttempt = fault.New(fault.Forbidden, "unknown_login", "the login was not begun in this browser, took too long, or came back before")
-
 // upstreamAttempt is a login at a provider that was begun: what its callback needs. It is
-// sealed in a cookie of its own, so that tabs do not get into each other's way.
+// a ticket in a cookie of its own, so that tabs do not get into each other's way.
 type upstreamAttempt struct {
 	relyingparty.Asked
-	Provider string `json:"p"`
 	// Challenge is the login request that it is for. Empty: it links an identity to the
 	// user of the login session.
 	Challenge string `json:"c,omitempty"`
@@ -57,9 +48,6 @@ func attemptID(state string) string {
 	sum := sha256.Sum256([]byte(state))
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
-
-// binding is what a sealed attempt belongs to: its cookie, at this issuer.
-func (p *Pages) binding(id string) []byte { return []byte(p.o.Issuer + "\x00" + id) }
 
 func (p *Pages) redirectURI(provider *Provider) string {
 	return strings.TrimSuffix(p.o.Issuer, "/") + CallbackPath(provider.ID)
@@ -106,20 +94,25 @@ func (x *exchange) beginUpstream(provider *Provider, extra url.Values, a upstrea
 	if err != nil {
 		return err
 	}
-	a.Asked, a.Provider, a.Began = asked, provider.ID, x.p.o.Now().Unix()
-	plain, err := json.Marshal(a)
+	a.Asked, a.Began = asked, x.p.o.Now().Unix()
+	sealed, err := x.issueTicket(upstreamTicket, upstreamAbout(provider, asked.State), a, attemptFor)
 	if err != nil {
 		return err
 	}
 	x.pruneAttempts()
-	id := attemptID(asked.State)
-	x.setCookie(attemptCookie+id, x.p.sealer.Seal(plain, x.p.binding(id)), int(attemptFor/time.Second))
+	// The time in front says which are the oldest; nothing else goes by it.
+	x.setCookie(attemptCookie+attemptID(asked.State), strconv.FormatInt(a.Began, 10)+"."+sealed, int(attemptFor/time.Second))
 	x.leave(address)
 	return nil
 }
 
-// pruneAttempts withdraws attempts that are worth nothing, and the oldest when there are
-// too many.
+// upstreamAbout is what the ticket of an attempt is about: a provider and a state. The
+// answer of one provider at the callback of another finds none.
+func upstreamAbout(provider *Provider, state string) string {
+	return string(lengthed(provider.ID, provider.Client.Issuer(), state))
+}
+
+// pruneAttempts withdraws the oldest attempts when there are too many.
 func (x *exchange) pruneAttempts() {
 	type open struct {
 		id    string
@@ -128,14 +121,12 @@ func (x *exchange) pruneAttempts() {
 	var live []open
 	for _, c := range x.r.Cookies() {
 		id, ours := strings.CutPrefix(c.Name, x.p.cookieName(attemptCookie))
-		if !ours || len(id) != 16 {
+		if !ours || !isProviderID(id) {
 			continue
 		}
-		if a, err := x.openAttempt(id, c.Value); err == nil {
-			live = append(live, open{id, a.Began})
-		} else {
-			x.setCookie(attemptCookie+id, "", -1)
-		}
+		began, _, _ := strings.Cut(c.Value, ".")
+		at, _ := strconv.ParseInt(began, 10, 64) // without one it is the oldest
+		live = append(live, open{id, at})
 	}
 	slices.SortFunc(live, func(a, b open) int { return cmp.Compare(a.began, b.began) })
 	for len(live) >= maxAttempts {
@@ -144,41 +135,21 @@ func (x *exchange) pruneAttempts() {
 	}
 }
 
-// openAttempt opens a cookie. Its error says that it is none of ours, or too old.
-func (x *exchange) openAttempt(id, value string) (a upstreamAttempt, err error) {
-	if len(value) > maxAttempt {
-		return a, errUnknownAttempt
-	}
-	plain, _, err := x.p.sealer.Open(value, x.p.binding(id))
-	if err == nil {
-		err = json.Unmarshal(plain, &a)
-	}
-	if err != nil || attemptID(a.State) != id || x.p.o.Now().Unix() >= a.Began+int64(attemptFor/time.Second) {
-		return a, errUnknownAttempt
-	}
-	return a, nil
-}
-
-// takeAttempt returns the attempt of this browser with a state, once on all nodes.
-func (x *exchange) takeAttempt(provider *Provider, state string) (upstreamAttempt, error) {
-	id := attemptID(state)
-	c, err := x.r.Cookie(x.p.cookieName(attemptCookie + id))
+// takeAttempt returns the attempt of this browser at a provider with a state, once on all
+// nodes.
+func (x *exchange) takeAttempt(provider *Provider, state string) (a upstreamAttempt, err error) {
+	name := attemptCookie + attemptID(state)
+	c, err := x.r.Cookie(x.p.cookieName(name))
 	if state == "" || err != nil {
-		return upstreamAttempt{}, errUnknownAttempt
+		return a, errTicket
 	}
-	a, err := x.openAttempt(id, c.Value)
+	_, sealed, _ := strings.Cut(c.Value, ".")
+	t, err := x.readTicket(upstreamTicket, upstreamAbout(provider, state), sealed, &a)
 	if err != nil {
 		return a, err
 	}
-	if a.Provider != provider.ID || a.State != state { // the answer of one at the callback of another
-		return a, errUnknownAttempt
-	}
-	x.setCookie(attemptCookie+id, "", -1)
-	err = x.p.o.Replays.UseJTI(x.ctx, "login_upstream", id, x.p.o.Now().Add(attemptFor))
-	if errors.Is(err, oauth2.ErrSpent) {
-		err = errUnknownAttempt
-	}
-	return a, err
+	x.setCookie(name, "", -1)
+	return a, x.useTicket(t)
 }
 
 // callback is GET /login/callback/ID: a provider's answer.
@@ -213,13 +184,7 @@ func (x *exchange) callback(provider *Provider) error {
 	if err != nil {
 		return err
 	}
-	to, err := x.admit(asked, provider.factor(who, u, a.Keep))
-	if fault.Is(err, fault.Invalid) && asked.Skip { // somebody else than the session's person
-		x.fault("", "fault.refused")
-		return x.loginForm(http.StatusForbidden, asked, page)
-	}
-	x.redirectUnless(to, err)
-	return err
+	return x.proceed(asked, provider.progress(who, u, a.Keep))
 }
 
 // redeem judges a provider's answer, and whether the person was there when it was asked
@@ -268,9 +233,12 @@ func (x *exchange) upstreamRefused(provider *Provider, err error) int {
 	return status
 }
 
-// factor is what a login with the provider proves.
-func (p *Provider) factor(who *relyingparty.Person, u users.User, keep bool) factor {
-	f := factor{user: u, keep: keep, acr: oneFactor, at: who.AuthenticatedAt}
+// progress is what a login with the provider has shown of a user.
+func (p *Provider) progress(who *relyingparty.Person, u users.User, keep bool) progress {
+	done := progress{Subject: u.ID, Keep: keep}
+	if !who.AuthenticatedAt.IsZero() {
+		done.At = who.AuthenticatedAt.Unix()
+	}
 	var amr []string
 	list, _ := who.Claims["amr"].([]any)
 	for _, method := range list[:min(len(list), maxMethods)] {
@@ -278,13 +246,11 @@ func (p *Provider) factor(who *relyingparty.Person, u users.User, keep bool) fac
 			amr = append(amr, name)
 		}
 	}
-	if p.TrustMFA && slices.Contains(amr, methodMFA) {
-		f.acr, f.amr, f.mfa = twoFactors, []string{methodMFA}, true
-	}
+	done.Second = p.TrustMFA && slices.Contains(amr, "mfa")
 	if acr, _ := who.Claims["acr"].(string); p.PassACR && len(acr) <= maxMethod {
-		f.acr, f.amr = acr, amr
+		done.ACR, done.AMR = acr, amr
 	}
-	return f
+	return done
 }
 
 // Bounds of what is passed on of a provider.

@@ -24,7 +24,7 @@ var (
 	responseParts = []string{"code", "token", "id_token", "none"}
 	// ownAlgs are those that the server signs with; signingAlgs those that it may be
 	// shown.
-	ownAlgs     = []string{"RS256", "ES256", "EdDSA"}
+	ownAlgs     = []string{"RS256", "ES256", "PS256", "EdDSA"}
 	signingAlgs = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 
 	// clientID is RFC 6749 appendix A.1, bounded.

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,8 +28,8 @@ const changeAttempts = 10
 // maxRotated is how many rotated secrets of a client stay good, Hydra's number.
 const maxRotated = 5
 
-// defaultScope is what Hydra gives to a client that registered no scope.
-const defaultScope = "offline_access offline openid"
+// DefaultScope is what Hydra gives to a client that registered no scope.
+const DefaultScope = "offline_access offline openid"
 
 // Clients manages OAuth 2.0 clients with Hydra's defaults. A secret is answered
 // once, when it is made or changed; only its hash is stored.
@@ -37,6 +38,8 @@ type Clients struct {
 	Hasher oauth2.SecretHasher
 	Reload Reloader
 	Now    func() time.Time
+	// DefaultScope is that of clients that name none; empty: the package's.
+	DefaultScope string
 }
 
 // List returns clients by id.
@@ -224,9 +227,28 @@ func (s *Clients) changed(ctx context.Context, c oauth2.Client, secret string) (
 	return c, apply(ctx, s.Reload)
 }
 
-// settle fills in the defaults, checks the client, and turns a secret into its
-// hash; it returns the secret for the answer.
+// settle completes the client and turns a secret into its hash; it returns the secret for
+// the answer.
 func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
+	if err := Complete(c, s.DefaultScope); err != nil {
+		return "", err
+	}
+	secret, c.Secret = c.Secret, ""
+	switch {
+	case !slices.Contains(secretMethods, c.TokenEndpointAuthMethod):
+		c.SecretHash, c.RotatedSecretHashes = "", nil
+	case secret != "":
+		c.SecretHash, err = s.Hasher.Hash(secret)
+	case c.SecretHash == "":
+		secret, c.SecretHash, err = s.Hasher.Generate()
+	}
+	return secret, err
+}
+
+// Complete fills in the defaults and checks the client, whoever wrote it; an empty scope
+// stands for DefaultScope. Errors are fault.Invalid with the codes of RFC 7591 section
+// 3.2.2 as reasons.
+func Complete(c *oauth2.Client, scope string) error {
 	if c.TokenEndpointAuthMethod == "" {
 		c.TokenEndpointAuthMethod = "client_secret_basic"
 	}
@@ -237,7 +259,7 @@ func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
 		c.ResponseTypes = []string{"code"}
 	}
 	if strings.TrimSpace(c.Scope) == "" {
-		c.Scope = defaultScope
+		c.Scope = cmp.Or(scope, DefaultScope)
 	}
 	if c.SubjectType == "" {
 		c.SubjectType = "public"
@@ -251,17 +273,5 @@ func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
 		}
 	}
 	c.SecretExpiresAt = 0
-	if err := checkClient(*c); err != nil {
-		return "", err
-	}
-	secret, c.Secret = c.Secret, ""
-	switch {
-	case !slices.Contains(secretMethods, c.TokenEndpointAuthMethod):
-		c.SecretHash, c.RotatedSecretHashes = "", nil
-	case secret != "":
-		c.SecretHash, err = s.Hasher.Hash(secret)
-	case c.SecretHash == "":
-		secret, c.SecretHash, err = s.Hasher.Generate()
-	}
-	return secret, err
+	return checkClient(*c)
 }

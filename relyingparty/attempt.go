@@ -62,7 +62,7 @@ func (p *Party) begin(ctx context.Context, r *access.Request, to string, gone []
 	}
 	name := p.attemptName(r, a.State)
 	cookies := append(slices.Clone(gone), p.prune(r, now)...)
-	cookies = append(cookies, setCookie(r, name, p.seal.Seal(plain, p.binding("login "+name, r.URL.Scheme, r.URL.Host)), attemptFor))
+	cookies = append(cookies, setCookie(r, name, p.seal.seal(plain, p.binding("login "+name, r.URL.Scheme, r.URL.Host)), attemptFor))
 	return &access.Reply{Reason: "login_required", Err: cause, Response: redirect(http.StatusFound, address, cookies)}
 }
 
@@ -95,7 +95,7 @@ func (p *Party) prune(r *access.Request, now time.Time) (gone []string) {
 }
 
 func (p *Party) openAttempt(r *access.Request, c *http.Cookie) (a attempt, err error) {
-	plain, _, err := p.seal.Open(c.Value, p.binding("login "+c.Name, r.URL.Scheme, r.URL.Host))
+	plain, _, err := p.seal.open(c.Value, p.binding("login "+c.Name, r.URL.Scheme, r.URL.Host))
 	if err == nil {
 		err = json.Unmarshal(plain, &a)
 	}

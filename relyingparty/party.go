@@ -63,7 +63,7 @@ type Options struct {
 type Party struct {
 	o       Options
 	id      string // of what shapes a session; part of cookie names
-	seal    *Sealer
+	seal    *sealer
 	client  *Client
 	flights singleflight.Group
 	renewed *successors
@@ -82,7 +82,7 @@ func New(o Options) (*Party, error) {
 	if o.Logouts == nil {
 		o.Backchannel = ""
 	}
-	seal, err := NewSealer(o.Secrets, cookieKeys)
+	seal, err := newSealer(o.Secrets)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (p *Party) write(r *access.Request, s *Session, now time.Time) ([]string, e
 			return nil, err
 		}
 		age := time.Duration(p.ends(s)-now.Unix()) * time.Second
-		fields, err := p.setSession(r, p.seal.Seal(plain, p.binding("session", r.URL.Scheme, r.URL.Host)), max(age, time.Second))
+		fields, err := p.setSession(r, p.seal.seal(plain, p.binding("session", r.URL.Scheme, r.URL.Host)), max(age, time.Second))
 		if err == nil || s.IDToken == "" {
 			return fields, err
 		}
@@ -99,7 +99,7 @@ func (p *Party) read(r *access.Request) (s *Session, old bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	plain, current, err := p.seal.Open(text, p.binding("session", r.URL.Scheme, r.URL.Host))
+	plain, current, err := p.seal.open(text, p.binding("session", r.URL.Scheme, r.URL.Host))
 	if err != nil {
 		return nil, false, err
 	}

@@ -353,7 +353,7 @@ func TestAnIDTokenHintMustBeAboutThePerson(t *testing.T) {
 	if to := other.open(next); to.Query().Get("error") != "login_required" {
 		t.Errorf("bob logged in instead of alice: %s", to)
 	}
-	access, err := ring().Sign(context.Background(), "RS256", "at+jwt", []byte(`{"iss":"`+r.url+`","sub":"alice"}`))
+	access, err := ring().Sign(context.Background(), "RS256", "at+jwt", []byte(`{"iss":"`+r.url+`","sub":"alice"}`), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestDiscoveryListsWhatWorksUnderTheExactIssuer(t *testing.T) {
 	for name, want := range map[string]string{
 		"response_types_supported": `["code"]`, "code_challenge_methods_supported": `["S256"]`, "grant_types_supported": `["authorization_code","refresh_token","client_credentials","urn:ietf:params:oauth:grant-type:token-exchange","urn:ietf:params:oauth:grant-type:device_code","urn:ietf:params:oauth:grant-type:jwt-bearer"]`,
 		"authorization_response_iss_parameter_supported": "true", "request_parameter_supported": "true", "pushed_authorization_request_endpoint": `"` + r.url + `/oauth2/par"`, "introspection_endpoint": `"` + r.url + `/oauth2/introspect"`,
-		"revocation_endpoint": `"` + r.url + `/oauth2/revoke"`, "subject_types_supported": `["public"]`, "id_token_signing_alg_values_supported": `["ES256","EdDSA","RS256"]`,
+		"revocation_endpoint": `"` + r.url + `/oauth2/revoke"`, "subject_types_supported": `["public"]`, "id_token_signing_alg_values_supported": `["ES256","EdDSA","PS256","RS256"]`,
 	} {
 		if !strings.Contains(oidc.raw, `"`+name+`":`+want) {
 			t.Errorf("%s is not %s in %s", name, want, oidc.raw)
@@ -62,7 +62,7 @@ func TestTheKeySetIsPublicAndCached(t *testing.T) {
 	r := start(t)
 	a := r.get("/.well-known/jwks.json")
 	list, _ := a.json["keys"].([]any)
-	if a.status != 200 || len(list) != 3 {
+	if a.status != 200 || len(list) != 4 {
 		t.Fatalf("got %d %s", a.status, a.raw)
 	}
 	for _, k := range list {

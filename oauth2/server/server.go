@@ -37,6 +37,7 @@ const (
 	introspectPath = "/oauth2/introspect"
 	logoutPath     = "/oauth2/sessions/logout"
 	fallbacksPath  = "/oauth2/fallbacks/"
+	registerPath   = "/oauth2/register" // of package registration
 	userinfoPath   = "/userinfo"
 	jwksPath       = "/.well-known/jwks.json"
 	oidcPath       = "/.well-known/openid-configuration"

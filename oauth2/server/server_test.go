@@ -49,7 +49,7 @@ var ring = sync.OnceValue(func() *keys.Ring {
 	if err != nil {
 		panic(err)
 	}
-	r, err := keys.OpenRing(context.Background(), keys.RingOptions{Set: "test", Store: st, Algorithms: []string{"RS256", "ES256", "EdDSA"}})
+	r, err := keys.OpenRing(context.Background(), keys.RingOptions{Set: "test", Store: st, Algorithms: []string{"RS256", "ES256", "PS256", "EdDSA"}})
 	if err != nil {
 		panic(err)
 	}
