@@ -52,7 +52,7 @@ type Sessions interface {
 	SignIn(w http.ResponseWriter, r *http.Request, returnTo string, again bool)
 	LoginSessions(ctx context.Context, subject string, limit int) ([]oauth2.LoginSession, error)
 	RevokeLoginSession(ctx context.Context, id string) error
-	ConsentSessions(ctx context.Context, subject, clientID string, limit, offset int) ([]oauth2.ConsentGrant, error)
+	ConsentSessions(ctx context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, error)
 	RevokeConsents(ctx context.Context, subject, clientID string) error
 }
 
