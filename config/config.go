@@ -408,6 +408,8 @@ type Login struct {
 	Accent    string `key:"accent"`    // #rrggbb
 	Templates string `key:"templates"` // folder of files that replace built-in ones
 	Messages  string `key:"messages"`  // folder of texts, fr.json
+	// Providers are those that people may log in with beside their password.
+	Providers []Provider `key:"providers"`
 }
 
 // TTL are lifespans.

@@ -16,7 +16,7 @@ import (
 func (c *Config) validate(place func(key string) string) []error {
 	v := &validation{place: place}
 	for _, check := range []func(*validation){
-		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkManagement, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkRegistration,
+		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkManagement, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkRegistration, c.checkProviders,
 	} {
 		check(v)
 	}
