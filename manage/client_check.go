@@ -74,6 +74,11 @@ func checkClient(c oauth2.Client) error {
 			k.fail(metadata, fmt.Sprintf("/audience/%d", i), "must be without spaces")
 		}
 	}
+	for i, t := range c.AuthorizationDetailsTypes {
+		if t == "" || len(t) > 255 {
+			k.fail(metadata, fmt.Sprintf("/authorization_details_types/%d", i), "must have 1 to 255 bytes")
+		}
+	}
 	if c.SubjectType != "public" {
 		k.fail(metadata, "/subject_type", "must be public; pairwise subjects are not supported")
 	}

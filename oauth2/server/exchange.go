@@ -67,6 +67,7 @@ func (h *exchangeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite
 	if err != nil {
 		return invalidTarget.WithHint(err.Error())
 	}
+	about.Details = h.s.o.Details.Of(about.Details, u.client.AuthorizationDetailsTypes)
 	about.Act = &actor{Subject: u.client.ID, Act: about.Act}
 	u.subject, u.notAfter = t, t.ExpiresAt
 	r.SetID(t.Grant.RequestID)

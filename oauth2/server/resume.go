@@ -186,6 +186,9 @@ func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeR
 	if c.SkipConsent {
 		return true, nil
 	}
+	if len(d.Details) > 0 { // each is for one occasion: no earlier consent was about it
+		return false, nil
+	}
 	if c.Public() && !fosite.IsRedirectURISecureStrict(ctx, request.RedirectURI) {
 		return false, nil
 	}
@@ -251,7 +254,7 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 func (s *Server) about(f oauth2.Flow, d *flowData) *session {
 	about := &session{
 		ClientSubject: d.Login.ForceSubjectIdentifier, AuthTime: d.AuthTime.Unix(), RequestedAt: d.RequestedAt.Unix(),
-		ACR: d.Login.ACR, AMR: d.Login.AMR, AccessToken: d.Consent.Session.AccessToken, IDToken: d.Consent.Session.IDToken,
+		ACR: d.Login.ACR, AMR: d.Login.AMR, AccessToken: d.Consent.Session.AccessToken, IDToken: d.Consent.Session.IDToken, Details: d.Consent.GrantDetails,
 		subject: f.Subject, consentID: f.ID, sessionID: f.SessionID,
 	}
 	if about.ACR == "" && d.Form.Get("acr_values") != "" {
