@@ -173,9 +173,10 @@ func (d *Documents) ask(ctx context.Context, id string) (c oauth2.Client, age ti
 }
 
 // documented are the members of settable that a document has. A certificate that is known
-// by its name would need an authority that knows strangers.
+// by its name would need an authority that knows strangers, and nobody asks a sector
+// whether a document belongs to it.
 func documented(name string) bool {
-	return slices.Contains(settable, name) && !strings.HasPrefix(name, "tls_client_auth_")
+	return slices.Contains(settable, name) && !strings.HasPrefix(name, "tls_client_auth_") && name != "sector_identifier_uri"
 }
 
 // document returns the client of a document. It is written for many servers, so that what
