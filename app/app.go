@@ -23,6 +23,7 @@ import (
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/login"
+	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
 	"github.com/gatewarden/gatewarden/oauth2/server"
@@ -88,6 +89,7 @@ type App struct {
 	rings     rings
 	remotes   *keys.Remotes
 	oauth2    *server.Server
+	sectors   *manage.Sectors
 	login     *login.Pages // nil: urls.login is somebody else's
 	logouts   *relyingparty.Logouts
 	policies  *policies.Engine

@@ -292,7 +292,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
-	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now}
+	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now, SubjectTypes: a.cfg.OIDC.Subjects.Types, Sectors: a.sectors}
 	d.Users = &manage.Users{Store: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }

@@ -124,6 +124,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a field of certificates that is not known", environ: []string{"SERVE_API_CLIENT_CERT_HEADER=X-Cert"}, want: "serve.api.client_cert_header must be one of"},
 		{name: "a feature that is missing here", file: "c.yaml", text: "hsm:\n  enabled: true\n", want: "c.yaml:1: hsm is not supported"},
 		{name: "a handler with an unknown key", file: "c.yaml", text: "mutators:\n  header:\n    conf: {}\n", want: "c.yaml:3: unknown key mutators.header.conf, known are enabled and config"},
+		{name: "a subject type that does not exist", environ: []string{"OIDC_SUBJECT_TYPES_SUPPORTED=public,secret"}, want: "environment OIDC_SUBJECT_TYPES_SUPPORTED: oidc.subject_identifiers.supported_types must be one of public, pairwise"},
+		{name: "pairwise subjects that anybody can compute", environ: []string{"OIDC_SUBJECT_IDENTIFIERS_SUPPORTED_TYPES=pairwise", "OIDC_SUBJECT_TYPE_PAIRWISE_SALT=short"}, want: "environment OIDC_SUBJECT_TYPE_PAIRWISE_SALT: oidc.subject_identifiers.pairwise.salt must have at least 8 characters when there are pairwise subjects"},
 		{name: "an algorithm that nobody signs with", environ: []string{"OIDC_ID_TOKEN_SIGNING_ALG=HS256"}, want: "environment OIDC_ID_TOKEN_SIGNING_ALG: oidc.id_token_signing_alg must be one of RS256, ES256, PS256, EdDSA"},
 		{name: "clients may be anywhere", environ: []string{"CLIENTS_HTTP_ALLOWED_NETWORKS=0.0.0.0/0"}, want: "environment CLIENTS_HTTP_ALLOWED_NETWORKS: clients.http.allowed_networks must hold networks such as 10.1.0.0/16, not 0.0.0.0/0"},
 		{name: "a file that is missing", want: "--config /does/not/exist.yaml: no such file or directory"},

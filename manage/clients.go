@@ -37,6 +37,10 @@ type Clients struct {
 	Hasher oauth2.SecretHasher
 	Reload Reloader
 	Now    func() time.Time
+	// SubjectTypes are those that clients may have; nil: public.
+	SubjectTypes []string
+	// Sectors is asked about sector_identifier_uri; nil: no client may have one.
+	Sectors *Sectors
 }
 
 // List returns clients by id.
@@ -76,7 +80,7 @@ func (s *Clients) Create(ctx context.Context, c oauth2.Client) (oauth2.Client, e
 	c.SecretHash, c.RotatedSecretHashes, c.Origin = "", nil, oauth2.ByOperator
 	c.CreatedAt = s.Now().UTC().Truncate(time.Second)
 	c.UpdatedAt = c.CreatedAt
-	secret, err := s.settle(&c)
+	secret, err := s.settle(ctx, &c, oauth2.Client{})
 	if err != nil {
 		return c, err
 	}
@@ -149,7 +153,7 @@ func (s *Clients) replace(ctx context.Context, old, c oauth2.Client) (oauth2.Cli
 	c.AuthMethodSet = c.TokenEndpointAuthMethod != "" && (old.AuthMethodSet || c.TokenEndpointAuthMethod != old.TokenEndpointAuthMethod)
 	c.ETag, c.Origin = old.ETag, old.Origin
 	c.CreatedAt, c.UpdatedAt = old.CreatedAt, s.Now().UTC().Truncate(time.Second)
-	secret, err := s.settle(&c)
+	secret, err := s.settle(ctx, &c, old)
 	if err != nil {
 		return c, err
 	}
@@ -224,9 +228,9 @@ func (s *Clients) changed(ctx context.Context, c oauth2.Client, secret string) (
 	return c, apply(ctx, s.Reload)
 }
 
-// settle fills in the defaults, checks the client, and turns a secret into its
-// hash; it returns the secret for the answer.
-func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
+// settle fills in the defaults, checks the client that takes the place of old, and turns
+// a secret into its hash; it returns the secret for the answer.
+func (s *Clients) settle(ctx context.Context, c *oauth2.Client, old oauth2.Client) (secret string, err error) {
 	if c.TokenEndpointAuthMethod == "" {
 		c.TokenEndpointAuthMethod = "client_secret_basic"
 	}
@@ -239,8 +243,14 @@ func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
 	if strings.TrimSpace(c.Scope) == "" {
 		c.Scope = defaultScope
 	}
+	subjects := s.SubjectTypes
+	if len(subjects) == 0 {
+		subjects = []string{"public"}
+	}
 	if c.SubjectType == "" {
-		c.SubjectType = "public"
+		if c.SubjectType = subjects[0]; slices.Contains(subjects, "public") {
+			c.SubjectType = "public" // Hydra's default
+		}
 	}
 	if c.UserinfoAlg == "" {
 		c.UserinfoAlg = "none"
@@ -251,7 +261,10 @@ func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
 		}
 	}
 	c.SecretExpiresAt = 0
-	if err := checkClient(*c); err != nil {
+	if err := checkClient(*c, subjects); err != nil {
+		return "", err
+	}
+	if err := s.Sectors.check(ctx, *c, old); err != nil {
 		return "", err
 	}
 	secret, c.Secret = c.Secret, ""

@@ -181,7 +181,7 @@ func (s *Server) metadata() any {
 		RequestObjectAlgs:           signing,
 		RequestParameter:            true,
 		GrantTypes:                  grantTypes,
-		SubjectTypes:                []string{"public"},
+		SubjectTypes:                s.o.Subjects.Types,
 		IDTokenAlgs:                 algs,
 		UserinfoAlgs:                append([]string{"none"}, algs...),
 		TokenAuthMethods:            append(slices.Clone(confidential), "none"),
