@@ -31,6 +31,7 @@ import (
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/proxy"
 	"github.com/gatewarden/gatewarden/redis"
+	"github.com/gatewarden/gatewarden/registration"
 	"github.com/gatewarden/gatewarden/relyingparty"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/source"
@@ -91,23 +92,25 @@ type App struct {
 	oauth2    *server.Server
 	sectors   *manage.Sectors
 	login     *login.Pages // nil: urls.login is somebody else's
-	logouts   *relyingparty.Logouts
-	policies  *policies.Engine
-	catalogs  rules.Compiler // without settings
-	compiler  atomic.Pointer[rules.Compiler]
-	engine    *rules.Engine
-	loader    *source.Loader
-	tokens    *mutators.TokenCache
-	redis     *redis.Client // nil: none
-	proxy     *proxy.Proxy
-	extAuthz  *decision.ExtAuthz
-	follower  *follower
-	hearings  hearings
-	demo      *demo
-	draining  atomic.Bool
-	settings  atomic.Pointer[settings]
-	decisions []*decision.Handler
-	reloading reloading
+	// registration is where clients register themselves; nil: nowhere.
+	registration *registration.Endpoint
+	logouts      *relyingparty.Logouts
+	policies     *policies.Engine
+	catalogs     rules.Compiler // without settings
+	compiler     atomic.Pointer[rules.Compiler]
+	engine       *rules.Engine
+	loader       *source.Loader
+	tokens       *mutators.TokenCache
+	redis        *redis.Client // nil: none
+	proxy        *proxy.Proxy
+	extAuthz     *decision.ExtAuthz
+	follower     *follower
+	hearings     hearings
+	demo         *demo
+	draining     atomic.Bool
+	settings     atomic.Pointer[settings]
+	decisions    []*decision.Handler
+	reloading    reloading
 }
 
 // New opens the program. Its error names the setting that is wrong.
@@ -133,7 +136,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		a.openSettings, a.openRedis, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openLogin, a.openPolicies, a.openCompiler, a.openRules, a.mount,
+		a.openSettings, a.openRedis, a.openACME, a.listen, a.bindQUIC, a.openDemo, a.openStore, a.openKeys, a.openAuthorizationServer, a.openLogin, a.openRegistration, a.openPolicies, a.openCompiler, a.openRules, a.mount,
 		a.watchCertificates,
 	} {
 		if err := open(ctx); err != nil {
@@ -206,6 +209,9 @@ func (a *App) work(ctx context.Context) (wait func()) {
 			}
 		})
 	})
+	if a.cfg.OIDC.Registration.UnusedTTL > 0 {
+		running.Go(func() { a.every(ctx, sweepEvery, "deleting unused clients", a.sweepRegistrations) })
+	}
 	running.Go(func() { a.every(ctx, keysEvery, "looking at signing keys", a.rings.reload) })
 	if a.cfg.DSN != "memory" {
 		running.Go(func() { a.every(ctx, pollEvery, "following changes of the database", a.follower.poll) })

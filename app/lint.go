@@ -27,7 +27,7 @@ func Lint(ctx context.Context, cfg *config.Config, defs []spec.Rule) ([]spec.Fau
 			return nil, err
 		}
 	}
-	set, err := a.compiler.Load().Compile(defs, nil)
+	set, err := a.compiler.Load().Compile(spec.ListOf(defs...), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func (a *App) openLogin(context.Context) error {
 	}
 	look := a.cfg.Login
 	a.login, err = login.New(login.Options{
-		Issuer: a.issuer(), Requests: a.oauth2, Sessions: a.oauth2, Users: a.store, Attempts: a.store, Client: peers.Client,
+		Issuer: a.issuer(), Requests: a.oauth2, Sessions: a.oauth2, Users: a.store, Attempts: a.store, Replays: a.store, Client: peers.Client,
 		Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("user_password", hit) }}), DummyHash: a.hasher.DummyHash(),
 		Accounts: &manage.Users{Store: a.store, Logins: a.oauth2, Reload: manage.ReloadFunc(a.follower.poll), Now: a.now},
 		Secrets:  keyed(a.secrets), Keep: a.cfg.TTL.AuthenticationSession,

@@ -20,6 +20,7 @@ import (
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/proxy"
+	"github.com/gatewarden/gatewarden/registration"
 	"github.com/gatewarden/gatewarden/rules"
 	"github.com/gatewarden/gatewarden/rules/spec"
 )
@@ -163,6 +164,7 @@ func (a *App) publicEdge() (http.Handler, error) {
 	}}.Handler(a.publicPages())
 	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = withoutSlash(r)
 		switch r.URL.Path {
 		case "/health/alive", "/health/ready":
 			health.ServeHTTP(w, r)
@@ -172,9 +174,33 @@ func (a *App) publicEdge() (http.Handler, error) {
 	}), nil
 }
 
+// withoutSlash returns r without the slash at the end of its path, which Hydra 2 does not
+// mind. It comes before everything that looks at paths.
+func withoutSlash(r *http.Request) *http.Request {
+	path := r.URL.Path
+	if len(path) < 2 || path[len(path)-1] != '/' {
+		return r
+	}
+	u := *r.URL
+	u.Path, u.RawPath = path[:len(path)-1], strings.TrimSuffix(r.URL.RawPath, "/")
+	r = r.WithContext(r.Context()) // a shallow copy
+	r.URL = &u
+	return r
+}
+
 // publicPages are the endpoints of the authorization server and the built-in pages.
 func (a *App) publicPages() http.Handler {
 	endpoints := a.oauth2.Public()
+	if a.registration != nil {
+		server := endpoints
+		endpoints = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if registration.Handles(r.URL.Path) {
+				a.registration.ServeHTTP(w, r)
+				return
+			}
+			server.ServeHTTP(w, r)
+		})
+	}
 	if a.login == nil {
 		return endpoints
 	}
@@ -206,6 +232,12 @@ func publicRoute(path string) string {
 	}
 	if slices.Contains(pagePaths, path) {
 		return path
+	}
+	switch {
+	case path == registration.Path:
+		return path
+	case registration.Handles(path):
+		return registration.Path + "/{id}"
 	}
 	if strings.HasPrefix(path, "/oauth2/fallbacks/") {
 		return "/oauth2/fallbacks/{page}"
@@ -292,7 +324,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Policies = &manage.Policies{Store: a.store, Engine: a.policies}
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
-	d.Clients = &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: caughtUp, Now: a.now, SubjectTypes: a.cfg.OIDC.Subjects.Types, Sectors: a.sectors}
+	d.Clients = a.clients()
 	d.Users = &manage.Users{Store: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
@@ -303,10 +335,15 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Decisions = decisions
 	d.Reload = a.Reload
 	d.Metrics = a.metrics.Handler()
-	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts, CrossOrigin: a.crossOrigin(listener)}
+	if d.Guard, err = a.guard(listener, d.Clients); err != nil {
+		return nil, err
+	}
 	d.PageKey = []byte(a.secrets[0])
-	whole := api.New(d)
-	guarded := edge.Guard{Listener: listener, Log: a.log}.Handler(whole)
+	certificates, err := a.callerCertificates(listener)
+	if err != nil {
+		return nil, err
+	}
+	guarded := edge.Guard{Listener: listener, Certificates: certificates, Log: a.log}.Handler(api.New(d))
 	// An answer to a preflight would be a yes for who asks /decisions.
 	return edge.CrossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if decisions.Handles(r) { // which has a gate of its own
@@ -315,16 +352,6 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 		}
 		guarded.ServeHTTP(w, r)
 	}), a.policy(listener), decisions.Handles), nil
-}
-
-// crossOrigin reports whether scripts of an origin may call the management API: of one
-// that is named, or any that the policy allows when they have to know a token.
-func (a *App) crossOrigin(listener string) func(origin string) bool {
-	policy := a.policy(listener)
-	return func(origin string) bool {
-		p := policy()
-		return p.Names(origin) || len(a.cfg.Management.Tokens) > 0 && p.Allows(origin)
-	}
 }
 
 // extAuthzEdge answers Envoy over gRPC.
@@ -347,7 +374,7 @@ type ruleChecker struct{ a *App }
 // Check implements manage.RuleChecker.
 func (c ruleChecker) Check(_ context.Context, r spec.Rule) error {
 	current := c.a.engine.Set()
-	set, err := c.a.compiler.Load().Compile([]spec.Rule{r}, current)
+	set, err := c.a.compiler.Load().Compile(spec.ListOf(r), current)
 	if err != nil {
 		return err
 	}
@@ -364,7 +391,7 @@ func (a *App) fileRules() []spec.Rule {
 	var list []spec.Rule
 	if set := a.engine.Set(); set != nil {
 		for _, r := range set.Rules() {
-			if r.Origin.Source != "database" {
+			if r.Origin.Source != spec.Database {
 				list = append(list, r)
 			}
 		}

@@ -138,7 +138,7 @@ func (i issuer) sign(t testing.TB, alg string, header, claims map[string]any) st
 	if header == nil {
 		header = map[string]any{"typ": "at+jwt"}
 	}
-	return must(i.SignWith(t.Context(), alg, header, must(json.Marshal(claims))(t)))(t)
+	return must(i.SignWith(t.Context(), alg, header, must(json.Marshal(claims))(t), time.Time{}))(t)
 }
 
 // signRaw signs any payload with any header by a key of the test's own.

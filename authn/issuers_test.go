@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
@@ -55,7 +56,7 @@ func TestATokenIsVerifiedWithTheKeysOfItsOwnIssuerOnly(t *testing.T) {
 		return i.sign(t, "EdDSA", nil, claims(m))
 	}
 	raw := func(i issuer, payload string) string {
-		return must(i.Sign(t.Context(), "EdDSA", "JWT", []byte(payload)))(t)
+		return must(i.Sign(t.Context(), "EdDSA", "JWT", []byte(payload), time.Time{}))(t)
 	}
 	const rest = `,"sub":"alice","aud":"other","exp":1893456000}`
 	for name, row := range map[string]struct {

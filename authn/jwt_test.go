@@ -167,7 +167,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 
 // signEd signs any payload with the issuer's Ed25519 key.
 func signEd(t testing.TB, payload string) string {
-	return must(newIssuer(t).Sign(t.Context(), "EdDSA", "JWT", []byte(payload)))(t)
+	return must(newIssuer(t).Sign(t.Context(), "EdDSA", "JWT", []byte(payload), time.Time{}))(t)
 }
 
 func TestTheCacheNeverAnswersForAnotherRule(t *testing.T) {

@@ -32,7 +32,7 @@ func loginProvider(own issuer) *relyingparty.Local {
 		if err != nil {
 			panic(err)
 		}
-		id, err := own.SignWith(r.Context(), "ES256", map[string]any{"typ": "JWT"}, raw)
+		id, err := own.SignWith(r.Context(), "ES256", map[string]any{"typ": "JWT"}, raw, time.Time{})
 		if err != nil {
 			panic(err)
 		}

@@ -4,6 +4,7 @@ import "slices"
 
 // OIDC is about OpenID Connect.
 type OIDC struct {
+	Registration Registration `key:"dynamic_client_registration"`
 	// IDTokenAlg signs the ID tokens, and other signed answers, of clients that registered
 	// no algorithm: RS256, ES256, PS256 or EdDSA.
 	IDTokenAlg string   `key:"id_token_signing_alg"`

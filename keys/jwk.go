@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -197,13 +196,4 @@ func fingerprint(keys []jose.JSONWebKey) uint64 {
 	}
 	sum := sha256.Sum256(all)
 	return binary.BigEndian.Uint64(sum[:8])
-}
-
-// keyID derives the id of the key that follows predecessor in a set. Nodes that
-// make the same step in the same minute derive the same id, so that the store
-// lets only one of them win.
-func keyID(set, alg, predecessor string, minute int64) string {
-	text := fmt.Sprintf("%q %q %q %d", set, alg, predecessor, minute)
-	sum := sha256.Sum256([]byte(text))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }

@@ -20,11 +20,21 @@ type memory struct {
 	keys  []Stored
 	reads int
 	err   error // answers every call when set
+	// held are reads that answer when all of them were made.
+	held    int
+	release chan struct{}
 }
+
+// hold makes the next n reads answer together.
+func (m *memory) hold(n int) { m.held, m.release = n, make(chan struct{}) }
 
 func (m *memory) AddKeys(_ context.Context, add []Stored) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.add(add)
+}
+
+func (m *memory) add(add []Stored) error {
 	if m.err != nil {
 		return m.err
 	}
@@ -38,10 +48,23 @@ func (m *memory) AddKeys(_ context.Context, add []Stored) error {
 }
 
 func (m *memory) Keys(_ context.Context, set string) ([]Stored, error) {
+	found, wait, err := m.find(set)
+	if wait != nil {
+		<-wait
+	}
+	return found, err
+}
+
+func (m *memory) find(set string) (found []Stored, wait chan struct{}, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reads++
-	var found []Stored
+	if m.held > 0 {
+		wait = m.release
+		if m.held--; m.held == 0 {
+			close(m.release)
+		}
+	}
 	for _, k := range m.keys {
 		if k.Set == set {
 			found = append(found, k)
@@ -50,7 +73,7 @@ func (m *memory) Keys(_ context.Context, set string) ([]Stored, error) {
 	slices.SortFunc(found, func(a, b Stored) int {
 		return -cmp.Or(a.NotBefore.Compare(b.NotBefore), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
-	return found, m.err
+	return found, wait, m.err
 }
 
 func (m *memory) DeleteKey(_ context.Context, set, id string) error {
@@ -72,6 +95,37 @@ func (m *memory) ReplaceSet(ctx context.Context, set string, keys []Stored) erro
 		return err
 	}
 	return m.AddKeys(ctx, keys)
+}
+
+func (m *memory) Succeed(_ context.Context, set string, known []string, add []Stored) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var ids []string
+	for _, k := range m.keys {
+		if k.Set == set {
+			ids = append(ids, k.ID)
+		}
+	}
+	slices.Sort(ids)
+	if !slices.Equal(ids, slices.Sorted(slices.Values(known))) {
+		return fault.New(fault.Conflict, "key_set_changed", "changed")
+	}
+	return m.add(add)
+}
+
+func (m *memory) KeepKey(_ context.Context, set, id string, d time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return m.err
+	}
+	for i, k := range m.keys {
+		if k.Set == set && k.ID == id {
+			m.keys[i].KeepFor = max(k.KeepFor, d)
+			return nil
+		}
+	}
+	return fault.New(fault.NotFound, "unknown_key", "unknown")
 }
 
 func (m *memory) PutKey(ctx context.Context, k Stored) error {
@@ -130,7 +184,7 @@ func kidsOf(keys []jose.JSONWebKey) []string {
 // signedBy is the kid of a token that the ring signs now.
 func signedBy(t testing.TB, r *Ring) string {
 	t.Helper()
-	token := must(r.Sign(t.Context(), "", "JWT", []byte(`{}`)))(t)
+	token := must(r.Sign(t.Context(), "", "JWT", []byte(`{}`), time.Time{}))(t)
 	return must(ParseJWS(token, Asymmetric()))(t).KeyID
 }
 

@@ -30,8 +30,9 @@ type RingOptions struct {
 	// PublishAhead is how long a successor is published before it signs, so that
 	// verifiers that cache the set know it in time. Default 10 minutes.
 	PublishAhead time.Duration
-	// KeepFor is how long a key stays published after its successor took over: the
-	// longest life of anything that the ring signs. Default 24 hours.
+	// KeepFor is how long a key stays published at least after its successor took over:
+	// the usual life of what the ring signs. Signing something that lives longer is noted
+	// in the store first (Stored.KeepFor). Default 24 hours.
 	KeepFor time.Duration
 	// Fresh reports whether changes that other nodes made to the set are heard of in time;
 	// while it is false, nothing is signed and nothing verified: a key may have been
@@ -53,13 +54,25 @@ type Ring struct {
 type ringKey struct {
 	jwk                         jose.JSONWebKey
 	created, notBefore, expires time.Time
+	keepFor                     time.Duration
 }
+
+// overlap is added to how long a key stays published, for verifiers whose clocks are
+// late and those that accept a token a little after its end.
+const overlap = time.Minute
+
+// A life is noted in whole steps, so that it is seldom the longest yet. No key is kept
+// longer than maxKeep.
+const (
+	keepStep = time.Hour
+	maxKeep  = 100 * 365 * 24 * time.Hour
+)
 
 // ringView is what a ring knows at one moment.
 type ringView struct {
-	keys       []ringKey                  // oldest first
-	signers    map[string]jose.JSONWebKey // by algorithm; private
-	public     []jose.JSONWebKey          // signers first, then newest first
+	keys       []ringKey          // oldest first
+	signers    map[string]ringKey // by algorithm; private
+	public     []jose.JSONWebKey  // signers first, then newest first
 	generation uint64
 	until      time.Time // when the view must be made anew; zero: never
 }
@@ -132,22 +145,26 @@ func FixedRing(name string, jwks []byte) (*Ring, error) {
 }
 
 // newRingView derives what is published and who signs at now. A private key is
-// published until keepFor after its successor of the same algorithm took over;
-// a keepFor of 0 means for ever.
+// published until the last token that it signed has ended after its successor of the
+// same algorithm took over: after keepFor, or the longer time that was noted of it. A
+// keepFor of 0 means for ever.
+//
+// A token is signed before the successor's time and lives at most as long as was noted,
+// both by the signer's clock; so by no clock does it outlive its key.
 func newRingView(keys []ringKey, now time.Time, keepFor time.Duration) *ringView {
-	v := &ringView{keys: keys, signers: map[string]jose.JSONWebKey{}}
+	v := &ringView{keys: keys, signers: map[string]ringKey{}}
 	due := func(t time.Time) bool { // has t come? If not, the view ends then.
 		if t.After(now) && (v.until.IsZero() || t.Before(v.until)) {
 			v.until = t
 		}
 		return !t.After(now)
 	}
-	pending := map[string]jose.JSONWebKey{}
+	pending := map[string]ringKey{}
 	var published []ringKey
 	for i, k := range keys {
 		expires := k.expires
 		if next := successor(keys, i); next != nil && keepFor > 0 {
-			if end := next.notBefore.Add(keepFor); expires.IsZero() || end.Before(expires) {
+			if end := next.notBefore.Add(max(keepFor, k.keepFor) + overlap); expires.IsZero() || end.Before(expires) {
 				expires = end
 			}
 		}
@@ -157,9 +174,9 @@ func newRingView(keys []ringKey, now time.Time, keepFor time.Duration) *ringView
 		published = append(published, k)
 		if alg := k.jwk.Algorithm; isPrivate(k.jwk) {
 			if due(k.notBefore) {
-				v.signers[alg] = k.jwk
+				v.signers[alg] = k
 			} else if _, ok := pending[alg]; !ok {
-				pending[alg] = k.jwk
+				pending[alg] = k
 			}
 		}
 	}
@@ -181,7 +198,7 @@ func newRingView(keys []ringKey, now time.Time, keepFor time.Duration) *ringView
 	}
 	signers := make([]jose.JSONWebKey, 0, len(v.signers))
 	for _, k := range v.signers {
-		signers = append(signers, k.Public())
+		signers = append(signers, k.jwk.Public())
 	}
 	slices.SortFunc(signers, func(a, b jose.JSONWebKey) int { return cmp.Compare(a.Algorithm, b.Algorithm) })
 	v.generation = fingerprint(append(signers, v.public...))
@@ -190,7 +207,7 @@ func newRingView(keys []ringKey, now time.Time, keepFor time.Duration) *ringView
 
 // rank is 0 for keys that sign.
 func (v *ringView) rank(k jose.JSONWebKey) int {
-	if s, ok := v.signers[k.Algorithm]; ok && s.KeyID == k.KeyID {
+	if s, ok := v.signers[k.Algorithm]; ok && s.jwk.KeyID == k.KeyID {
 		return 0
 	}
 	return 1
@@ -225,19 +242,20 @@ func (r *Ring) current() *ringView {
 }
 
 // Sign returns a compact JWS over payload, signed with the current key for alg
-// (empty: the ring's first algorithm) and with typ and kid in its header. A key
-// for ES256, RS256, PS256 or EdDSA that the set lacks is made; otherwise the error is
+// (empty: the ring's first algorithm) and with typ and kid in its header. The key is
+// published until expires, the end of what payload says; zero: it is looked at at once.
+// A key for ES256, RS256, PS256 or EdDSA that the set lacks is made; otherwise the error is
 // fault.Unavailable.
-func (r *Ring) Sign(ctx context.Context, alg, typ string, payload []byte) (string, error) {
-	return r.SignWith(ctx, alg, map[string]any{"typ": typ}, payload)
+func (r *Ring) Sign(ctx context.Context, alg, typ string, payload []byte, expires time.Time) (string, error) {
+	return r.SignWith(ctx, alg, map[string]any{"typ": typ}, payload, expires)
 }
 
 // SignWith is Sign with any header parameters but alg, kid, crit and b64.
-func (r *Ring) SignWith(ctx context.Context, alg string, header map[string]any, payload []byte) (string, error) {
+func (r *Ring) SignWith(ctx context.Context, alg string, header map[string]any, payload []byte, expires time.Time) (string, error) {
 	if alg == "" {
 		alg = r.o.Algorithms[0]
 	}
-	key, err := r.signer(ctx, alg)
+	key, err := r.signerUntil(ctx, alg, expires)
 	if err != nil {
 		return "", err
 	}
@@ -260,22 +278,46 @@ func (r *Ring) SignWith(ctx context.Context, alg string, header map[string]any, 
 	return signed.CompactSerialize()
 }
 
-func (r *Ring) signer(ctx context.Context, alg string) (jose.JSONWebKey, error) {
+// signerUntil returns the key that signs with alg now, and has it published until
+// expires. What was noted once is enough for everything that lives no longer, so this
+// writes when a life is the longest yet and never again.
+func (r *Ring) signerUntil(ctx context.Context, alg string, expires time.Time) (jose.JSONWebKey, error) {
+	for range 3 {
+		k, err := r.signer(ctx, alg)
+		if err != nil || r.o.Store == nil || expires.IsZero() {
+			return k.jwk, err
+		}
+		life := min(expires.Sub(r.o.Now()), maxKeep)
+		if life <= max(r.o.KeepFor, k.keepFor) {
+			return k.jwk, nil
+		}
+		err = r.o.Store.KeepKey(ctx, r.o.Set, k.jwk.KeyID, (life + keepStep - 1).Truncate(keepStep))
+		if err == nil || fault.Is(err, fault.NotFound) { // deleted just now: another one signs
+			err = r.Reload(ctx)
+		}
+		if err != nil {
+			return jose.JSONWebKey{}, fmt.Errorf("key set %s: %w", r.o.Set, err)
+		}
+	}
+	return jose.JSONWebKey{}, fault.New(fault.Unavailable, "signing_key_unavailable", fmt.Sprintf("key set %s changes all the time", r.o.Set))
+}
+
+func (r *Ring) signer(ctx context.Context, alg string) (ringKey, error) {
 	if err := r.fresh(); err != nil {
-		return jose.JSONWebKey{}, err
+		return ringKey{}, err
 	}
 	if k, ok := r.current().signers[alg]; ok {
 		return k, nil
 	}
 	if r.o.Store != nil && canGenerate(alg) {
 		if err := r.need(ctx, alg); err != nil {
-			return jose.JSONWebKey{}, err
+			return ringKey{}, err
 		}
 		if k, ok := r.current().signers[alg]; ok {
 			return k, nil
 		}
 	}
-	return jose.JSONWebKey{}, fault.New(fault.Unavailable, "signing_key_unavailable", fmt.Sprintf("key set %s has no key for %s", r.o.Set, alg))
+	return ringKey{}, fault.New(fault.Unavailable, "signing_key_unavailable", fmt.Sprintf("key set %s has no key for %s", r.o.Set, alg))
 }
 
 // Verify checks that the ring signed compact and that its typ is one of the

@@ -30,7 +30,7 @@ func TestWhatARingSignsItVerifiesWithEveryAlgorithm(t *testing.T) {
 	m := &memory{}
 	r := openRing(t, m, newClock())
 	for _, alg := range []string{"ES256", "EdDSA", "RS256", "PS256"} {
-		token := must(r.Sign(t.Context(), alg, "at+jwt", []byte(`{"sub":"a"}`)))(t)
+		token := must(r.Sign(t.Context(), alg, "at+jwt", []byte(`{"sub":"a"}`), time.Time{}))(t)
 		payload := must(r.Verify(t.Context(), token, "at+jwt"))(t)
 		if string(payload) != `{"sub":"a"}` {
 			t.Errorf("%s: got %s", alg, payload)
@@ -46,18 +46,18 @@ func TestWhatARingSignsItVerifiesWithEveryAlgorithm(t *testing.T) {
 	if diff := cmp.Diff([]string{"ES256", "EdDSA", "PS256", "RS256"}, r.Algorithms()); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := r.Sign(t.Context(), "HS256", "JWT", nil); !fault.Is(err, fault.Unavailable) {
+	if _, err := r.Sign(t.Context(), "HS256", "JWT", nil, time.Time{}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("HS256: got %v, want unavailable", err)
 	}
-	if _, err := r.SignWith(t.Context(), "", map[string]any{"kid": "x"}, nil); err == nil {
+	if _, err := r.SignWith(t.Context(), "", map[string]any{"kid": "x"}, nil, time.Time{}); err == nil {
 		t.Error("a caller could set kid")
 	}
 }
 
 func TestVerifyRefusesForeignTypesForeignKeysAndChangedTokens(t *testing.T) {
 	r, other := openRing(t, &memory{}, newClock()), openRing(t, &memory{}, newClock())
-	good := must(r.Sign(t.Context(), "", "JWT", []byte(`{"sub":"a"}`)))(t)
-	foreign := must(other.Sign(t.Context(), "", "JWT", []byte(`{"sub":"a"}`)))(t)
+	good := must(r.Sign(t.Context(), "", "JWT", []byte(`{"sub":"a"}`), time.Time{}))(t)
+	foreign := must(other.Sign(t.Context(), "", "JWT", []byte(`{"sub":"a"}`), time.Time{}))(t)
 	parts := strings.Split(good, ".")
 	for name, token := range map[string]string{
 		"foreign key":       foreign,
@@ -104,7 +104,7 @@ func TestASuccessorIsPublishedBeforeItSignsAndThePredecessorOutlivesItsTokens(t 
 	m, c := &memory{}, newClock()
 	r := openRing(t, m, c)
 	first, generation := signedBy(t, r), r.Generation()
-	token := must(r.Sign(t.Context(), "", "JWT", []byte(`{}`)))(t)
+	token := must(r.Sign(t.Context(), "", "JWT", []byte(`{}`), time.Time{}))(t)
 	c.Add(time.Hour)
 	for range 2 { // a waiting successor is not given a second one
 		if err := r.Rotate(t.Context()); err != nil {
@@ -124,7 +124,7 @@ func TestASuccessorIsPublishedBeforeItSignsAndThePredecessorOutlivesItsTokens(t 
 	if _, err := r.Verify(t.Context(), token, "JWT"); err != nil {
 		t.Errorf("a token of the predecessor: %v", err)
 	}
-	c.Add(time.Hour)
+	c.Add(time.Hour + overlap)
 	if diff := cmp.Diff([]string{second}, kidsOf(r.Public().Keys)); diff != "" {
 		t.Error(diff)
 	}
@@ -153,6 +153,92 @@ func TestKeysRotateByThemselvesOnceForAllNodes(t *testing.T) {
 	}
 }
 
+func TestAKeyIsKeptForTheLongestLifeOfWhatItSigned(t *testing.T) {
+	m, c := &memory{}, newClock()
+	r, other := openRing(t, m, c), openRing(t, m, c)
+	signed := func(life time.Duration) string {
+		return must(r.Sign(t.Context(), "", "JWT", []byte(`{}`), c.Now().Add(life)))(t)
+	}
+	long := signed(30 * time.Hour)
+	reads := m.reads
+	for _, life := range []time.Duration{time.Minute, time.Hour, 30 * time.Hour} {
+		signed(life) // bounded by what was noted
+	}
+	if m.reads != reads {
+		t.Error("signing what lives no longer asks the store")
+	}
+	if err := errors.Join(r.Rotate(t.Context()), other.Reload(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	c.Add(30 * time.Hour)
+	late := openRing(t, m, c, func(o *RingOptions) { o.KeepFor = time.Minute }) // lowered since
+	for name, node := range map[string]*Ring{"the signer": r, "another": other, "one that started later": late} {
+		if _, err := node.Verify(t.Context(), long, "JWT"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	c.Add(10*time.Minute + overlap)
+	for name, node := range map[string]*Ring{"the signer": r, "another": other, "one that started later": late} {
+		if _, err := node.Verify(t.Context(), long, "JWT"); err == nil {
+			t.Errorf("%s trusts the key for ever", name)
+		}
+	}
+}
+
+func TestALifeThatCannotBeNotedIsNotSigned(t *testing.T) {
+	m, c := &memory{}, newClock()
+	r := openRing(t, m, c)
+	m.err = fault.New(fault.Unavailable, "store_down", "down")
+	if _, err := r.Sign(t.Context(), "", "JWT", nil, c.Now().Add(2*time.Hour)); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("got %v, want unavailable", err)
+	}
+	if _, err := r.Sign(t.Context(), "", "JWT", nil, c.Now().Add(time.Hour)); err != nil {
+		t.Errorf("what lives as long as usual: %v", err)
+	}
+	m.err = nil
+	if _, err := r.Sign(t.Context(), "", "JWT", nil, time.Unix(1<<40, 0)); err != nil {
+		t.Errorf("what lives for thousands of years: %v", err)
+	}
+}
+
+func TestLoweringKeepForEndsNoTokenThatWasSignedBefore(t *testing.T) {
+	m, c := &memory{}, newClock()
+	before := openRing(t, m, c, func(o *RingOptions) { o.KeepFor = 24 * time.Hour })
+	token := must(before.Sign(t.Context(), "", "JWT", []byte(`{}`), c.Now().Add(24*time.Hour)))(t)
+	after := openRing(t, m, c)
+	if err := after.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.Add(24 * time.Hour)
+	if _, err := after.Verify(t.Context(), token, "JWT"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOfNodesThatRotateAtOnceOneMakesTheKeyWhateverTheirClocksSay(t *testing.T) {
+	m, c := &memory{}, newClock()
+	openRing(t, m, c)
+	rings := make([]*Ring, 16)
+	for i := range rings {
+		rings[i] = openRing(t, m, c, func(o *RingOptions) {
+			o.Now = func() time.Time { return c.Now().Add(time.Duration(i) * 50 * time.Second) } // up to 12 minutes apart
+		})
+	}
+	m.hold(len(rings)) // all have read the set before the first one writes
+	var wg sync.WaitGroup
+	for _, r := range rings {
+		wg.Go(func() {
+			if err := r.Rotate(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(m.keys) != 2 {
+		t.Errorf("%d keys, want the first and one successor", len(m.keys))
+	}
+}
+
 func TestADeletedKeyIsNoLongerTrustedAndItsSuccessorStepsIn(t *testing.T) {
 	m, c := &memory{}, newClock()
 	r := openRing(t, m, c)
@@ -169,7 +255,6 @@ func TestADeletedKeyIsNoLongerTrustedAndItsSuccessorStepsIn(t *testing.T) {
 	if kids := kidsOf(r.Public().Keys); slices.Contains(kids, first) || signedBy(t, r) == first {
 		t.Errorf("the deleted key is still in use: %v", kids)
 	}
-	c.Add(time.Minute) // another minute, another key id: ids are never used again
 	if err := m.DeleteSet(t.Context(), testSet); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +275,7 @@ func TestSigningNeverTouchesTheStoreAndSurvivesItsOutage(t *testing.T) {
 	}
 	reads := m.reads
 	first := signedBy(t, r)
-	if _, err := r.Verify(t.Context(), must(r.Sign(t.Context(), "", "", nil))(t), ""); err != nil {
+	if _, err := r.Verify(t.Context(), must(r.Sign(t.Context(), "", "", nil, time.Time{}))(t), ""); err != nil {
 		t.Error(err)
 	}
 	if m.reads != reads || first == "" {
@@ -204,10 +289,10 @@ func TestSigningNeverTouchesTheStoreAndSurvivesItsOutage(t *testing.T) {
 func TestARingThatMayBeOutOfDateNeitherSignsNorVerifies(t *testing.T) {
 	fresh := true
 	r := openRing(t, &memory{}, newClock(), func(o *RingOptions) { o.Fresh = func() bool { return fresh } })
-	signed := must(r.Sign(t.Context(), "", "JWT", []byte(`{}`)))(t)
+	signed := must(r.Sign(t.Context(), "", "JWT", []byte(`{}`), time.Time{}))(t)
 	kid := r.Public().Keys[0].KeyID
 	fresh = false
-	_, sign := r.Sign(t.Context(), "", "JWT", []byte(`{}`))
+	_, sign := r.Sign(t.Context(), "", "JWT", []byte(`{}`), time.Time{})
 	_, verify := r.Verify(t.Context(), signed, "JWT")
 	_, find := r.Keys(t.Context(), kid)
 	for what, err := range map[string]error{"signing": sign, "verifying": verify, "finding a key": find} {
@@ -263,7 +348,7 @@ func TestAnOperatorsSetSignsWithItsFirstPrivateKeyPerAlgorithm(t *testing.T) {
 	if k := signedBy(t, r); k != "a" {
 		t.Errorf("%s signs, want a", k)
 	}
-	token := must(r.Sign(t.Context(), "ES256", "JWT", []byte("{}")))(t)
+	token := must(r.Sign(t.Context(), "ES256", "JWT", []byte("{}"), time.Time{}))(t)
 	if _, err := r.Verify(t.Context(), token, "JWT"); err != nil {
 		t.Error(err)
 	}
@@ -312,7 +397,7 @@ func BenchmarkRingSignES256(b *testing.B) {
 	payload := []byte(`{"sub":"alice","iss":"https://gateway.example","exp":1893456000}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.Sign(b.Context(), "ES256", "JWT", payload); err != nil {
+		if _, err := r.Sign(b.Context(), "ES256", "JWT", payload, time.Time{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -331,7 +416,7 @@ func TestSigningGoesOnWhileKeysRotate(t *testing.T) {
 					return
 				default:
 				}
-				token, err := r.Sign(t.Context(), "", "JWT", []byte(`{}`))
+				token, err := r.Sign(t.Context(), "", "JWT", []byte(`{}`), time.Time{})
 				if err == nil {
 					_, err = r.Verify(t.Context(), token, "JWT")
 				}

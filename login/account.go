@@ -72,7 +72,7 @@ func (x *exchange) account(status int, session *oauth2.LoginSession, u users.Use
 	for _, s := range sessions {
 		page.Sessions = append(page.Sessions, accountSession{ID: s.ID, Since: minute(s.AuthenticatedAt), Until: minute(s.ExpiresAt), This: s.ID == session.ID})
 	}
-	consents, err := x.p.o.Sessions.ConsentSessions(x.ctx, u.ID, "", maxListed, 0)
+	consents, err := x.p.o.Sessions.ConsentSessions(x.ctx, oauth2.ConsentFilter{Subject: u.ID}, maxListed, 0)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (x *exchange) account(status int, session *oauth2.LoginSession, u users.Use
 			}
 		}
 	}
-	x.protect(session.ID)
+	x.protect(AccountPath, session.ID)
 	x.render(status, "account", page)
 	return nil
 }

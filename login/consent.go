@@ -74,7 +74,7 @@ func (x *exchange) consentForm(status int, asked oauth2.ConsentRequest, u users.
 	for _, scope := range asked.RequestedScope {
 		page.Scopes = append(page.Scopes, scopeChoice{Name: scope, Text: x.v.Scope(scope), Required: scope == "openid"})
 	}
-	x.protect(asked.Challenge)
+	x.protect(ConsentPath, asked.Challenge)
 	x.render(status, "consent", page)
 	return nil
 }

@@ -51,7 +51,7 @@ type Sessions interface {
 	SignIn(w http.ResponseWriter, r *http.Request, returnTo string, again bool)
 	LoginSessions(ctx context.Context, subject string, limit int) ([]oauth2.LoginSession, error)
 	RevokeLoginSession(ctx context.Context, id string) error
-	ConsentSessions(ctx context.Context, subject, clientID string, limit, offset int) ([]oauth2.ConsentGrant, error)
+	ConsentSessions(ctx context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, error)
 	RevokeConsents(ctx context.Context, subject, clientID string) error
 }
 
@@ -88,9 +88,12 @@ type Options struct {
 	DummyHash string
 	Accounts  PasswordChanger
 	Attempts  users.AttemptStore
+	// Replays remembers which steps of logins were done.
+	Replays oauth2.ReplayStore
 	// Client returns the address that a request comes from.
 	Client func(r *http.Request) netip.Addr
-	// Secrets key the tokens of forms and the cookies: the first signs, all verify.
+	// Secrets key the tokens of forms, the cookies and the tickets: the first signs and
+	// seals, all verify and open.
 	Secrets [][]byte
 	// Keep is how long "keep me signed in" lasts.
 	Keep  time.Duration
@@ -106,6 +109,7 @@ type Pages struct {
 	secure  bool
 	look    *look
 	signing signing
+	sealing sealing
 	cross   *http.CrossOriginProtection
 }
 
@@ -126,6 +130,9 @@ func New(o Options) (*Pages, error) {
 		return nil, err
 	}
 	if p.signing, err = newSigning(o.Secrets); err != nil {
+		return nil, err
+	}
+	if p.sealing, err = newSealing(o.Secrets); err != nil {
 		return nil, err
 	}
 	p.look, err = o.Theme.load()
@@ -188,6 +195,8 @@ type exchange struct {
 	ctx  context.Context //nolint:containedctx // of this one request
 	v    *view
 	form url.Values
+	// secret is what the browser is known by, see browser; empty: not looked at yet.
+	secret string
 }
 
 // fail shows what went wrong as a page. Text of causes stays in the log.

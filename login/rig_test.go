@@ -91,7 +91,7 @@ var shared = sync.OnceValue(func() signer {
 	return signer{map[string]jose.SigningKey{"RS256": {Algorithm: jose.RS256, Key: r}, "ES256": {Algorithm: jose.ES256, Key: e}}}
 })
 
-func (s signer) Sign(_ context.Context, alg, typ string, payload []byte) (string, error) {
+func (s signer) Sign(_ context.Context, alg, typ string, payload []byte, _ time.Time) (string, error) {
 	o, err := jose.NewSigner(s.keys[alg], (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", alg))
 	if err != nil {
 		return "", err
@@ -156,7 +156,7 @@ func start(t *testing.T, theme login.Theme) *rig {
 		t.Fatal(err)
 	}
 	pages, err := login.New(login.Options{
-		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st,
+		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st,
 		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Theme: theme,
 	})
 	if err != nil {

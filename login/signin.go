@@ -6,18 +6,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/users"
 )
-
-// byPassword is the authentication context of a login with a password, and how it came
-// about (RFC 8176).
-const byPassword = "aal1"
-
-var methodPassword = []string{"pwd"}
 
 // maxHint is the longest login that is shown again, in bytes.
 const maxHint = 254
@@ -101,7 +94,7 @@ func loginOf(u users.User) string {
 
 func (x *exchange) loginForm(status int, asked oauth2.LoginRequest, page loginPage) error {
 	page.Challenge, page.Client = asked.Challenge, clientName(asked.Client)
-	x.protect(asked.Challenge)
+	x.protect(LoginPath, asked.Challenge)
 	x.render(status, "login", page)
 	return nil
 }
@@ -150,19 +143,13 @@ func (x *exchange) submitLogin() error {
 	if err != nil {
 		return err
 	}
-	accept := oauth2.AcceptLogin{Subject: u.ID, Remember: true, ACR: byPassword, AMR: methodPassword}
-	if page.Keep {
-		accept.RememberFor = int(x.p.o.Keep / time.Second)
-	}
-	to, err := x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, accept)
-	if fault.Is(err, fault.Invalid) && asked.Skip { // somebody else than the session's person
-		x.fault("login", "fault.refused")
-		return x.loginForm(http.StatusForbidden, asked, page)
-	}
-	if err == nil {
-		x.leave(to)
-	}
-	return err
+	return x.proceed(asked, progress{Subject: u.ID, AMR: []string{"pwd"}, Login: login, Keep: page.Keep})
+}
+
+// loginRefused begins a login again that cannot go on: as after a wrong password.
+func (x *exchange) loginRefused(asked oauth2.LoginRequest, p progress) error {
+	x.fault("login", "fault.refused")
+	return x.loginForm(http.StatusForbidden, asked, loginPage{Login: p.Login, Keep: p.Keep})
 }
 
 // fault adds to what is wrong with the form.

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,8 +28,8 @@ const changeAttempts = 10
 // maxRotated is how many rotated secrets of a client stay good, Hydra's number.
 const maxRotated = 5
 
-// defaultScope is what Hydra gives to a client that registered no scope.
-const defaultScope = "offline_access offline openid"
+// DefaultScope is what Hydra gives to a client that registered no scope.
+const DefaultScope = "offline_access offline openid"
 
 // Clients manages OAuth 2.0 clients with Hydra's defaults. A secret is answered
 // once, when it is made or changed; only its hash is stored.
@@ -37,31 +38,42 @@ type Clients struct {
 	Hasher oauth2.SecretHasher
 	Reload Reloader
 	Now    func() time.Time
+	// DefaultScope is that of clients that name none; empty: the package's.
+	DefaultScope string
 	// SubjectTypes are those that clients may have; nil: public.
 	SubjectTypes []string
 	// Sectors is asked about sector_identifier_uri; nil: no client may have one.
 	Sectors *Sectors
 }
 
-// List returns clients by id.
-func (s *Clients) List(ctx context.Context, f oauth2.ClientFilter) ([]oauth2.Client, error) {
+// List returns clients by id, and how many there are.
+func (s *Clients) List(ctx context.Context, f oauth2.ClientFilter) ([]oauth2.Client, int, error) {
 	list, err := s.Store.Clients(ctx, f)
-	for i := range list {
-		list[i] = shown(list[i])
+	if err != nil {
+		return nil, 0, err
 	}
-	return list, err
+	for i := range list {
+		list[i] = Shown(list[i])
+	}
+	total, err := s.Store.CountClients(ctx, f)
+	return list, total, err
 }
 
 // Get returns one client.
 func (s *Clients) Get(ctx context.Context, id string) (oauth2.Client, error) {
 	c, err := s.Store.Client(ctx, id)
-	return shown(c), err
+	return Shown(c), err
 }
 
-// shown is a client as it is answered: without secret, and without null where
-// Hydra's clients expect a list.
-func shown(c oauth2.Client) oauth2.Client {
+// Shown is a client as it is answered: without secret, and with something where Hydra's
+// clients expect a list or an object.
+func Shown(c oauth2.Client) oauth2.Client {
 	c.Secret, c.SecretHash, c.RotatedSecretHashes, c.ETag = "", "", nil, ""
+	for _, object := range []*json.RawMessage{&c.JWKS, &c.Metadata} {
+		if len(*object) == 0 {
+			*object = json.RawMessage("{}")
+		}
+	}
 	for _, list := range []*[]string{&c.RedirectURIs, &c.GrantTypes, &c.ResponseTypes, &c.Audience, &c.AllowedCORSOrigins, &c.Contacts} {
 		if *list == nil {
 			*list = []string{}
@@ -184,7 +196,7 @@ func (s *Clients) Patch(ctx context.Context, id string, operations []Operation) 
 
 // patched is a client after a JSON Patch.
 func patched(old oauth2.Client, operations []Operation) (oauth2.Client, error) {
-	text, err := json.Marshal(shown(old))
+	text, err := json.Marshal(Shown(old))
 	if err != nil {
 		return old, err
 	}
@@ -223,45 +235,15 @@ func (s *Clients) Delete(ctx context.Context, id string) error {
 }
 
 func (s *Clients) changed(ctx context.Context, c oauth2.Client, secret string) (oauth2.Client, error) {
-	c = shown(c)
+	c = Shown(c)
 	c.Secret = secret
 	return c, apply(ctx, s.Reload)
 }
 
-// settle fills in the defaults, checks the client that takes the place of old, and turns
-// a secret into its hash; it returns the secret for the answer.
+// settle completes the client that takes the place of old and turns a secret into its
+// hash; it returns the secret for the answer.
 func (s *Clients) settle(ctx context.Context, c *oauth2.Client, old oauth2.Client) (secret string, err error) {
-	if c.TokenEndpointAuthMethod == "" {
-		c.TokenEndpointAuthMethod = "client_secret_basic"
-	}
-	if len(c.GrantTypes) == 0 {
-		c.GrantTypes = []string{"authorization_code"}
-	}
-	if len(c.ResponseTypes) == 0 {
-		c.ResponseTypes = []string{"code"}
-	}
-	if strings.TrimSpace(c.Scope) == "" {
-		c.Scope = defaultScope
-	}
-	subjects := s.SubjectTypes
-	if len(subjects) == 0 {
-		subjects = []string{"public"}
-	}
-	if c.SubjectType == "" {
-		if c.SubjectType = subjects[0]; slices.Contains(subjects, "public") {
-			c.SubjectType = "public" // Hydra's default
-		}
-	}
-	if c.UserinfoAlg == "" {
-		c.UserinfoAlg = "none"
-	}
-	for _, raw := range []*json.RawMessage{&c.JWKS, &c.Metadata} {
-		if text := string(bytes.TrimSpace(*raw)); text == "null" || text == "{}" {
-			*raw = nil
-		}
-	}
-	c.SecretExpiresAt = 0
-	if err := checkClient(*c, subjects); err != nil {
+	if err := Complete(c, s.DefaultScope, s.SubjectTypes); err != nil {
 		return "", err
 	}
 	if err := s.Sectors.check(ctx, *c, old); err != nil {
@@ -277,4 +259,40 @@ func (s *Clients) settle(ctx context.Context, c *oauth2.Client, old oauth2.Clien
 		secret, c.SecretHash, err = s.Hasher.Generate()
 	}
 	return secret, err
+}
+
+// Complete fills in the defaults and checks the client, whoever wrote it; an empty scope
+// stands for DefaultScope, and no subject types for public. Errors are fault.Invalid with the codes of RFC 7591 section
+// 3.2.2 as reasons.
+func Complete(c *oauth2.Client, scope string, subjects []string) error {
+	if len(subjects) == 0 {
+		subjects = []string{"public"}
+	}
+	if c.TokenEndpointAuthMethod == "" {
+		c.TokenEndpointAuthMethod = "client_secret_basic"
+	}
+	if len(c.GrantTypes) == 0 {
+		c.GrantTypes = []string{"authorization_code"}
+	}
+	if len(c.ResponseTypes) == 0 {
+		c.ResponseTypes = []string{"code"}
+	}
+	if strings.TrimSpace(c.Scope) == "" {
+		c.Scope = cmp.Or(scope, DefaultScope)
+	}
+	if c.SubjectType == "" {
+		if c.SubjectType = subjects[0]; slices.Contains(subjects, "public") {
+			c.SubjectType = "public" // Hydra's default
+		}
+	}
+	if c.UserinfoAlg == "" {
+		c.UserinfoAlg = "none"
+	}
+	for _, raw := range []*json.RawMessage{&c.JWKS, &c.Metadata} {
+		if text := string(bytes.TrimSpace(*raw)); text == "null" || text == "{}" {
+			*raw = nil
+		}
+	}
+	c.SecretExpiresAt = 0
+	return checkClient(*c, subjects)
 }

@@ -118,7 +118,7 @@ func (m *idToken) chooseSigner(d Deps, c IDTokenConfig) error {
 		return errors.New("jwks_url: no signer")
 	}
 	// A set without a key for alg is found here and not by a request.
-	if _, err := s.Sign(context.Background(), c.Alg, "JWT", []byte("{}")); err != nil {
+	if _, err := s.Sign(context.Background(), c.Alg, "JWT", []byte("{}"), time.Time{}); err != nil {
 		return fmt.Errorf("jwks_url: cannot sign: %w", err)
 	}
 	m.signer = s
@@ -189,13 +189,14 @@ func (m *idToken) mint(ctx context.Context, now time.Time, subject string, templ
 	claims["sub"] = subject
 	claims["iat"] = issued.Unix()
 	claims["nbf"] = issued.Unix()
-	claims["exp"] = issued.Add(m.ttl).Unix()
+	expires := issued.Add(m.ttl)
+	claims["exp"] = expires.Unix()
 	claims["jti"] = rand.Text()
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return minted{}, err
 	}
-	jws, err := m.signer.Sign(ctx, m.alg, "JWT", payload)
+	jws, err := m.signer.Sign(ctx, m.alg, "JWT", payload, expires)
 	if err != nil {
 		return minted{}, err
 	}

@@ -56,7 +56,7 @@ func newRing() *ring { return &ring{keys: testKeys(), own: "EdDSA"} }
 
 func (r *ring) Generation() uint64 { return r.generation.Load() }
 
-func (r *ring) Sign(_ context.Context, alg, typ string, payload []byte) (string, error) {
+func (r *ring) Sign(_ context.Context, alg, typ string, payload []byte, _ time.Time) (string, error) {
 	if r.err != nil {
 		return "", r.err
 	}

@@ -3,6 +3,7 @@ package mutators
 
 import (
 	"context"
+	"time"
 
 	"github.com/gatewarden/gatewarden/access"
 )
@@ -30,8 +31,9 @@ type CookieOwner interface {
 // Signer signs minted tokens with the gateway's current key.
 type Signer interface {
 	// Sign returns a compact JWS over payload. Alg is ES256, RS256 or EdDSA, typ
-	// the value of the header parameter typ.
-	Sign(ctx context.Context, alg, typ string, payload []byte) (string, error)
+	// the value of the header parameter typ. The key is published until expires; zero:
+	// nobody looks at the token later.
+	Sign(ctx context.Context, alg, typ string, payload []byte, expires time.Time) (string, error)
 	// Generation changes whenever the signing key does; it belongs in cache keys.
 	Generation() uint64
 }

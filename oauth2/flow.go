@@ -90,7 +90,8 @@ type AcceptConsent struct {
 // ConsentGrant is one remembered consent, as the session listing shows it.
 type ConsentGrant struct {
 	AcceptConsent
-	ConsentRequest ConsentRequest `json:"consent_request"`
+	ConsentRequestID string         `json:"consent_request_id"`
+	ConsentRequest   ConsentRequest `json:"consent_request"`
 }
 
 // LogoutRequest is what a logout app is asked, in Hydra's JSON.

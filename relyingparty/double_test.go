@@ -167,7 +167,7 @@ func (i *idp) signed(payload []byte, typ string) string {
 	if typ != "" {
 		header["typ"] = typ
 	}
-	t, err := i.ring.SignWith(context.Background(), "ES256", header, payload)
+	t, err := i.ring.SignWith(context.Background(), "ES256", header, payload, time.Time{})
 	if err != nil {
 		panic(err)
 	}

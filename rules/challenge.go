@@ -12,7 +12,7 @@ import (
 )
 
 // challenge finds out what the authenticators can be asked for.
-func (r *rule) challenge() {
+func (r *steps) challenge() {
 	r.challenger = slices.IndexFunc(r.authenticators, func(h named[authn.Authenticator]) bool {
 		_, ok := h.handler.(authn.Challenger)
 		return ok
@@ -45,7 +45,7 @@ func (s *run) unanswered(ctx context.Context, r *access.Request) error {
 // asking adds to err, of the authenticator with index from, what the others of the rule
 // can be asked for (RFC 9110 section 15.5.2), in the rule's order. Errors that are not
 // Unauthenticated stay as they are.
-func (r *rule) asking(err error, from int) error {
+func (r *steps) asking(err error, from int) error {
 	var reply *access.Reply
 	var own *fault.Error
 	if errors.As(err, &reply) || !errors.As(err, &own) || own.Kind != fault.Unauthenticated {

@@ -74,7 +74,7 @@ func TestARefusalAsksForWhatAnyAuthenticatorOfTheRuleTakes(t *testing.T) {
 			stage.Settings["asked"], stage.Settings["speaking"] = Settings{Enabled: true}, Settings{Enabled: true}
 			d := definition("a", "http://a/")
 			d.Authenticators = c.authenticators
-			set, err := compiler.Compile([]spec.Rule{d}, nil)
+			set, err := compiler.Compile(spec.ListOf(d), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

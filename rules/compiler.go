@@ -77,14 +77,14 @@ type instances map[instance]any
 // Set.Faults and refuse only the requests of these rules. The error means that
 // the Compiler itself is wrong: a fallback or the default upstream; there is no
 // Set then. Old may be nil; it must come from a Compiler with the same catalogs. The
-// Set keeps defs, which must not be changed any more.
-func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
+// Set keeps defs.
+func (c *Compiler) Compile(defs spec.List, old *Set) (*Set, error) {
 	strategy := c.Strategy
 	if strategy == "" {
 		strategy = match.Regexp
 	}
-	b := &build{Compiler: c, set: &Set{version: 1, buckets: c.Buckets, shared: instances{}}, ids: make(map[string]spec.Origin, len(defs)),
-		matches: match.NewCompiler(strategy), upstreams: map[string]*access.Upstream{}, compacted: map[string]string{}}
+	b := &build{Compiler: c, set: &Set{version: 1, buckets: c.Buckets, shared: instances{}}, ids: make(map[string]spec.Origin, defs.Len()),
+		matches: match.NewCompiler(strategy), upstreams: map[string]*access.Upstream{}, steps: map[form]*steps{}, compacted: map[string]string{}}
 	if old != nil {
 		b.old = old.shared
 		b.set.version = old.version + 1
@@ -93,22 +93,22 @@ func (c *Compiler) Compile(defs []spec.Rule, old *Set) (*Set, error) {
 		return nil, err
 	}
 	b.set.defs, b.set.faulty = defs, map[int][]spec.Fault{}
-	b.set.rules = make([]rule, len(defs))
-	entries := make([]match.Entry, len(defs))
-	for i := range defs {
-		if f := defs[i].Faults; len(f) > 0 {
-			b.set.faulty[i] = slices.Clone(f)
+	b.set.rules = make([]rule, defs.Len())
+	entries := make([]match.Entry, defs.Len())
+	for i, d := range defs.All() {
+		if len(d.Faults) > 0 {
+			b.set.faulty[i] = slices.Clone(d.Faults)
 		}
-		b.set.stored = b.set.stored || defs[i].Origin.Source == spec.Database
+		b.set.stored = b.set.stored || d.Origin.Source == spec.Database
 		b.misbuilt = false
-		b.set.rules[i], entries[i] = b.rule(i)
+		entries[i] = b.rule(i, &d)
 		if b.misbuilt {
 			b.set.unbuilt++
 		}
 	}
 	b.own()
 	b.endpoints(entries)
-	for i := range defs {
+	for i := range b.set.rules {
 		b.credentials(i)
 		b.set.faults = append(b.set.faults, b.set.faulty[i]...)
 	}
@@ -128,8 +128,16 @@ type build struct {
 	upstream *access.Upstream
 	// upstreams are shared by all rules that write them alike, by their JSON.
 	upstreams map[string]*access.Upstream
+	steps     map[form]*steps
 	compacted map[string]string // by what was compacted
 	misbuilt  bool              // a handler of the rule at hand could not be built
+}
+
+// form is what the steps of a rule follow from, but for rate limits, which count for
+// each rule.
+type form struct {
+	shape  *spec.Rule
+	groups int
 }
 
 // defaults builds what belongs to no rule.
@@ -162,47 +170,61 @@ func (b *build) defaults() error {
 
 // blame says what is wrong with rule i, which is refused then.
 func (b *build) blame(i int, pointer, format string, args ...any) {
-	b.set.faulty[i] = append(b.set.faulty[i], b.set.defs[i].FaultAt(pointer, format, args...))
+	d := b.set.defs.At(i)
+	b.set.faulty[i] = append(b.set.faulty[i], d.FaultAt(pointer, format, args...))
 	b.set.rules[i].broken = true
 }
 
-// rule compiles the definition i.
-func (b *build) rule(i int) (rule, match.Entry) {
-	d := &b.set.defs[i]
+// rule compiles the definition d, which is number i.
+func (b *build) rule(i int, d *spec.Rule) match.Entry {
 	report := func(pointer, format string, args ...any) { b.blame(i, pointer, format, args...) }
 	b.id(d, report)
 	pattern, problems := b.matches.Compile(readable(d))
 	for _, p := range problems {
 		report(p.Pointer, "%s", p.Message)
 	}
-	r := rule{id: d.ID}
+	f := form{b.set.defs.Shape(i), pattern.Groups()}
+	known := b.steps[f]
+	if known == nil {
+		before := len(b.set.faulty[i])
+		known = b.build(d, f.groups, report)
+		if len(b.set.faulty[i]) == before && len(d.RateLimits) == 0 {
+			b.steps[f] = known
+		}
+	}
+	b.set.rules[i] = rule{d.ID, len(b.set.faulty[i]) > 0, known}
+	return match.Entry{Pattern: pattern, Priority: d.Priority}
+}
+
+// build builds the steps of d, whose pattern has so many groups.
+func (b *build) build(d *spec.Rule, groups int, report reporter) *steps {
+	s := &steps{}
 	if len(d.Authenticators) == 0 {
 		report("/authenticators", "must name at least one handler")
 	}
-	r.authenticators = handlers(b, "authenticators", b.Authenticators, d.Authenticators, report)
-	r.withheld = withholding(r.authenticators)
-	r.challenge()
+	s.authenticators = handlers(b, "authenticators", b.Authenticators, d.Authenticators, report)
+	s.withheld = withholding(s.authenticators)
+	s.challenge()
 	switch {
 	case d.Authorizer != nil && len(d.Authorizers) > 0:
 		report("/authorizers", "cannot be combined with authorizer")
 	case d.Authorizer != nil:
 		if h, ok := one(b, "authorizers", b.Authorizers, *d.Authorizer, "/authorizer", report); ok {
-			r.authorizers = []named[authz.Authorizer]{h}
+			s.authorizers = []named[authz.Authorizer]{h}
 		}
 	case len(d.Authorizers) > 0:
-		r.authorizers = handlers(b, "authorizers", b.Authorizers, d.Authorizers, report)
+		s.authorizers = handlers(b, "authorizers", b.Authorizers, d.Authorizers, report)
 	default:
 		report("/authorizer", "must be set")
 	}
-	r.mutators = handlers(b, "mutators", b.Mutators, d.Mutators, report)
+	s.mutators = handlers(b, "mutators", b.Mutators, d.Mutators, report)
 	for _, h := range handlers(b, "errors", b.ErrorHandlers, d.Errors, report) {
-		r.errors = append(r.errors, newErrorHandler(h.name, h.handler))
+		s.errors = append(s.errors, newErrorHandler(h.name, h.handler))
 	}
-	r.upstream, r.resolver = b.route(d.Upstream, pattern.Groups(), report)
-	r.cors = crossOrigin(d.CORS, report)
-	r.limits = b.limits(d, report)
-	r.broken = len(b.set.faulty[i]) > 0
-	return r, match.Entry{Pattern: pattern, Priority: d.Priority}
+	s.upstream, s.resolver = b.route(d.Upstream, groups, report)
+	s.cors = crossOrigin(d.CORS, report)
+	s.limits = b.limits(d, report)
+	return s
 }
 
 // readable returns the match of d without the conditions that could not be read: a

@@ -44,7 +44,7 @@ func TestFaultsNameFileLineRuleAndFieldAndRefuseOnlyTheirRule(t *testing.T) {
 		good, bad := definition("good", "http://a/<.*>"), definition("bad", "http://a/b/<.*>")
 		c.edit(&bad)
 		compiler, _ := compiler()
-		set, err := compiler.Compile([]spec.Rule{good, bad}, nil)
+		set, err := compiler.Compile(spec.ListOf(good, bad), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func TestAWrongCompilerGivesNoSet(t *testing.T) {
 	} {
 		c, _ := compiler()
 		edit(c)
-		if set, err := c.Compile(nil, nil); set != nil || err == nil || err.Error() != want {
+		if set, err := c.Compile(spec.List{}, nil); set != nil || err == nil || err.Error() != want {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}
@@ -106,7 +106,7 @@ func TestAWrongCompilerGivesNoSet(t *testing.T) {
 func TestTheFallbackJSONNeedsNoSettings(t *testing.T) {
 	c, _ := compiler()
 	c.ErrorHandlers.Settings = nil
-	if _, err := c.Compile(nil, nil); err != nil {
+	if _, err := c.Compile(spec.List{}, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -116,7 +116,7 @@ func TestRulesWithoutAnUpstreamUseTheDefault(t *testing.T) {
 	c.Upstream = "http://backend:8080"
 	own := definition("own", "http://a/own")
 	own.Upstream.URL = "http://own"
-	set, err := c.Compile([]spec.Rule{definition("default", "http://a/"), own}, nil)
+	set, err := c.Compile(spec.ListOf(definition("default", "http://a/"), own), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestEqualHandlersAreSharedAndSurviveAReload(t *testing.T) {
 	defs := []spec.Rule{definition("a", "http://a/"), definition("b", "http://b/"), definition("c", "http://c/")}
 	defs[1].Authenticators = []spec.Handler{x(`{ "value" : "alice" }`)}
 	defs[2].Authenticators = []spec.Handler{x(`{"value":"carol"}`)}
-	first, err := c.Compile(defs, nil)
+	first, err := c.Compile(spec.ListOf(defs...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestEqualHandlersAreSharedAndSurviveAReload(t *testing.T) {
 		t.Errorf("%d authenticators were built for two configurations", n)
 	}
 	defs[2].Authenticators = []spec.Handler{x(`{"value":"dave"}`)}
-	second, err := c.Compile(defs, first)
+	second, err := c.Compile(spec.ListOf(defs...), first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestEqualHandlersAreSharedAndSurviveAReload(t *testing.T) {
 		t.Errorf("%d authenticators were built, want one more for the changed configuration", n)
 	}
 	c.Authenticators.Settings = map[string]Settings{"x": {Enabled: true, Config: handler.Raw(`{"value":"changed"}`)}}
-	third, err := c.Compile(defs[:1], second)
+	third, err := c.Compile(spec.ListOf(defs[:1]...), second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestOwnedHeadersAreThoseOfAllMutators(t *testing.T) {
 	a, b := definition("a", "http://a/"), definition("b", "http://b/")
 	a.Mutators = []spec.Handler{x(`{"value":"user"}`), x("")}
 	b.Mutators = []spec.Handler{x(`{"value":"user"}`), x(`{"value":"role"}`)}
-	set, err := c.Compile([]spec.Rule{a, b}, nil)
+	set, err := c.Compile(spec.ListOf(a, b), nil)
 	if diff := cmp.Diff([]string{"X-Always", "X-Base", "X-Role", "X-User"}, set.OwnedHeaders()); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
@@ -217,7 +217,7 @@ func TestACredentialThatAMutatorWritesIsAFaultOfTheRuleThatReadsIt(t *testing.T)
 		writer, reader := definition("writer", "http://a/w"), definition("reader", "http://a/r")
 		writer.Mutators = []spec.Handler{x(`{"value":"user"}`), {Handler: "b"}}
 		reader.Authenticators = []spec.Handler{{Handler: "p"}}
-		set, err := compiler.Compile([]spec.Rule{reader, writer}, nil)
+		set, err := compiler.Compile(spec.ListOf(reader, writer), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestTiesAreReportedAtLoadAsWarnings(t *testing.T) {
 func TestRefuseOverlapMakesEverySecondMatchAmbiguous(t *testing.T) {
 	c, _ := compiler()
 	c.RefuseOverlap = true
-	set, err := c.Compile([]spec.Rule{definition("a", "http://a/<.*>"), definition("b", "http://a/b")}, nil)
+	set, err := c.Compile(spec.ListOf(definition("a", "http://a/<.*>"), definition("b", "http://a/b")), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func BenchmarkCompile(b *testing.B) {
 			b.ReportAllocs()
 			var set *Set
 			for b.Loop() {
-				if set, err = c.Compile(defs, nil); err != nil || set.Faults() != nil {
+				if set, err = c.Compile(spec.ListOf(defs...), nil); err != nil || set.Faults() != nil {
 					b.Fatal(err, set.Faults())
 				}
 			}
@@ -354,7 +354,7 @@ func TestAPolicyOfARuleIsCheckedAndKept(t *testing.T) {
 			t.Errorf("%s: %v, as JSON it is %s", c.name, err, again)
 		}
 		compile, _ := compiler()
-		set, err := compile.Compile(defs, nil)
+		set, err := compile.Compile(spec.ListOf(defs...), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -372,7 +372,7 @@ func TestDefinitionsThatWereGivenStayAsTheyAre(t *testing.T) {
 	c, _ := compiler()
 	defs := []spec.Rule{{ID: "a"}, {ID: "a", Faults: make([]spec.Fault, 0, 8)}}
 	want := slices.Clone(defs)
-	set, err := c.Compile(defs, nil)
+	set, err := c.Compile(spec.ListOf(defs...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

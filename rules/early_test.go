@@ -43,7 +43,7 @@ func TestAnEarlyRuleAsksThePoliciesWithItsCaptures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := c.Compile(defs, nil)
+	set, err := c.Compile(spec.ListOf(defs...), nil)
 	if err != nil || set.Faults() != nil {
 		t.Fatal(err, set.Faults())
 	}

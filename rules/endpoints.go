@@ -53,7 +53,7 @@ func (b *build) endpoints(entries []match.Entry) {
 				for _, other := range list {
 					if other.purpose != purpose && other.meets(entries[i].Pattern) {
 						b.blame(i, "/authenticators", "uses the path %q for %s, which rule %q uses for %s on the same host",
-							path, purpose, b.set.defs[other.rules[0]].ID, other.purpose)
+							path, purpose, b.set.rules[other.rules[0]].id, other.purpose)
 					}
 				}
 				list[n].rules, list[n].hosts = append(list[n].rules, i), append(list[n].hosts, entries[i].Pattern)
@@ -65,11 +65,11 @@ func (b *build) endpoints(entries []match.Entry) {
 	if len(reserved) == 0 {
 		return
 	}
-	for i := range b.set.defs {
+	for i := range b.set.rules {
 		for _, path := range entries[i].Pattern.Paths() {
 			if by := taken(reserved[path], entries[i].Pattern, path); by >= 0 {
 				b.blame(i, "/match", "names the path %q, which an authenticator of rule %q (%s) answers itself",
-					path, b.set.defs[by].ID, b.set.defs[by].Origin)
+					path, b.set.rules[by].id, b.set.defs.At(by).Origin)
 			}
 		}
 	}

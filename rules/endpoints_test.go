@@ -52,7 +52,7 @@ func sessions(t *testing.T, build func(config) *session, defs ...spec.Rule) *Set
 	c, _ := compiler()
 	c.Authenticators.Catalog["s"] = handler.Of(func() config { return config{} }, func(c config) (authn.Authenticator, error) { return build(c), nil })
 	c.Authenticators.Settings["s"] = Settings{Enabled: true}
-	set, err := c.Compile(defs, nil)
+	set, err := c.Compile(spec.ListOf(defs...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

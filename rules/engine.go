@@ -182,11 +182,11 @@ func (s *run) mismatch(err error) error {
 	case errors.Is(err, match.ErrNone):
 		return noRuleMatch
 	case errors.As(err, &ambiguous):
-		a, b := &s.set.defs[ambiguous.Rules[0]], &s.set.defs[ambiguous.Rules[1]]
+		a, b := s.set.defs.At(ambiguous.Rules[0]), s.set.defs.At(ambiguous.Rules[1])
 		return &fault.Error{Kind: fault.Internal, Reason: ReasonAmbiguousRules,
 			Err: fmt.Errorf("rule %q (%s) and rule %q (%s) both match", a.ID, a.Origin, b.ID, b.Origin)}
 	case errors.As(err, &timeout):
-		d := &s.set.defs[timeout.Rule]
+		d := s.set.defs.At(timeout.Rule)
 		return &fault.Error{Kind: fault.Unavailable, Reason: ReasonMatchTimeout, Message: "the request could not be matched in time",
 			Err: fmt.Errorf("rule %q (%s): %w", d.ID, d.Origin, err)}
 	}

@@ -186,7 +186,7 @@ func TestTheFirstErrorHandlerThatAnswersIsUsed(t *testing.T) {
 func TestARefusalNeedsNoErrorHandler(t *testing.T) {
 	c, _ := compiler()
 	c.ErrorHandlers.Settings = map[string]Settings{"json": {Enabled: true, Config: []byte(`{"do":"panic"}`)}}
-	set, err := c.Compile([]spec.Rule{definition("a", "http://a/")}, nil)
+	set, err := c.Compile(spec.ListOf(definition("a", "http://a/")), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestADecisionIsMadeWithOneSet(t *testing.T) {
 		d := definition(fmt.Sprint(i), "http://a/")
 		d.Authenticators = []spec.Handler{x(fmt.Sprintf(`{"value":"%d"}`, i))}
 		d.Mutators = []spec.Handler{x(`{"value":"who"}`)}
-		set, err := c.Compile([]spec.Rule{d}, nil)
+		set, err := c.Compile(spec.ListOf(d), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

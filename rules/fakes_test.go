@@ -142,7 +142,7 @@ func definition(id, pattern string) spec.Rule {
 func engine(t testing.TB, defs ...spec.Rule) *Engine {
 	t.Helper()
 	c, _ := compiler()
-	set, err := c.Compile(defs, nil)
+	set, err := c.Compile(spec.ListOf(defs...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

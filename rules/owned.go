@@ -40,7 +40,7 @@ func distinct(names []string) []string {
 // credentials reports authenticators of rule n that look where a mutator of any rule
 // writes: what a client sends there is removed before the rules see it.
 func (b *build) credentials(n int) {
-	for i, h := range b.set.defs[n].Authenticators {
+	for i, h := range b.set.defs.Shape(n).Authenticators {
 		settings := b.Authenticators.Settings[h.Handler]
 		reader, ok := b.set.shared[instance{"authenticators", h.Handler, b.compact(settings.Config), b.compact(h.Config)}].(authn.CredentialReader)
 		if !ok {

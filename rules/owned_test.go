@@ -50,7 +50,7 @@ func TestCredentialsForTheGatewayAloneDoNotGoUpstream(t *testing.T) {
 	appended.Authenticators, appended.Mutators = all.Authenticators, []spec.Handler{{Handler: "append"}}
 	open := definition("open", "http://a/open")
 	open.Authenticators, open.Mutators = []spec.Handler{{Handler: "any"}}, nil
-	set, err := c.Compile([]spec.Rule{all, appended, open}, nil)
+	set, err := c.Compile(spec.ListOf(all, appended, open), nil)
 	if err != nil || set.Refused() != 0 {
 		t.Fatal(err, set.Faults())
 	}

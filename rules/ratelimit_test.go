@@ -37,7 +37,7 @@ func TestRateLimitsRefuseBeforeAndAfterAuthentication(t *testing.T) {
 		}
 		compile, _ := compiler()
 		compile.Buckets = ratelimit.NewBuckets(1000, func() time.Time { return now })
-		set, err := compile.Compile(defs, nil)
+		set, err := compile.Compile(spec.ListOf(defs...), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestPathsOfALoginCountUnderTheLimitsOfTheirRule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := c.Compile(defs, nil)
+	set, err := c.Compile(spec.ListOf(defs...), nil)
 	if err != nil || set.Refused() > 0 {
 		t.Fatal(err, set.Faults())
 	}

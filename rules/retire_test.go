@@ -34,11 +34,11 @@ func TestHandlersThatAReloadDropsAreClosedOnceAndOthersLive(t *testing.T) {
 		}
 		return list
 	}
-	first, err := c.Compile(defs("a", "b"), nil)
+	first, err := c.Compile(spec.ListOf(defs("a", "b")...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := c.Compile(defs("b", "c"), first)
+	second, err := c.Compile(spec.ListOf(defs("b", "c")...), first)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,6 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/authn"
@@ -30,7 +29,7 @@ type Set struct {
 	version             uint64
 	index               *match.Index
 	rules               []rule
-	defs                []spec.Rule
+	defs                spec.List
 	faulty              map[int][]spec.Fault // what is wrong with the rules that are refused
 	faults              []spec.Fault
 	refused             int
@@ -46,8 +45,13 @@ type Set struct {
 
 // rule is a compiled rule; defs and rules of a Set are parallel.
 type rule struct {
-	id             string
-	broken         bool // requests are refused
+	id     string
+	broken bool // requests are refused
+	*steps
+}
+
+// steps is what a rule does with a request. Rules that are written alike share them.
+type steps struct {
 	authenticators []named[authn.Authenticator]
 	challenger     int        // index of an authn.Challenger; -1: none
 	challenges     [][]string // by authenticator
@@ -79,7 +83,7 @@ type errorHandler struct {
 func (s *Set) Version() uint64 { return s.version }
 
 // Len returns the number of rules, refused ones included.
-func (s *Set) Len() int { return len(s.defs) }
+func (s *Set) Len() int { return s.defs.Len() }
 
 // Refused returns the number of rules that are broken.
 func (s *Set) Refused() int { return s.refused }
@@ -91,23 +95,21 @@ func (s *Set) Unbuilt() int { return s.unbuilt }
 // Rules returns the definitions in the order they were given, with Origin and
 // Faults. The caller must not change them.
 func (s *Set) Rules() []spec.Rule {
-	if len(s.faulty) == 0 {
-		return s.defs
-	}
-	list := slices.Clone(s.defs) // which the source of the rules holds, too
-	for i, faults := range s.faulty {
-		list[i].Faults = faults
+	list := make([]spec.Rule, 0, s.defs.Len())
+	for i, r := range s.defs.All() {
+		r.Faults = s.faulty[i]
+		list = append(list, r)
 	}
 	return list
 }
 
 // Rule returns the first definition with the id.
 func (s *Set) Rule(id string) (spec.Rule, bool) {
-	i := slices.IndexFunc(s.defs, func(r spec.Rule) bool { return r.ID == id })
+	i := s.defs.Find(id)
 	if i < 0 {
 		return spec.Rule{}, false
 	}
-	r := s.defs[i]
+	r := s.defs.At(i)
 	r.Faults = s.faulty[i]
 	return r, true
 }
@@ -143,7 +145,7 @@ func (s *Set) SessionCookies() []string { return s.sessionCookies }
 func (s *Set) warnings(strict bool) []spec.Fault {
 	var out []spec.Fault
 	for _, c := range s.index.Conflicts() {
-		a, b := &s.defs[c.Rules[0]], &s.defs[c.Rules[1]]
+		a, b := s.defs.At(c.Rules[0]), s.defs.At(c.Rules[1])
 		f := b.FaultAt("/match", "matches some of the requests of rule %q (%s) and neither comes first; these are refused, set a priority", a.ID, a.Origin)
 		if strict {
 			f.Message = fmt.Sprintf("matches some of the requests of rule %q (%s); these are refused", a.ID, a.Origin)

@@ -45,7 +45,7 @@ func TestFaultsOfUpstreamsNameTheirField(t *testing.T) {
 		`{"url":"http://${1}.b.c","allowed_hosts":["*.b.c"],"health":{"passive":{}}}`: "/upstream/health: needs addresses that are known; url has capture groups",
 	} {
 		c, _ := compiler()
-		set, err := c.Compile([]spec.Rule{upstreamRule(t, "http://a/<.*>", upstream)}, nil)
+		set, err := c.Compile(spec.ListOf(upstreamRule(t, "http://a/<.*>", upstream)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,20 +76,20 @@ func TestEqualRoutesAreOneAndSurviveAReload(t *testing.T) {
 	one := upstreamRule(t, "http://a/<.*>", `{"urls":["http://b","http://c"]}`)
 	two := upstreamRule(t, "http://b/<.*>", `{"urls":["http://b","http://c"],"strip_path":"/x"}`)
 	two.ID = "two"
-	first, err := c.Compile([]spec.Rule{one, two}, nil)
+	first, err := c.Compile(spec.ListOf(one, two), nil)
 	if err != nil || len(first.Routes()) != 1 {
 		t.Fatalf("got %d routes, %v", len(first.Routes()), err)
 	}
 	other := upstreamRule(t, "http://c/<.*>", `{"urls":["http://b","http://d"]}`)
 	other.ID = "other"
-	second, err := c.Compile([]spec.Rule{two, other}, first)
+	second, err := c.Compile(spec.ListOf(two, other), first)
 	if err != nil || len(second.Routes()) != 2 {
 		t.Fatalf("got %d routes, %v", len(second.Routes()), err)
 	}
 	if r := second.Routes(); r[0] != first.Routes()[0] && r[1] != first.Routes()[0] {
 		t.Error("the route that stayed was made anew")
 	}
-	third, err := c.Compile([]spec.Rule{other}, second)
+	third, err := c.Compile(spec.ListOf(other), second)
 	if err != nil || len(third.Routes()) != 1 {
 		t.Errorf("got %d routes, %v", len(third.Routes()), err)
 	}

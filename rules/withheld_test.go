@@ -80,7 +80,7 @@ func TestWithheldCredentialsAreShownToNoService(t *testing.T) {
 	rule := definition("all", "http://a/all")
 	rule.Authenticators = []spec.Handler{{Handler: "session"}, {Handler: "token"}, {Handler: "password"}, {Handler: "key"}}
 	rule.Authorizer, rule.Mutators = &spec.Handler{Handler: "ask"}, []spec.Handler{{Handler: "ask"}}
-	set, err := c.Compile([]spec.Rule{rule}, nil)
+	set, err := c.Compile(spec.ListOf(rule), nil)
 	if err != nil || set.Refused() != 0 {
 		t.Fatal(err, set.Faults())
 	}

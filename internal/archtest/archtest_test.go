@@ -57,6 +57,7 @@ var allowed = map[string][]string{
 	"decision":        {"access", "fault", "edge"},
 	"login":           {"fault", "oauth2", "passwords", "relyingparty", "users"},
 	"oauth2/...":      {"access", "dpop", "fault", "fingerprint", "keys", "oauth2/...", "passwords", "strictjson", "users"},
+	"registration":    {"fault", "keys", "manage", "oauth2", "strictjson"},
 	"store/sql/...":   {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"store/storetest": {"fault", "store", "relyingparty", "oauth2", "rules/spec", "policies", "keys", "users"},
 	"manage/...":      {"access", "fault", "authz", "manage/...", "oauth2", "rules/spec", "policies", "keys", "strictjson", "users"},

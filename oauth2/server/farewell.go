@@ -178,8 +178,9 @@ func (n *notices) post(x notice) error {
 // logoutToken is what the client is sent (section 2.4): the session and no person, as
 // Hydra does.
 func (s *Server) logoutToken(ctx context.Context, x notice) (string, error) {
+	expires := s.now().Add(logoutTokenFor)
 	payload, err := json.Marshal(map[string]any{
-		"iss": s.o.Issuer, "aud": []string{x.client.ID}, "iat": x.ended.Unix(), "exp": s.now().Add(logoutTokenFor).Unix(), "jti": randomString(),
+		"iss": s.o.Issuer, "aud": []string{x.client.ID}, "iat": x.ended.Unix(), "exp": expires.Unix(), "jti": randomString(),
 		"sid": x.session, "events": map[string]any{logoutEvent: struct{}{}},
 	})
 	if err != nil {
@@ -189,7 +190,7 @@ func (s *Server) logoutToken(ctx context.Context, x notice) (string, error) {
 	if alg == "" {
 		alg = s.o.IDTokenAlg
 	}
-	return s.o.IDTokens.Sign(ctx, alg, "logout+jwt", payload)
+	return s.o.IDTokens.Sign(ctx, alg, "logout+jwt", payload, expires)
 }
 
 // noticed tells the operator how it went.

@@ -54,7 +54,8 @@ func (h *idTokens) PopulateTokenEndpointResponse(ctx context.Context, r fosite.A
 	claims["iss"] = h.s.o.Issuer
 	claims["aud"] = []string{u.client.ID}
 	claims["iat"] = u.now.Unix()
-	claims["exp"] = u.now.Add(u.client.lifespan(u.grantType, "id_token", h.s.o.Lifespans.IDToken)).Unix()
+	expires := u.now.Add(u.client.lifespan(u.grantType, "id_token", h.s.o.Lifespans.IDToken))
+	claims["exp"] = expires.Unix()
 	claims["jti"] = randomString()
 	claims["at_hash"] = halfHash(alg, u.accessToken)
 	claims["rat"] = about.RequestedAt
@@ -76,7 +77,7 @@ func (h *idTokens) PopulateTokenEndpointResponse(ctx context.Context, r fosite.A
 	if err != nil {
 		return err
 	}
-	token, err := h.s.o.IDTokens.Sign(ctx, alg, "JWT", payload)
+	token, err := h.s.o.IDTokens.Sign(ctx, alg, "JWT", payload, expires)
 	if err != nil {
 		return err
 	}

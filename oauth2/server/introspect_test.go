@@ -207,11 +207,11 @@ func TestStringsThatAreNoTokensAreInactive(t *testing.T) {
 	r.client()
 	token := r.machineToken()
 	random, signature, _ := strings.Cut(strings.TrimPrefix(token, "ory_at_"), ".")
-	idToken, err := ring().Sign(context.Background(), "RS256", "JWT", []byte(`{"iss":"`+r.url+`","jti":"`+signature+`"}`))
+	idToken, err := ring().Sign(context.Background(), "RS256", "JWT", []byte(`{"iss":"`+r.url+`","jti":"`+signature+`"}`), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, _ := ring().Sign(context.Background(), "RS256", "at+jwt", []byte(`{"iss":"https://evil.test","jti":"`+signature+`"}`))
+	foreign, _ := ring().Sign(context.Background(), "RS256", "at+jwt", []byte(`{"iss":"https://evil.test","jti":"`+signature+`"}`), time.Time{})
 	for name, text := range map[string]string{
 		"empty": "", "garbage": "garbage", "a signature": signature, "without prefix": random + "." + signature,
 		"as a refresh token": "ory_rt_" + random + "." + signature, "as a code": "ory_ac_" + random + "." + signature,

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gatewarden/gatewarden/oauth2"
 )
@@ -44,5 +45,5 @@ func (s *Server) signIntrospection(ctx context.Context, c *client, answer oauth2
 	if alg == "" {
 		alg = s.o.IDTokenAlg
 	}
-	return s.o.IDTokens.Sign(ctx, alg, signedIntrospection, payload)
+	return s.o.IDTokens.Sign(ctx, alg, signedIntrospection, payload, time.Time{})
 }

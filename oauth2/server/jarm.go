@@ -31,11 +31,11 @@ func (s *Server) signedAnswer(ctx context.Context, request *fosite.AuthorizeRequ
 	if !ok {
 		return nil, fosite.ErrServerError
 	}
-	said := map[string]any{}
+	said, expires := map[string]any{}, s.now().Add(signedAnswerFor)
 	for name := range params {
 		said[name] = params.Get(name)
 	}
-	said["iss"], said["aud"], said["exp"] = s.o.Issuer, c.ID, s.now().Add(signedAnswerFor).Unix()
+	said["iss"], said["aud"], said["exp"] = s.o.Issuer, c.ID, expires.Unix()
 	payload, err := json.Marshal(said)
 	if err != nil {
 		return nil, err
@@ -44,6 +44,6 @@ func (s *Server) signedAnswer(ctx context.Context, request *fosite.AuthorizeRequ
 	if alg == "" {
 		alg = s.o.IDTokenAlg
 	}
-	signed, err := s.o.IDTokens.Sign(ctx, alg, "JWT", payload)
+	signed, err := s.o.IDTokens.Sign(ctx, alg, "JWT", payload, expires)
 	return url.Values{"response": {signed}}, err
 }

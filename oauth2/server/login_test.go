@@ -353,7 +353,7 @@ func TestAnIDTokenHintMustBeAboutThePerson(t *testing.T) {
 	if to := other.open(next); to.Query().Get("error") != "login_required" {
 		t.Errorf("bob logged in instead of alice: %s", to)
 	}
-	access, err := ring().Sign(context.Background(), "RS256", "at+jwt", []byte(`{"iss":"`+r.url+`","sub":"alice"}`))
+	access, err := ring().Sign(context.Background(), "RS256", "at+jwt", []byte(`{"iss":"`+r.url+`","sub":"alice"}`), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +371,7 @@ func TestConsentsAreListedAndRevokedWithTheirTokens(t *testing.T) {
 	if !r.isActive(tokens.str("access_token")) {
 		t.Fatal("the token is not active")
 	}
-	all, err := r.server.ConsentSessions(ctx, "alice", "", 10, 0)
+	all, err := r.server.ConsentSessions(ctx, oauth2.ConsentFilter{Subject: "alice"}, 10, 0)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("got %v, %v", all, err)
 	}

@@ -130,6 +130,7 @@ type providerMetadata struct {
 	BackchannelLogoutSession    bool     `json:"backchannel_logout_session_supported"`
 	FrontchannelLogout          bool     `json:"frontchannel_logout_supported"`
 	FrontchannelLogoutSession   bool     `json:"frontchannel_logout_session_supported"`
+	RegistrationEndpoint        string   `json:"registration_endpoint,omitempty"`
 	// MTLSAliases are the endpoints that ask for certificates (RFC 8705 section 5).
 	MTLSAliases map[string]string `json:"mtls_endpoint_aliases,omitempty"`
 }
@@ -162,7 +163,12 @@ func (s *Server) baseOf(r *http.Request) string {
 func (s *Server) metadata() any {
 	algs := s.o.IDTokens.Algorithms()
 	confidential, signing := []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}, asymmetricNames()
+	registration := ""
+	if s.o.Registration {
+		registration = s.base + registerPath
+	}
 	return providerMetadata{
+		RegistrationEndpoint:        registration,
 		Issuer:                      s.o.Issuer,
 		AuthorizationEndpoint:       s.base + authPath,
 		TokenEndpoint:               s.base + tokenPath,

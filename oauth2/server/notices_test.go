@@ -23,7 +23,7 @@ import (
 // plainRing signs nothing: tests see what would be signed.
 type plainRing struct{}
 
-func (plainRing) Sign(_ context.Context, alg, typ string, payload []byte) (string, error) {
+func (plainRing) Sign(_ context.Context, alg, typ string, payload []byte, _ time.Time) (string, error) {
 	return alg + " " + typ + " " + string(payload), nil
 }
 func (plainRing) Public() jose.JSONWebKeySet { return jose.JSONWebKeySet{} }

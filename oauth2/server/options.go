@@ -33,8 +33,9 @@ type Store interface {
 // Signer is a ring of signing keys.
 type Signer interface {
 	// Sign returns payload as a compact JWS, signed by the current key of alg, with
-	// the header members kid and typ.
-	Sign(ctx context.Context, alg, typ string, payload []byte) (string, error)
+	// the header members kid and typ. The key is published until expires, the end of
+	// what payload says; zero: it is looked at at once.
+	Sign(ctx context.Context, alg, typ string, payload []byte, expires time.Time) (string, error)
 	// Algorithms returns those that Sign has a key for, or makes one for, sorted.
 	Algorithms() []string
 	// Public returns the public halves of the current, the coming and the past keys
@@ -181,6 +182,8 @@ type Options struct {
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
 	ClientKeys *keys.Remotes
+	// Registration says that clients can register themselves (package registration).
+	Registration bool
 	// Strangers are asked by clients of their own.
 	Strangers Strangers
 	// Certificate returns the certificate that the client of a request has shown; nil:

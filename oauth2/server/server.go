@@ -37,6 +37,7 @@ const (
 	introspectPath = "/oauth2/introspect"
 	logoutPath     = "/oauth2/sessions/logout"
 	fallbacksPath  = "/oauth2/fallbacks/"
+	registerPath   = "/oauth2/register" // of package registration
 	userinfoPath   = "/userinfo"
 	jwksPath       = "/.well-known/jwks.json"
 	oidcPath       = "/.well-known/openid-configuration"
@@ -168,6 +169,7 @@ func (s *Server) Public() http.Handler {
 	route(introspectPath, s.introspectAsClient, post)
 	route(userinfoPath, s.userinfo, both)
 	route(logoutPath, s.logout, both)
+	route(fallbacksPath+"device", s.deviceFallback, get)
 	route(fallbacksPath+"{page:login|consent|logout|logout/callback|device/done|error}", s.fallback, get)
 	documents := map[string]*document{jwksPath: s.jwks, oidcPath: s.discovery, metadataPath: s.discovery}
 	if u, _ := url.Parse(s.o.Issuer); strings.Trim(u.Path, "/") != "" {

@@ -100,9 +100,10 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 	if !ok {
 		return "", "", fosite.ErrServerError
 	}
+	expires := s.accessExpiry(u)
 	c := accessClaims{
 		Issuer: s.o.Issuer, Subject: about.shownSubject(), Audience: u.audienceFor(r.GetGrantedAudience()), ClientID: u.client.ID,
-		ExpiresAt: s.accessExpiry(u).Unix(), IssuedAt: u.now.Unix(), NotBefore: u.now.Unix(), ID: randomString(),
+		ExpiresAt: expires.Unix(), IssuedAt: u.now.Unix(), NotBefore: u.now.Unix(), ID: randomString(),
 		Scope: strings.Join(r.GetGrantedScopes(), " "), Scopes: append([]string{}, r.GetGrantedScopes()...),
 		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act, Bound: about.Bound,
 	}
@@ -113,7 +114,7 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 	if err != nil {
 		return "", "", err
 	}
-	token, err = s.o.AccessTokens.Sign(ctx, s.o.AccessTokenAlg, accessTokenType, payload)
+	token, err = s.o.AccessTokens.Sign(ctx, s.o.AccessTokenAlg, accessTokenType, payload, expires)
 	return token, c.ID, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ory/fosite"
 )
@@ -59,7 +60,7 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
 	claims["iss"], claims["aud"], claims["iat"] = s.o.Issuer, []string{c.ID}, s.now().Unix()
 	payload, err := json.Marshal(claims)
 	if err == nil {
-		token, err = s.o.IDTokens.Sign(r.Context(), c.UserinfoAlg, "JWT", payload)
+		token, err = s.o.IDTokens.Sign(r.Context(), c.UserinfoAlg, "JWT", payload, time.Time{})
 	}
 	if err != nil {
 		s.fail(w, r, "userinfo", err)

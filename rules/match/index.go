@@ -48,8 +48,9 @@ func newEntry(t *target, p *Pattern, rule int) entry {
 		inScheme: t.schemes.groups() > 0, conditions: len(p.headers)+len(p.query) > 0}
 }
 
-// New returns an index over entries, whose nil patterns are left out. Strict makes
-// every second match an *AmbiguousError, whatever comes first.
+// New returns an index over entries, whose nil patterns are left out; the others are the
+// index's own from here on. Strict makes every second match an *AmbiguousError,
+// whatever comes first.
 func New(entries []Entry, strict bool) *Index {
 	x := &Index{strict: strict, any: &node{}, floating: &node{},
 		hosts:    table{map[string]*node{}, map[string]*node{}},
@@ -73,6 +74,9 @@ func New(entries []Entry, strict bool) *Index {
 	x.any.pack(&all)
 	x.floating.pack(&all)
 	x.conflicts = conflicts(ranked, entries, strict)
+	for _, e := range ranked { // nobody compares them any more
+		e.target.tokens, e.target.literal = nil, ""
+	}
 	return x
 }
 

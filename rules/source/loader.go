@@ -118,7 +118,7 @@ func (s *source) remote() bool {
 type good struct {
 	name  string
 	sum   [sha256.Size]byte
-	rules []spec.Rule
+	rules spec.List
 }
 
 // New returns a Loader that has read nothing yet. The error names the members of
@@ -350,7 +350,7 @@ func decode(u unit, units []good, known int) (good, error) {
 		return units[known], nil
 	}
 	rules, err := spec.Decode(u.name, u.data)
-	return good{u.name, sum, rules}, err
+	return good{u.name, sum, spec.ListOf(rules...)}, err
 }
 
 func asFault(source string, err error) spec.Fault {
@@ -374,13 +374,15 @@ func (l *Loader) readStored(ctx context.Context) {
 		return
 	}
 	g := good{name: "database"}
+	list := make([]spec.Rule, 0, len(stored))
 	sum := sha256.New()
 	for _, s := range stored {
 		s.Rule.Origin = spec.Origin{Source: spec.Database}
-		g.rules = append(g.rules, s.Rule)
+		list = append(list, s.Rule)
 		fmt.Fprintf(sum, "%q %q\n", s.Rule.ID, s.ETag)
 	}
 	sum.Sum(g.sum[:0])
+	g.rules = spec.ListOf(list...)
 	l.stored.faults, l.stored.units = nil, []good{g}
 	l.stored.known, l.stored.readAt = true, time.Now()
 }
@@ -459,24 +461,15 @@ func (l *Loader) Use(ctx context.Context, c *rules.Compiler) error {
 	return nil
 }
 
-// definitions are those of all sources, which share the list from here on: each rule
-// is in memory once, though its source and the set in force both hold it.
-func (l *Loader) definitions() []spec.Rule {
-	size := 0
+// definitions are those of all sources.
+func (l *Loader) definitions() spec.List {
+	var lists []spec.List
 	for _, s := range l.all() {
 		for _, g := range s.units {
-			size += len(g.rules)
+			lists = append(lists, g.rules)
 		}
 	}
-	defs := make([]spec.Rule, 0, size)
-	for _, s := range l.all() {
-		for i := range s.units {
-			from := len(defs)
-			defs = append(defs, s.units[i].rules...)
-			s.units[i].rules = defs[from:len(defs):len(defs)]
-		}
-	}
-	return defs
+	return spec.Concat(lists...)
 }
 
 // incomplete reports whether what is missing must keep the rules from coming into

@@ -27,7 +27,7 @@ func (l *Loader) sourceStatus() []SourceStatus {
 	for i, s := range all {
 		st := SourceStatus{Name: s.name, OK: len(s.faults) == 0, Revision: s.revision, ReadAt: s.readAt}
 		for _, g := range s.units {
-			st.Rules += len(g.rules)
+			st.Rules += g.rules.Len()
 		}
 		if !st.OK {
 			st.Error = s.faults[0].Message

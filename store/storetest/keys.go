@@ -68,3 +68,51 @@ func keysReplace(t *testing.T, s store.Store) {
 	check(t, s.ReplaceSet(c, "set", nil))
 	equal(t, "emptied set", must(s.Keys(c, "set"))(t), []keys.Stored(nil))
 }
+
+func keysSucceed(t *testing.T, s store.Store) {
+	c := ctx(t)
+	check(t, s.Succeed(c, "set", nil, []keys.Stored{key("set", "first", now())}))
+	kind(t, "a key of another set", s.Succeed(c, "set", []string{"first"}, []keys.Stored{key("other", "x", now())}), fault.Invalid)
+	kind(t, "an id that is taken", s.Succeed(c, "set", []string{"first"}, []keys.Stored{key("set", "first", now())}), fault.Conflict)
+	kind(t, "a set that is not empty", s.Succeed(c, "set", nil, []keys.Stored{key("set", "x", now())}), fault.Conflict)
+	kind(t, "a set that holds less", s.Succeed(c, "set", []string{"first", "second"}, []keys.Stored{key("set", "x", now())}), fault.Conflict)
+	won := 0
+	for i, err := range race(parallel, func(i int) error {
+		return s.Succeed(c, "set", []string{"first"}, []keys.Stored{key("set", numbered("successor", i), now())})
+	}) {
+		if err == nil {
+			won++
+		} else if !fault.Is(err, fault.Conflict) {
+			t.Errorf("caller %d: %v", i, err)
+		}
+	}
+	equal(t, "winners", won, 1)
+	equal(t, "keys", len(must(s.Keys(c, "set"))(t)), 2)
+}
+
+func keysKept(t *testing.T, s store.Store) {
+	c := ctx(t)
+	k := key("set", "k", now())
+	k.KeepFor = time.Hour
+	check(t, s.AddKeys(c, []keys.Stored{k, key("set", "idle", now().Add(-time.Hour))}))
+	kept := func() []time.Duration {
+		var all []time.Duration
+		for _, k := range must(s.Keys(c, "set"))(t) {
+			all = append(all, k.KeepFor)
+		}
+		return all
+	}
+	check(t, s.KeepKey(c, "set", "k", 30*time.Minute))
+	equal(t, "after a shorter life", kept(), []time.Duration{time.Hour, 0})
+	check(t, errors.Join(race(parallel, func(i int) error { return s.KeepKey(c, "set", "k", time.Duration(i+1)*time.Hour) })...))
+	equal(t, "after parallel longer lives", kept(), []time.Duration{parallel * time.Hour, 0})
+	k.KeepFor = 0
+	check(t, s.PutKey(c, k))
+	equal(t, "after the key was put again", kept(), []time.Duration{parallel * time.Hour, 0})
+	kind(t, "a key that is not there", s.KeepKey(c, "set", "unknown", time.Hour), fault.NotFound)
+	check(t, s.DeleteKey(c, "set", "k"))
+	kind(t, "a key that was deleted", s.KeepKey(c, "set", "k", time.Hour), fault.NotFound)
+	k.KeepFor = time.Minute
+	check(t, s.AddKeys(c, []keys.Stored{k}))
+	equal(t, "another key of that id", kept(), []time.Duration{time.Minute, 0})
+}

@@ -47,6 +47,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"MembersAddedInParallelAreAllKept", groupsRace},
 		{"KeySetsComeNewestFirst", keysCRUD},
 		{"AKeySetIsReplacedWhole", keysReplace},
+		{"OfParallelSuccessorsOfOneReadSetOneIsAdded", keysSucceed},
+		{"HowLongAKeyLivesOnIsOnlyRaised", keysKept},
 		{"ClientsComeBackWholeButForTheSecret", clientsCRUD},
 		{"OfParallelChangesToOneReadClientOneWins", clientsRace},
 		{"ADeletedClientTakesItsTokensAndConsentsAlong", clientsDelete},
