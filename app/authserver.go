@@ -39,6 +39,10 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	}
 	a.sectors = &manage.Sectors{Operators: operators, Strangers: strange}
 	subjects := a.cfg.OIDC.Subjects
+	documents, err := a.documents(strange)
+	if err != nil {
+		return err
+	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
@@ -46,7 +50,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg,
 		Subjects: server.Subjects{Types: subjects.Types, PairwiseSalt: subjects.Pairwise.Salt}, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
-		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Certificate: edge.CertificateOf,
+		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Documents: documents, Certificate: edge.CertificateOf,
 		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,

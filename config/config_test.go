@@ -145,6 +145,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a rate that is none", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_RATE_LIMIT_RATE=-1"}, want: "oidc.dynamic_client_registration.rate_limit must have a rate"},
 		{name: "statements without keys", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_SOFTWARE_STATEMENTS_ISSUERS=https://a.example"}, want: "oidc.dynamic_client_registration.software_statements needs both issuers and jwks_urls"},
 		{name: "statements of nobody", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_SOFTWARE_STATEMENTS_REQUIRED=true"}, want: "oidc.dynamic_client_registration.software_statements.required needs issuers"},
+		{name: "documents at an address", environ: []string{"OAUTH2_CLIENT_ID_METADATA_DOCUMENTS_ALLOWED_HOSTS=https://a.example"}, want: "oauth2.client_id_metadata_documents.allowed_hosts must hold hosts"},
+		{name: "documents that are kept for ever", environ: []string{"OAUTH2_CLIENT_ID_METADATA_DOCUMENTS_MAX_AGE=48h"}, want: "oauth2.client_id_metadata_documents.max_age must be from 1m to 24h"},
 		{name: "a file that is missing", want: "--config /does/not/exist.yaml: no such file or directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

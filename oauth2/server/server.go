@@ -89,7 +89,7 @@ func New(options Options) (*Server, error) {
 	if o.ScopeStrategy == WildcardScopes {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
-	s.clients = newClientCache(o.Store.Client, o.Metrics, o.FreshClients)
+	s.clients = newClientCache(o.Store.Client, o.Documents, o.Metrics, o.FreshClients)
 	s.keySets, s.strangersKeySets = newClientKeySets(o.ClientKeys), newClientKeySets(o.Strangers.Keys)
 	if s.proofs, err = newProofs(o); err != nil {
 		return nil, err
