@@ -408,6 +408,8 @@ type Login struct {
 	Accent    string `key:"accent"`    // #rrggbb
 	Templates string `key:"templates"` // folder of files that replace built-in ones
 	Messages  string `key:"messages"`  // folder of texts, fr.json
+	// Providers are those that people may log in with beside their password.
+	Providers []Provider `key:"providers"`
 }
 
 // TTL are lifespans.
@@ -472,6 +474,15 @@ type Device struct {
 type Grant struct {
 	RefreshToken RefreshTokenGrant `key:"refresh_token"`
 	JWT          JWTGrant          `key:"jwt"`
+	Implicit     LegacyGrant       `key:"implicit"`
+	Hybrid       LegacyGrant       `key:"hybrid"`
+	Password     LegacyGrant       `key:"password"`
+}
+
+// LegacyGrant is a grant that OAuth 2.1 has no more. It is off unless it is switched on
+// here and registered for the client.
+type LegacyGrant struct {
+	Enabled bool `key:"enabled"`
 }
 
 // RefreshTokenGrant lets clients use a rotated refresh token again for a while.

@@ -248,13 +248,13 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 		s.refuse(w, r, request, err)
 		return
 	}
-	answer, err := s.fosite.NewAuthorizeResponse(ctx, request, about)
+	params, err := s.respond(ctx, request, about)
 	if err != nil {
 		s.refuse(w, r, request, err)
 		return
 	}
 	s.o.Metrics.OAuth2("authorize", "")
-	s.sendBack(w, r, request, answer.GetParameters())
+	s.sendBack(w, r, request, params)
 }
 
 // about returns what the grant's tokens will say about the person.
