@@ -165,7 +165,7 @@ func (a *App) openStore(ctx context.Context) error {
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
-	a.hasher, err = secrets.New(secrets.Options{Keys: keyed(a.secrets), Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
+	a.hasher, err = secrets.New(secrets.Options{Keys: a.lasting(), Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
 	if err != nil {
 		return fmt.Errorf("secrets.system: %w", err)
 	}
