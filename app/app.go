@@ -270,6 +270,15 @@ func Migrate(ctx context.Context, dsn string) (applied []string, err error) {
 	return sql.Migrate(ctx, sql.Options{DSN: dsn})
 }
 
+// Resealed tells how far Reseal is.
+type Resealed = sql.Resealed
+
+// Reseal seals everything in a database with the first of the system secrets, beside
+// nodes that serve, and tells progress.
+func Reseal(ctx context.Context, dsn string, secrets []string, progress func(Resealed)) (Resealed, error) {
+	return sql.Reseal(ctx, sql.Options{DSN: dsn, Secrets: secrets}, progress)
+}
+
 // MigrationStatus lists the schema steps of a database.
 func MigrationStatus(ctx context.Context, dsn string) ([]sql.Migration, error) {
 	return sql.MigrationStatus(ctx, sql.Options{DSN: dsn})

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/gatewarden/gatewarden/fault"
 )
@@ -53,6 +54,22 @@ type Resealed struct {
 	// Seen of Total rows were looked at in this pass; rows that come meanwhile may make
 	// Seen the larger one. Sealed were sealed anew in all passes.
 	Seen, Total, Sealed int64
+}
+
+// Reseal opens a database, which must exist, for Store.Reseal. Of Options only DSN and
+// Secrets are used.
+func Reseal(ctx context.Context, o Options, progress func(Resealed)) (done Resealed, err error) {
+	if t, err := parseDSN(o.DSN, 0, 0); err == nil && t.file != "" {
+		if _, err := os.Stat(t.file); err != nil {
+			return done, fault.Wrap(fault.Invalid, "no_database", "dsn: there is no such database", err) // opening it would make it
+		}
+	}
+	s, err := Open(ctx, Options{DSN: o.DSN, Secrets: o.Secrets})
+	if err != nil {
+		return done, err
+	}
+	done, err = s.Reseal(ctx, progress)
+	return done, errors.Join(err, s.Close())
 }
 
 // Reseal seals everything with the first system secret that is sealed with another one,
@@ -188,7 +205,7 @@ func (s *Store) resealRows(ctx context.Context, t sealedTable, group string, row
 			continue
 		}
 		if err != nil {
-			return 0, 0, fmt.Errorf("%s, a row of %d bytes: %w", t.name, len(row.sealed), err)
+			return 0, 0, fmt.Errorf("%s: a row that was tampered with or damaged: %w", t.name, err)
 		}
 		changes = append(changes, change{row.id, row.sealed, s.ring.seal(t.purpose, id, plain)})
 	}
