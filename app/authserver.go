@@ -36,13 +36,17 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if a.cfg.Clients.HTTP.DisallowPrivate {
 		operators, operatorsKeys = theirs.HTTP, theirs.Keys
 	}
+	documents, err := a.documents(strange)
+	if err != nil {
+		return err
+	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
 		URLs:   a.loginURLs(), Subject: a.subject(),
 		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
-		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Certificate: edge.CertificateOf,
+		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Documents: documents, Certificate: edge.CertificateOf,
 		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,

@@ -55,6 +55,5 @@ func (x *exchange) authenticate(login, password string) (users.User, error) {
 			x.p.o.Log.WarnContext(x.ctx, "a password could not be hashed anew", "user", u.ID, "error", err)
 		}
 	}
-	x.rememberDevice(account)
 	return u, nil
 }

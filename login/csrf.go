@@ -57,11 +57,16 @@ func (s signing) signed(text string, parts ...string) bool {
 
 func mac(key []byte, parts []string) string {
 	h := hmac.New(sha256.New, key)
-	for _, part := range parts {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		h.Write([]byte(part))
-	}
+	h.Write(lengthed(parts...))
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// lengthed puts parts together, each with its length, so that no others make the same.
+func lengthed(parts ...string) (out []byte) {
+	for _, part := range parts {
+		out = append(binary.BigEndian.AppendUint64(out, uint64(len(part))), part...)
+	}
+	return out
 }
 
 // cookieName puts __Host- in front where the browser can then enforce what the cookie
@@ -85,18 +90,26 @@ func (x *exchange) setCookie(name, value string, age int) {
 	http.SetCookie(x.w, &http.Cookie{Name: x.p.cookieName(name), Value: value, Path: "/", MaxAge: age, Secure: x.p.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 }
 
-// protect gives the page the token of its form: a MAC over the browser's cookie, the
-// page and the challenge, so that it is good nowhere else.
-func (x *exchange) protect(purpose string) {
-	secret := x.cookie(csrfCookie)
-	if len(secret) < 26 {
-		secret = rand.Text()
-		x.setCookie(csrfCookie, secret, 0)
+// browser returns the secret that this browser is known by, a new one where it has none.
+func (x *exchange) browser() string {
+	if x.secret == "" {
+		if x.secret = x.cookie(csrfCookie); len(x.secret) < 26 {
+			x.secret = rand.Text()
+			x.setCookie(csrfCookie, x.secret, 0)
+		}
 	}
-	x.v.CSRF = x.p.signing.sign("csrf", secret, x.r.URL.Path, purpose)
+	return x.secret
 }
 
-// checkToken refuses a form without the token of its page and browser.
+// protect gives the page the token of its form: a MAC over the browser's cookie, the
+// page that the form is sent to (below the issuer) and the challenge, so that it is good
+// nowhere else.
+func (x *exchange) protect(path, purpose string) {
+	x.v.CSRF = x.p.signing.sign("csrf", x.browser(), x.p.base+path, purpose)
+}
+
+// checkToken refuses a form without the token of the page that it is sent to and of the
+// browser.
 func (x *exchange) checkToken(purpose string) error {
 	if secret := x.cookie(csrfCookie); secret != "" && x.p.signing.signed(x.form.Get("csrf_token"), "csrf", secret, x.r.URL.Path, purpose) {
 		return nil

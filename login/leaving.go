@@ -52,7 +52,7 @@ func (x *exchange) logoutForm(status int, asked oauth2.LogoutRequest) error {
 	if u, err := x.p.o.Users.User(x.ctx, asked.Subject); err == nil {
 		page.User = u.DisplayName()
 	}
-	x.protect(asked.Challenge)
+	x.protect(LogoutPath, asked.Challenge)
 	x.render(status, "logout", page)
 	return nil
 }

@@ -78,7 +78,7 @@ func (x *exchange) device(account string) string {
 	return ""
 }
 
-// remember lets the browser be known to the account.
+// rememberDevice lets the browser be known to the account.
 func (x *exchange) rememberDevice(account string) {
 	if x.device(account) == "" {
 		id := rand.Text()

@@ -6,18 +6,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/users"
 )
-
-// byPassword is the authentication context of a login with a password, and how it came
-// about (RFC 8176).
-const byPassword = "aal1"
-
-var methodPassword = []string{"pwd"}
 
 // maxHint is the longest login that is shown again, in bytes.
 const maxHint = 254
@@ -26,6 +19,7 @@ const maxHint = 254
 type loginPage struct {
 	Challenge, Client, Login string
 	Keep                     bool
+	Providers                []providerChoice
 }
 
 // loginRequest reads the request of a challenge for the browser that it belongs to.
@@ -100,8 +94,8 @@ func loginOf(u users.User) string {
 }
 
 func (x *exchange) loginForm(status int, asked oauth2.LoginRequest, page loginPage) error {
-	page.Challenge, page.Client = asked.Challenge, clientName(asked.Client)
-	x.protect(asked.Challenge)
+	page.Challenge, page.Client, page.Providers = asked.Challenge, clientName(asked.Client), x.p.providerChoices()
+	x.protect(LoginPath, asked.Challenge)
 	x.render(status, "login", page)
 	return nil
 }
@@ -133,6 +127,9 @@ func (x *exchange) submitLogin() error {
 		}
 		return err
 	}
+	if id := x.form.Get("provider"); id != "" {
+		return x.submitProvider(asked, page, id)
+	}
 	login, password := strings.TrimSpace(x.form.Get("login")), x.form.Get("password")
 	if login == "" {
 		x.fault("login", "fault.no_login")
@@ -150,17 +147,25 @@ func (x *exchange) submitLogin() error {
 	if err != nil {
 		return err
 	}
-	accept := oauth2.AcceptLogin{Subject: u.ID, Remember: true, ACR: byPassword, AMR: methodPassword}
-	if page.Keep {
-		accept.RememberFor = int(x.p.o.Keep / time.Second)
+	return x.proceed(asked, progress{Subject: u.ID, AMR: []string{"pwd"}, Login: login, Keep: page.Keep})
+}
+
+// loginRefused begins a login again that cannot go on: as after a wrong password.
+func (x *exchange) loginRefused(asked oauth2.LoginRequest, p progress) error {
+	x.fault("login", "fault.refused")
+	return x.loginForm(http.StatusForbidden, asked, loginPage{Login: p.Login, Keep: p.Keep})
+}
+
+// submitProvider begins a login at a provider.
+func (x *exchange) submitProvider(asked oauth2.LoginRequest, page loginPage, id string) error {
+	provider := x.p.provider(id)
+	if provider == nil {
+		return fault.New(fault.Invalid, "invalid_form", "there is no such provider")
 	}
-	to, err := x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, accept)
-	if fault.Is(err, fault.Invalid) && asked.Skip { // somebody else than the session's person
-		x.fault("login", "fault.refused")
-		return x.loginForm(http.StatusForbidden, asked, page)
-	}
-	if err == nil {
-		x.leave(to)
+	extra, maxAge := demands(asked, provider)
+	err := x.beginUpstream(provider, extra, upstreamAttempt{Challenge: asked.Challenge, Keep: page.Keep, MaxAge: maxAge})
+	if status := x.upstreamRefused(provider, err); status != 0 {
+		return x.loginForm(status, asked, page)
 	}
 	return err
 }

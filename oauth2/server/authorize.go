@@ -44,7 +44,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.AuthorizeRequest, error) {
 	c, err := s.clients.get(ctx, form.Get("client_id"))
 	if fault.Is(err, fault.NotFound) || err == nil && c.Disabled {
-		return nil, fosite.ErrInvalidClient.WithHint("The parameter 'client_id' names no client.")
+		return nil, unknownClient(err)
 	}
 	if err != nil {
 		return nil, err
@@ -89,6 +89,15 @@ func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.A
 		err = s.checkAuthorize(c, form)
 	}
 	return request, err
+}
+
+// unknownClient tells that there is no client, and who wrote a metadata document what is
+// wrong with it.
+func unknownClient(err error) error {
+	if fault.ReasonOf(err) == "client_metadata_document" {
+		return fosite.ErrInvalidClient.WithDescription(fault.MessageOf(err)) // in front, as long texts are cut
+	}
+	return fosite.ErrInvalidClient.WithHint("The parameter 'client_id' names no client.")
 }
 
 // checkAuthorize holds the rules that fosite does not have, or not before the

@@ -131,6 +131,7 @@ type providerMetadata struct {
 	FrontchannelLogout          bool     `json:"frontchannel_logout_supported"`
 	FrontchannelLogoutSession   bool     `json:"frontchannel_logout_session_supported"`
 	RegistrationEndpoint        string   `json:"registration_endpoint,omitempty"`
+	ClientDocuments             bool     `json:"client_id_metadata_document_supported,omitempty"`
 	// MTLSAliases are the endpoints that ask for certificates (RFC 8705 section 5).
 	MTLSAliases map[string]string `json:"mtls_endpoint_aliases,omitempty"`
 }
@@ -169,6 +170,7 @@ func (s *Server) metadata() any {
 	}
 	return providerMetadata{
 		RegistrationEndpoint:        registration,
+		ClientDocuments:             s.o.Documents != nil,
 		Issuer:                      s.o.Issuer,
 		AuthorizationEndpoint:       s.base + authPath,
 		TokenEndpoint:               s.base + tokenPath,

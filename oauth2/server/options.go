@@ -149,6 +149,15 @@ type Metrics struct {
 	OAuth2        func(endpoint, errorCode string) // empty code: success
 }
 
+// Documents finds clients by what is at their ids (draft-ietf-oauth-client-id-metadata-document).
+type Documents interface {
+	// Names reports whether an id may be one of such a client; it asks nobody.
+	Names(id string) bool
+	// Client returns fault.NotFound, with a text for who wrote the document, when there is
+	// no usable one, and fault.Unavailable when it could not be found out.
+	Client(ctx context.Context, id string) (oauth2.Client, error)
+}
+
 // Strangers are how what is registered by somebody unknown is asked (oauth2.Client.Stranger):
 // by who refuses addresses that are not public.
 type Strangers struct {
@@ -181,6 +190,9 @@ type Options struct {
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
 	ClientKeys *keys.Remotes
+	// Documents are the clients whose id is the address of their metadata; nil: there are
+	// none.
+	Documents Documents
 	// Registration says that clients can register themselves (package registration).
 	Registration bool
 	// Strangers are asked by clients of their own.

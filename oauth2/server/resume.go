@@ -179,7 +179,8 @@ func (s *Server) keepSession(ctx context.Context, w http.ResponseWriter, f oauth
 // section 8.6).
 func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeRequest, d *flowData, subject string) (bool, error) {
 	c, ok := request.Client.(*client)
-	if !ok || d.prompt("consent") || d.Device { // a device may be somebody else's
+	// A device may be somebody else's, and a host too, one day: the person sees its name.
+	if !ok || d.prompt("consent") || d.Device || c.Origin == oauth2.ByDocument {
 		return false, nil
 	}
 	if c.SkipConsent {
@@ -188,7 +189,7 @@ func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeR
 	if c.Public() && !fosite.IsRedirectURISecureStrict(ctx, request.RedirectURI) {
 		return false, nil
 	}
-	earlier, err := s.o.Store.Consents(ctx, subject, c.ID, 100, 0)
+	earlier, err := s.o.Store.Consents(ctx, oauth2.ConsentFilter{Subject: subject, ClientID: c.ID}, 100, 0)
 	if err != nil {
 		return false, err
 	}

@@ -89,7 +89,7 @@ func New(options Options) (*Server, error) {
 	if o.ScopeStrategy == WildcardScopes {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
-	s.clients = newClientCache(o.Store.Client, o.Metrics, o.FreshClients)
+	s.clients = newClientCache(o.Store.Client, o.Documents, o.Metrics, o.FreshClients)
 	s.keySets, s.strangersKeySets = newClientKeySets(o.ClientKeys), newClientKeySets(o.Strangers.Keys)
 	if s.proofs, err = newProofs(o); err != nil {
 		return nil, err
@@ -169,6 +169,7 @@ func (s *Server) Public() http.Handler {
 	route(introspectPath, s.introspectAsClient, post)
 	route(userinfoPath, s.userinfo, both)
 	route(logoutPath, s.logout, both)
+	route(fallbacksPath+"device", s.deviceFallback, get)
 	route(fallbacksPath+"{page:login|consent|logout|logout/callback|device/done|error}", s.fallback, get)
 	documents := map[string]*document{jwksPath: s.jwks, oidcPath: s.discovery, metadataPath: s.discovery}
 	if u, _ := url.Parse(s.o.Issuer); strings.Trim(u.Path, "/") != "" {

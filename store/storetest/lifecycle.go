@@ -60,7 +60,7 @@ func readAll(t *testing.T, s store.Store) {
 	equal(t, "refresh token", must(s.RefreshToken(c, "sig"))(t).Grant.Form.Get("x"), canary)
 	equal(t, "flow", string(must(s.Flow(c, oauth2.ByLoginChallenge, "lc-f"))(t).Data), `"`+canary+`"`)
 	equal(t, "session", must(s.LoginSession(c, "sid"))(t).ACR, canary)
-	equal(t, "consent", string(must(s.Consents(c, "subject", "", 1, 0))(t)[0].Data), `"`+canary+`"`)
+	equal(t, "consent", string(must(s.Consents(c, oauth2.ConsentFilter{Subject: "subject"}, 1, 0))(t)[0].Data), `"`+canary+`"`)
 	equal(t, "user", must(s.User(c, "person"))(t).PasswordHash, canary)
 	equal(t, "identity", must(s.Identities(c, "person"))(t)[0].Name, canary)
 	equal(t, "rule", must(s.Rule(c, "r"))(t).Rule.ID, "r")
