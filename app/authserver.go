@@ -52,7 +52,8 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
 
 		LegacyErrors: a.cfg.OAuth2.LegacyErrors, MTLS: a.cfg.URLs.Self.MTLS,
-		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
+		Legacy: a.legacyGrants(),
+		PAR:    server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: a.lasting(),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
@@ -72,6 +73,19 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		return fmt.Errorf("authorization server: %w", err)
 	}
 	return nil
+}
+
+// legacyGrants are the grants of before OAuth 2.1 that are switched on.
+func (a *App) legacyGrants() server.Legacy {
+	grants := a.cfg.OAuth2.Grant
+	legacy := server.Legacy{Implicit: grants.Implicit.Enabled, Hybrid: grants.Hybrid.Enabled}
+	if grants.Password.Enabled {
+		legacy.Password = func(ctx context.Context, clientID, login, password string) (server.PasswordLogin, error) {
+			who, err := a.login.CheckPassword(ctx, clientID, login, password)
+			return server.PasswordLogin{Subject: who.User.ID, ACR: who.ACR, AMR: who.AMR, Claims: who.User.Released}, err
+		}
+	}
+	return legacy
 }
 
 // boundTokens says which proofs bind tokens to their sender.

@@ -474,6 +474,15 @@ type Device struct {
 type Grant struct {
 	RefreshToken RefreshTokenGrant `key:"refresh_token"`
 	JWT          JWTGrant          `key:"jwt"`
+	Implicit     LegacyGrant       `key:"implicit"`
+	Hybrid       LegacyGrant       `key:"hybrid"`
+	Password     LegacyGrant       `key:"password"`
+}
+
+// LegacyGrant is a grant that OAuth 2.1 has no more. It is off unless it is switched on
+// here and registered for the client.
+type LegacyGrant struct {
+	Enabled bool `key:"enabled"`
 }
 
 // RefreshTokenGrant lets clients use a rotated refresh token again for a while.

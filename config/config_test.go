@@ -68,6 +68,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a key that is there twice", file: "c.yaml", text: "dsn: memory\nlog: {}\ndsn: memory\n", want: `c.yaml:3: mapping key "dsn" already defined at line 1`},
 		{name: "a key of another case", file: "c.yaml", text: "DSN: memory\n", want: "c.yaml:1: unknown key DSN"},
 		{name: "a misspelt key in TOML", file: "c.toml", text: "dns = 'memory'\n", want: "c.toml: unknown key dns, did you mean dsn?"},
+		{name: "passwords of users that are elsewhere", file: "c.yaml", text: "urls:\n  login: https://a.example/\noauth2:\n  grant:\n    password:\n      enabled: true\n",
+			want: "c.yaml:6: oauth2.grant.password.enabled needs the built-in login: urls.login must be empty"},
 		{name: "a value of the wrong type", file: "c.yaml", text: "serve:\n  proxy:\n    port: many\n", want: "c.yaml:3: serve.proxy.port must be a whole number"},
 		{name: "a duration without unit", file: "c.yaml", text: "ttl:\n  access_token: 5\n", want: "c.yaml:2: ttl.access_token must be a duration such as 30s or 1h"},
 		{name: "a variable of the wrong type", environ: []string{"PROXY_PORT=x"}, want: "environment PROXY_PORT: serve.proxy.port must be a whole number"},

@@ -65,10 +65,16 @@ func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.A
 		plain["audience"] = append(slices.Clone(form["audience"]), resource...)
 	}
 	refused := err
-	if mode := form.Get("response_mode"); mode != "" {
-		mode, _ = plainResponseMode(mode)
-		plain.Set("response_mode", mode)
+	asked, _ := s.askedFor(form)
+	mode, _, err := responseMode(asked, form)
+	if err != nil {
+		refused = err
 	}
+	if mode != "" {
+		plain.Set("response_mode", string(mode))
+	}
+	// What else than a code is asked for is checked below and made by implicit.go.
+	plain.Set("response_type", "code")
 	if !plain.Has("state") {
 		plain.Set("state", "absent")
 	}
@@ -104,11 +110,11 @@ func unknownClient(err error) error {
 // person has logged in.
 func (s *Server) checkAuthorize(c *client, form url.Values) error {
 	invalid := func(hint string) error { return fosite.ErrInvalidRequest.WithHint(hint) }
+	if err := s.checkResponseType(c, form); err != nil {
+		return err
+	}
+	asked, _ := s.askedFor(form)
 	switch {
-	case form.Get("response_type") != "code":
-		return fosite.ErrUnsupportedResponseType
-	case !c.allowsGrant("authorization_code"):
-		return fosite.ErrUnauthorizedClient.WithHint("The client is not registered for grant type 'authorization_code'.")
 	case form.Has("request"): // requestObject takes it out
 		return fosite.ErrRequestNotSupported
 	case form.Has("request_uri"):
@@ -122,11 +128,11 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 		if method != "" {
 			return invalid("The parameter 'code_challenge' is missing.")
 		}
-		if s.o.PKCE == PKCEForAll || c.Public() {
+		if asked.code && (s.o.PKCE == PKCEForAll || c.Public()) {
 			return invalid("The parameter 'code_challenge' is missing: PKCE (RFC 7636) is required.")
 		}
 		// Without PKCE the state is all that protects from CSRF.
-		if len(form.Get("state")) < fosite.MinParameterEntropy {
+		if asked.code && len(form.Get("state")) < fosite.MinParameterEntropy {
 			return invalid("The parameter 'state' must have at least 8 characters.")
 		}
 	} else {
@@ -227,6 +233,10 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 	d := &flowData{Form: form, RequestedAt: s.now(), Scope: request.RequestedScope, Audience: request.RequestedAudience}
 	if came.Has("request") || came.Has("request_uri") {
 		d.From = from
+	}
+	if asked, _ := s.askedFor(form); !asked.code {
+		// There is no refresh token without a code (OpenID Connect Core section 11).
+		d.Scope = slices.DeleteFunc(slices.Clone(d.Scope), func(scope string) bool { return scope == "offline" || scope == "offline_access" })
 	}
 	f := oauth2.Flow{ID: randomString(), ClientID: request.Client.GetID(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}
 	s.askLogin(w, r, f, d, request, s.o.Store.CreateFlow)

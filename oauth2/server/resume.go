@@ -238,13 +238,13 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 		s.approveDevice(w, r, f, d, request)
 		return
 	}
-	answer, err := s.fosite.NewAuthorizeResponse(ctx, request, s.about(f, d))
+	params, err := s.respond(ctx, request, s.about(f, d))
 	if err != nil {
 		s.refuse(w, r, request, err)
 		return
 	}
 	s.o.Metrics.OAuth2("authorize", "")
-	s.sendBack(w, r, request, answer.GetParameters())
+	s.sendBack(w, r, request, params)
 }
 
 // about returns what the grant's tokens will say about the person.
