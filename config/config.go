@@ -408,6 +408,8 @@ type Login struct {
 	Accent    string `key:"accent"`    // #rrggbb
 	Templates string `key:"templates"` // folder of files that replace built-in ones
 	Messages  string `key:"messages"`  // folder of texts, fr.json
+	// Providers are those that people may log in with beside their password.
+	Providers []Provider `key:"providers"`
 }
 
 // TTL are lifespans.
@@ -472,6 +474,15 @@ type Device struct {
 type Grant struct {
 	RefreshToken RefreshTokenGrant `key:"refresh_token"`
 	JWT          JWTGrant          `key:"jwt"`
+	Implicit     LegacyGrant       `key:"implicit"`
+	Hybrid       LegacyGrant       `key:"hybrid"`
+	Password     LegacyGrant       `key:"password"`
+}
+
+// LegacyGrant is a grant that OAuth 2.1 has no more. It is off unless it is switched on
+// here and registered for the client.
+type LegacyGrant struct {
+	Enabled bool `key:"enabled"`
 }
 
 // RefreshTokenGrant lets clients use a rotated refresh token again for a while.
@@ -643,7 +654,7 @@ func Default() Config {
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
 			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, Documents: ClientDocuments{MaxAge: time.Hour}, IntrospectionCacheSize: 100_000},
-		OIDC:        OIDC{IDTokenAlg: "RS256", Registration: defaultRegistration()},
+		OIDC:        OIDC{IDTokenAlg: "RS256", Subjects: Subjects{Types: []string{"public"}}, Registration: defaultRegistration()},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},
 		Redis:       Redis{Timeout: 50 * time.Millisecond, KeyPrefix: "gatewarden:"},

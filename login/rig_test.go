@@ -129,6 +129,7 @@ func (secrets) VerifyAny(_ context.Context, hashes []string, plain string) error
 
 // rig is the pages over a real server and store.
 type rig struct {
+	pages  *login.Pages
 	t      *testing.T
 	store  *sql.Store
 	url    string
@@ -167,6 +168,7 @@ func start(t *testing.T, theme login.Theme, changes ...func(*server.Options)) *r
 		t.Fatal(err)
 	}
 	endpoints := s.Public()
+	r.pages = pages
 	listener.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if pages.Handles(q.URL.Path) {
 			pages.ServeHTTP(w, q)

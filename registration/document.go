@@ -204,7 +204,7 @@ func (p *Policy) document(id string, body []byte) (oauth2.Client, error) {
 	if err := p.check(c, oauth2.Client{}); err != nil {
 		return oauth2.Client{}, unusable(told(err))
 	}
-	if err := manage.Complete(&c, strings.Join(p.scope(), " ")); err != nil {
+	if err := manage.Complete(&c, strings.Join(p.scope(), " "), nil); err != nil {
 		return oauth2.Client{}, unusable(told(err))
 	}
 	return c, nil

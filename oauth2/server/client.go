@@ -49,6 +49,10 @@ func newClient(c oauth2.Client) *client {
 		deviceGrantType + " access_token":    c.DeviceGrantAccess,
 		deviceGrantType + " id_token":        c.DeviceGrantID,
 		deviceGrantType + " refresh_token":   c.DeviceGrantRefresh,
+		"implicit access_token":              c.ImplicitGrantAccess,
+		"implicit id_token":                  c.ImplicitGrantID,
+		"password access_token":              c.PasswordGrantAccess,
+		"password refresh_token":             c.PasswordGrantRefresh,
 		"refresh_token access_token":         c.RefreshTokenGrantAccess,
 		"refresh_token id_token":             c.RefreshTokenGrantID,
 		"refresh_token refresh_token":        c.RefreshTokenGrantRefresh,
@@ -93,7 +97,7 @@ func (c *client) GetAudience() fosite.Arguments { return c.Audience }
 // GetGrantTypes returns the grant types that the server knows, in their exact
 // spelling, because fosite compares them without regard to case.
 func (c *client) GetGrantTypes() (known fosite.Arguments) {
-	for _, g := range grantTypes {
+	for _, g := range append([]string{passwordGrantType}, grantTypes...) {
 		if c.allowsGrant(g) {
 			known = append(known, g)
 		}
@@ -101,14 +105,9 @@ func (c *client) GetGrantTypes() (known fosite.Arguments) {
 	return known
 }
 
-// GetResponseTypes returns code or nothing: the implicit and hybrid flows are not
-// offered (RFC 9700 section 2.1.2).
-func (c *client) GetResponseTypes() fosite.Arguments {
-	if len(c.ResponseTypes) == 0 || slices.Contains(c.ResponseTypes, "code") {
-		return fosite.Arguments{"code"}
-	}
-	return nil
-}
+// GetResponseTypes returns all that fosite is asked for; checkResponseType has looked at
+// what is registered.
+func (*client) GetResponseTypes() fosite.Arguments { return fosite.Arguments{"code"} }
 
 func (c *client) GetResponseModes() []fosite.ResponseModeType {
 	return []fosite.ResponseModeType{fosite.ResponseModeQuery, fosite.ResponseModeFragment, fosite.ResponseModeFormPost}

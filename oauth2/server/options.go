@@ -68,6 +68,26 @@ type Device struct {
 	Interval time.Duration // between two polls; default 5s
 }
 
+// Legacy switches on what RFC 9700 advises against and OAuth 2.1 has no more, for
+// certification and migration. Each client must have registered it, too. The zero value:
+// nothing.
+type Legacy struct {
+	Implicit bool // response types id_token, token, id_token token
+	Hybrid   bool // response types code id_token, code token, code id_token token
+	// Password checks the password of the password grant (RFC 6749 section 4.3); nil: the
+	// grant is off. clientID is who asks, for limits on guessing. Errors:
+	// fault.Unauthenticated for a wrong login or password, fault.RateLimited for too many.
+	Password func(ctx context.Context, clientID, login, password string) (PasswordLogin, error)
+}
+
+// PasswordLogin is who logged in with a password.
+type PasswordLogin struct {
+	Subject, ACR string
+	AMR          []string
+	// Claims are those of the granted scopes, for the ID token; nil: none.
+	Claims func(scopes []string) map[string]any
+}
+
 // RefreshGrace is for clients that refresh at several places at once. Zero: a refresh
 // token that is used again ends its family.
 type RefreshGrace struct {
@@ -182,6 +202,7 @@ type Options struct {
 	IDTokenAlg string
 	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
 	AccessTokenAlg string
+	Subjects       Subjects
 	ClientSecrets  SecretVerifier
 	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
 	// a person who must not have tokens any more. Nil: everybody may.
@@ -202,6 +223,7 @@ type Options struct {
 	Certificate func(ctx context.Context) *access.ClientCertificate
 	PAR         PAR
 	Device      Device
+	Legacy      Legacy
 	// RefreshGrace lets clients use a rotated refresh token again for a while.
 	RefreshGrace RefreshGrace
 	// JWTBearerMaxLifespan bounds how far the exp of an assertion that buys a token may be
@@ -289,6 +311,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.IDTokenAlg == "" {
 		o.IDTokenAlg = string(jose.RS256)
+	}
+	if len(o.Subjects.Types) == 0 {
+		o.Subjects.Types = []string{"public"}
 	}
 	if o.AccessTokenAlg == "" {
 		o.AccessTokenAlg = string(jose.RS256)
