@@ -209,7 +209,7 @@ func (s *Server) metadata() any {
 		RequestParameter:            true,
 		GrantTypes:                  s.grantTypeNames(),
 		DetailsTypes:                s.o.Details.Names(),
-		SubjectTypes:                []string{"public"},
+		SubjectTypes:                s.o.Subjects.Types,
 		IDTokenAlgs:                 algs,
 		UserinfoAlgs:                append([]string{"none"}, algs...),
 		TokenAuthMethods:            append(slices.Clone(confidential), "none"),
