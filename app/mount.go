@@ -220,7 +220,7 @@ var pagePaths = []string{login.LoginPath, login.ConsentPath, login.LogoutPath, l
 // scripts have no business with (RFC 9700 section 2.6).
 func navigated(r *http.Request) bool {
 	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/device/verify" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/") ||
-		slices.Contains(pagePaths, r.URL.Path)
+		slices.Contains(pagePaths, r.URL.Path) || strings.HasPrefix(r.URL.Path, login.CallbackPath(""))
 }
 
 // publicRoute names the route of a path for metrics; what is no route is one label.
@@ -232,6 +232,9 @@ func publicRoute(path string) string {
 	}
 	if slices.Contains(pagePaths, path) {
 		return path
+	}
+	if strings.HasPrefix(path, login.CallbackPath("")) {
+		return login.CallbackPath("{provider}")
 	}
 	switch {
 	case path == registration.Path:
@@ -335,10 +338,15 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Decisions = decisions
 	d.Reload = a.Reload
 	d.Metrics = a.metrics.Handler()
-	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts, CrossOrigin: a.crossOrigin(listener)}
+	if d.Guard, err = a.guard(listener, d.Clients); err != nil {
+		return nil, err
+	}
 	d.PageKey = []byte(a.secrets[0])
-	whole := api.New(d)
-	guarded := edge.Guard{Listener: listener, Log: a.log}.Handler(whole)
+	certificates, err := a.callerCertificates(listener)
+	if err != nil {
+		return nil, err
+	}
+	guarded := edge.Guard{Listener: listener, Certificates: certificates, Log: a.log}.Handler(api.New(d))
 	// An answer to a preflight would be a yes for who asks /decisions.
 	return edge.CrossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if decisions.Handles(r) { // which has a gate of its own
@@ -347,16 +355,6 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 		}
 		guarded.ServeHTTP(w, r)
 	}), a.policy(listener), decisions.Handles), nil
-}
-
-// crossOrigin reports whether scripts of an origin may call the management API: of one
-// that is named, or any that the policy allows when they have to know a token.
-func (a *App) crossOrigin(listener string) func(origin string) bool {
-	policy := a.policy(listener)
-	return func(origin string) bool {
-		p := policy()
-		return p.Names(origin) || len(a.cfg.Management.Tokens) > 0 && p.Allows(origin)
-	}
 }
 
 // extAuthzEdge answers Envoy over gRPC.

@@ -68,6 +68,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a key that is there twice", file: "c.yaml", text: "dsn: memory\nlog: {}\ndsn: memory\n", want: `c.yaml:3: mapping key "dsn" already defined at line 1`},
 		{name: "a key of another case", file: "c.yaml", text: "DSN: memory\n", want: "c.yaml:1: unknown key DSN"},
 		{name: "a misspelt key in TOML", file: "c.toml", text: "dns = 'memory'\n", want: "c.toml: unknown key dns, did you mean dsn?"},
+		{name: "passwords of users that are elsewhere", file: "c.yaml", text: "urls:\n  login: https://a.example/\noauth2:\n  grant:\n    password:\n      enabled: true\n",
+			want: "c.yaml:6: oauth2.grant.password.enabled needs the built-in login: urls.login must be empty"},
 		{name: "a value of the wrong type", file: "c.yaml", text: "serve:\n  proxy:\n    port: many\n", want: "c.yaml:3: serve.proxy.port must be a whole number"},
 		{name: "a duration without unit", file: "c.yaml", text: "ttl:\n  access_token: 5\n", want: "c.yaml:2: ttl.access_token must be a duration such as 30s or 1h"},
 		{name: "a variable of the wrong type", environ: []string{"PROXY_PORT=x"}, want: "environment PROXY_PORT: serve.proxy.port must be a whole number"},
@@ -82,6 +84,20 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a database without a secret", environ: []string{"DATABASE_URL=sqlite:///x"}, want: "secrets.system must be set when dsn is not memory"},
 		{name: "a strategy that does not exist", environ: []string{"STRATEGIES_ACCESS_TOKEN=paseto"}, want: "strategies.access_token must be one of opaque, jwt"},
 		{name: "certificates without TLS", environ: []string{"URLS_SELF_MTLS=http://mtls.example"}, want: "environment URLS_SELF_MTLS: urls.self.mtls must use https"},
+		{name: "a provider that is no map", file: "c.yaml", text: "login:\n  providers: [google]\n", want: "c.yaml:2: login.providers[0] must be {id: ..., issuer: ..., client_id: ...}"},
+		{name: "providers that are no list", environ: []string{"LOGIN_PROVIDERS=google"}, want: "environment LOGIN_PROVIDERS: login.providers must be a list of {id:"},
+		{name: "a misspelt setting of a provider", file: "c.yaml", text: "login:\n  providers:\n  - {id: a, isuer: x}\n", want: "c.yaml:2: login.providers[0].isuer is no setting of a provider; did you mean issuer?"},
+		{name: "a setting of a provider of the wrong type", file: "c.yaml", text: "login:\n  providers:\n  - {id: a, client_secret: [the secret]}\n", want: "c.yaml:2: login.providers[0].client_secret must be a string"},
+		{name: "a provider without id", environ: []string{`LOGIN_PROVIDERS=[{"issuer":"https://x","client_id":"y","client_secret":"z"}]`}, want: "environment LOGIN_PROVIDERS: login.providers[0].id must be 1 to 64 letters"},
+		{name: "two providers of one id", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"https://x","client_id":"y","client_secret":"z"},{"id":"a","issuer":"https://x","client_id":"y","client_secret":"z"}]`}, want: "login.providers[1].id is that of another provider"},
+		{name: "a provider without TLS", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"http://x.example","client_id":"y","client_secret":"z"}]`}, want: "login.providers[0].issuer must use https"},
+		{name: "a provider without secret", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"https://x","client_id":"y"}]`}, want: "login.providers[0].client_secret must be set, or token_endpoint_auth_method: none"},
+		{name: "a secret of a provider that cannot be read", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"https://x","client_id":"y","client_secret_file":"/does/not/exist"}]`}, want: "login.providers[0].client_secret_file cannot be read"},
+		{name: "a provider without openid", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"https://x","client_id":"y","client_secret":"z","scope":["email"]}]`}, want: "login.providers[0].scope must contain openid"},
+		{name: "a domain with @", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"https://x","client_id":"y","client_secret":"z","create":true,"email_domains":["@example.com"]}]`}, want: "login.providers[0].email_domains must be names such as example.com"},
+		{name: "domains of nobody", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"https://x","client_id":"y","client_secret":"z","email_domains":["example.com"]}]`}, want: "login.providers[0].email_domains has no effect without create or link_by_verified_email"},
+		{name: "providers beside a login app", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"https://x","client_id":"y","client_secret":"z"}]`, "URLS_LOGIN=https://app.example"}, want: "login.providers has no effect while urls.login is set"},
+		{name: "providers with strict cookies", environ: []string{`LOGIN_PROVIDERS=[{"id":"a","issuer":"https://x","client_id":"y","client_secret":"z"}]`, "COOKIE_SAME_SITE_MODE=Strict"}, want: "serve.cookies.same_site_mode must not be Strict with login.providers"},
 		{name: "an issuer without TLS", environ: []string{"ISSUER=http://id.example"}, want: "environment ISSUER: urls.self.issuer must use https"},
 		{name: "keys that change too often", file: "c.yaml", text: "keys:\n  rotation_period: 5m\n", want: "c.yaml:2: keys.rotation_period must be 0 or at least 1h"},
 		{name: "a URI that nothing fits into", file: "c.yaml", text: "serve:\n  proxy:\n    limits: {uri: 10}\n", want: "c.yaml:3: serve.proxy.limits.uri must be at least 256 bytes"},
@@ -97,6 +113,15 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "Envoy may be anybody", environ: []string{"SERVE_API_ENVOY_TRUSTED_PROXIES=::/0"}, want: "environment SERVE_API_ENVOY_TRUSTED_PROXIES: serve.api.envoy.trusted_proxies must not trust the whole internet"},
 		{name: "anybody may ask over gRPC", environ: []string{"SERVE_EXT_AUTHZ_TRUSTED_PROXIES=0.0.0.0/0"}, want: "environment SERVE_EXT_AUTHZ_TRUSTED_PROXIES: serve.ext_authz.trusted_proxies must not trust the whole internet"},
 		{name: "management without authentication on every address", environ: []string{"SERVE_API_HOST=0.0.0.0"}, want: "environment SERVE_API_HOST: serve.api.host exposes the management API without authentication"},
+		{name: "management by tokens that are not there", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=loopback,token"}, want: "environment SERVE_MANAGEMENT_AUTHENTICATION: serve.management.authentication has token: set management.tokens"},
+		{name: "management tokens that would open nothing", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=loopback", "MANAGEMENT_TOKENS=0123456789abcdef"}, want: "serve.management.authentication must have token, because management.tokens are set"},
+		{name: "an unknown way to authenticate", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=none"}, want: "serve.management.authentication must be one of loopback, token, mtls, hydra0"},
+		{name: "a management token that can be guessed", environ: []string{"MANAGEMENT_TOKENS=secret"}, want: "environment MANAGEMENT_TOKENS: management.tokens must have at least 16 characters each"},
+		{name: "a hash of a management token that is none", environ: []string{"MANAGEMENT_TOKENS=sha256:0123456789abcdef"}, want: "environment MANAGEMENT_TOKENS: management.tokens must have 64 hexadecimal digits"},
+		{name: "management by anybody's certificate", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=mtls"}, want: "serve.management.certificate_subjects must say whose certificates"},
+		{name: "management by certificates without TLS", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=mtls", "SERVE_MANAGEMENT_CERTIFICATE_SUBJECTS=CN=a"}, want: "serve.api.tls must be set with client_ca"},
+		{name: "certificates that would open nothing", environ: []string{"SERVE_MANAGEMENT_CERTIFICATE_SUBJECTS=CN=a"}, want: "serve.management.authentication must have mtls"},
+		{name: "resources that are a pattern", environ: []string{"RESOURCE_NAME_PREFIX=rn:<.*>"}, want: "environment RESOURCE_NAME_PREFIX: serve.management.resource_prefix must be a name"},
 		{name: "certificates without consent", file: "c.yaml", text: "serve:\n  proxy:\n    tls: {acme: {hosts: [a.example]}}\n", want: "c.yaml:3: serve.proxy.tls.acme.hosts needs acme.accept_terms"},
 		{name: "certificates without a folder", file: "c.yaml", text: "acme: {accept_terms: true}\n", want: "acme.storage must name a folder"},
 		{name: "a certificate for a pattern", file: "c.yaml", text: "serve:\n  public:\n    tls: {acme: {hosts: ['*.example.com']}}\n", want: `c.yaml:3: serve.public.tls.acme.hosts "*.example.com" is a pattern`},
@@ -134,6 +159,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "a rate that is none", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_RATE_LIMIT_RATE=-1"}, want: "oidc.dynamic_client_registration.rate_limit must have a rate"},
 		{name: "statements without keys", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_SOFTWARE_STATEMENTS_ISSUERS=https://a.example"}, want: "oidc.dynamic_client_registration.software_statements needs both issuers and jwks_urls"},
 		{name: "statements of nobody", environ: []string{"OIDC_DYNAMIC_CLIENT_REGISTRATION_SOFTWARE_STATEMENTS_REQUIRED=true"}, want: "oidc.dynamic_client_registration.software_statements.required needs issuers"},
+		{name: "documents at an address", environ: []string{"OAUTH2_CLIENT_ID_METADATA_DOCUMENTS_ALLOWED_HOSTS=https://a.example"}, want: "oauth2.client_id_metadata_documents.allowed_hosts must hold hosts"},
+		{name: "documents that are kept for ever", environ: []string{"OAUTH2_CLIENT_ID_METADATA_DOCUMENTS_MAX_AGE=48h"}, want: "oauth2.client_id_metadata_documents.max_age must be from 1m to 24h"},
 		{name: "a file that is missing", want: "--config /does/not/exist.yaml: no such file or directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -318,4 +345,29 @@ func TestVariablesThatAreNoSettingsDrawAWarning(t *testing.T) {
 	if diff := cmp.Diff(want, warnings); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+func TestAManagementTokenThatStandsAsItIsDrawsAWarning(t *testing.T) {
+	hash := "sha256:" + strings.Repeat("0a", 32)
+	for tokens, warned := range map[string]bool{hash: false, "swordfish-swordfish": true, hash + ",swordfish-swordfish": true, `["$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$a2V5a2V5a2V5a2V5"]`: false} {
+		_, warnings, err := Load(Sources{Environ: []string{"MANAGEMENT_TOKENS=" + tokens}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(warnings, "\n")
+		if strings.Contains(text, "environment MANAGEMENT_TOKENS: management.tokens holds a token as it is") != warned || strings.Contains(text, "swordfish") {
+			t.Errorf("%s: got %q", tokens, text)
+		}
+	}
+}
+
+func TestTheWaysIntoTheManagementAPI(t *testing.T) {
+	for environ, want := range map[string]string{
+		"A=b": "loopback", "MANAGEMENT_TOKENS=0123456789abcdef": "token", "SERVE_MANAGEMENT_AUTHENTICATION=loopback,hydra0": "loopback hydra0", "SERVE_MANAGEMENT_AUTHENTICATION=hydra0": "hydra0",
+	} {
+		if got := strings.Join(load(t, Sources{Environ: []string{environ}}).Authentication(), " "); got != want {
+			t.Errorf("%s: got %s, want %s", environ, got, want)
+		}
+	}
+	load(t, Sources{Environ: []string{"SERVE_API_HOST=0.0.0.0", "SERVE_MANAGEMENT_AUTHENTICATION=hydra0"}})
 }

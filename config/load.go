@@ -74,6 +74,7 @@ func Load(s Sources) (*Config, []string, error) {
 	l.names(s.Handlers)
 	l.handlers(&cfg, s.Handlers, s.Check)
 	l.faults = append(l.faults, cfg.validate(l.place)...)
+	l.plainTokens(&cfg)
 	slices.SortFunc(l.faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return &cfg, l.warnings, errors.Join(l.faults...)
 }
@@ -228,6 +229,10 @@ func (l *loader) fill(cfg *Config) {
 		if !known {
 			continue // reported when its layer was read
 		}
+		if f.typ == reflect.TypeFor[[]Provider]() {
+			root.FieldByIndex(f.index).Set(reflect.ValueOf(l.providers(l.viper.Get(key), l.place(key))))
+			continue
+		}
 		target := reflect.New(f.typ)
 		d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 			Result:           target.Interface(),
@@ -330,32 +335,33 @@ var flagOnly = map[string]bool{"demo": true, "dev": true, "management.dangerous_
 
 // early maps keys to the variables of the first generations.
 var early = map[string][]string{
-	"dsn":                          {"DATABASE_URL"},
-	"secrets.system":               {"SYSTEM_SECRET"},
-	"serve.proxy.host":             {"PROXY_HOST"},
-	"serve.proxy.port":             {"PROXY_PORT"},
-	"serve.api.host":               {"MANAGEMENT_HOST"},
-	"serve.api.port":               {"MANAGEMENT_PORT"},
-	"serve.admin.host":             {"ADMIN_HOST"},
-	"serve.admin.port":             {"ADMIN_PORT"},
-	"serve.public.host":            {"PUBLIC_HOST"},
-	"serve.public.port":            {"PUBLIC_PORT"},
-	"serve.proxy.tls.key.base64":   {"HTTPS_TLS_KEY", "HTTP_TLS_KEY"},
-	"serve.proxy.tls.cert.base64":  {"HTTPS_TLS_CERT", "HTTP_TLS_CERT"},
-	"serve.proxy.tls.key.path":     {"HTTPS_TLS_KEY_PATH"},
-	"serve.proxy.tls.cert.path":    {"HTTPS_TLS_CERT_PATH"},
-	"serve.cookies.same_site_mode": {"COOKIE_SAME_SITE_MODE"},
-	"urls.self.issuer":             {"ISSUER", "ISSUER_URL", "OAUTH2_ISSUER_URL"},
-	"urls.login":                   {"OAUTH2_LOGIN_URL"},
-	"urls.consent":                 {"CONSENT_URL", "OAUTH2_CONSENT_URL"},
-	"urls.error":                   {"OAUTH2_ERROR_URL"},
-	"urls.post_logout_redirect":    {"OAUTH2_LOGOUT_REDIRECT_URL"},
-	"ttl.login_consent_request":    {"LOGIN_CONSENT_REQUEST_LIFESPAN"},
-	"ttl.access_token":             {"ACCESS_TOKEN_LIFESPAN"},
-	"ttl.refresh_token":            {"REFRESH_TOKEN_LIFESPAN"},
-	"ttl.id_token":                 {"ID_TOKEN_LIFESPAN"},
-	"ttl.auth_code":                {"AUTH_CODE_LIFESPAN"},
-	"strategies.scope":             {"SCOPE_STRATEGY"},
-	"strategies.access_token":      {"OAUTH2_ACCESS_TOKEN_STRATEGY"},
-	"id_token.jwk_set_id":          {"HYDRA_JWK_SET_ID"},
+	"dsn":                              {"DATABASE_URL"},
+	"secrets.system":                   {"SYSTEM_SECRET"},
+	"serve.proxy.host":                 {"PROXY_HOST"},
+	"serve.proxy.port":                 {"PROXY_PORT"},
+	"serve.api.host":                   {"MANAGEMENT_HOST"},
+	"serve.api.port":                   {"MANAGEMENT_PORT"},
+	"serve.admin.host":                 {"ADMIN_HOST"},
+	"serve.admin.port":                 {"ADMIN_PORT"},
+	"serve.public.host":                {"PUBLIC_HOST"},
+	"serve.public.port":                {"PUBLIC_PORT"},
+	"serve.proxy.tls.key.base64":       {"HTTPS_TLS_KEY", "HTTP_TLS_KEY"},
+	"serve.proxy.tls.cert.base64":      {"HTTPS_TLS_CERT", "HTTP_TLS_CERT"},
+	"serve.proxy.tls.key.path":         {"HTTPS_TLS_KEY_PATH"},
+	"serve.proxy.tls.cert.path":        {"HTTPS_TLS_CERT_PATH"},
+	"serve.cookies.same_site_mode":     {"COOKIE_SAME_SITE_MODE"},
+	"urls.self.issuer":                 {"ISSUER", "ISSUER_URL", "OAUTH2_ISSUER_URL"},
+	"urls.login":                       {"OAUTH2_LOGIN_URL"},
+	"urls.consent":                     {"CONSENT_URL", "OAUTH2_CONSENT_URL"},
+	"urls.error":                       {"OAUTH2_ERROR_URL"},
+	"urls.post_logout_redirect":        {"OAUTH2_LOGOUT_REDIRECT_URL"},
+	"ttl.login_consent_request":        {"LOGIN_CONSENT_REQUEST_LIFESPAN"},
+	"ttl.access_token":                 {"ACCESS_TOKEN_LIFESPAN"},
+	"ttl.refresh_token":                {"REFRESH_TOKEN_LIFESPAN"},
+	"ttl.id_token":                     {"ID_TOKEN_LIFESPAN"},
+	"ttl.auth_code":                    {"AUTH_CODE_LIFESPAN"},
+	"strategies.scope":                 {"SCOPE_STRATEGY"},
+	"strategies.access_token":          {"OAUTH2_ACCESS_TOKEN_STRATEGY"},
+	"id_token.jwk_set_id":              {"HYDRA_JWK_SET_ID"},
+	"serve.management.resource_prefix": {"RESOURCE_NAME_PREFIX"},
 }

@@ -52,7 +52,11 @@ func unsupported(want string) error {
 	return &statusError{status: http.StatusUnsupportedMediaType, reason: "unsupported_media_type", message: "the Content-Type must be " + want}
 }
 
+// readAll reads the body, the first time that it is called.
 func (x *exchange) readAll() ([]byte, error) {
+	if x.body != nil {
+		return x.body, nil
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {

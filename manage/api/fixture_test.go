@@ -23,6 +23,7 @@ import (
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/rules/spec"
 	"github.com/gatewarden/gatewarden/store/sql"
@@ -239,6 +240,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Metrics:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Reload:      func(context.Context) (api.Reloaded, error) { return api.Reloaded{Rules: 1}, nil },
 		Build:       api.Build{Version: "v1.2.3"},
+		Guard:       api.Guard{Local: true},
 	}
 	if change != nil {
 		change(&f.deps)
@@ -246,6 +248,16 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 	f.api = api.New(f.deps)
 	f.http = testopenapi.Handler(t, "management", f.api)
 	return f
+}
+
+// bearers are static tokens as they are configured.
+func bearers(t *testing.T, configured ...string) api.BearerTokens {
+	t.Helper()
+	b, err := manage.ParseBearerTokens(configured, passwords.New(passwords.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // answer is what came back.
@@ -260,6 +272,7 @@ type answer struct {
 func (f *fixture) call(method, target, body string, headers ...string) answer {
 	f.t.Helper()
 	r := httptest.NewRequest(method, "http://127.0.0.1:4456"+target, strings.NewReader(body))
+	r.RemoteAddr = "127.0.0.1:50000"
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -268,6 +281,14 @@ func (f *fixture) call(method, target, body string, headers ...string) answer {
 	}
 	if host := r.Header.Get("Host"); host != "" {
 		r.Host = host
+	}
+	if peer := r.Header.Get("Test-Peer"); peer != "" {
+		r.RemoteAddr = peer
+		r.Header.Del("Test-Peer")
+	}
+	if subject := r.Header.Get("Test-Certificate"); subject != "" {
+		r = r.WithContext(context.WithValue(r.Context(), certificate{}, subject))
+		r.Header.Del("Test-Certificate")
 	}
 	w := httptest.NewRecorder()
 	f.http.ServeHTTP(w, r)

@@ -12,23 +12,23 @@ import (
 func (a *API) loginRoutes() {
 	const requests = "/oauth2/auth/requests/"
 	if app := a.LoginApp; app != nil {
-		a.route(hydra, requests+"login", methods{http.MethodGet: ask("login", app.LoginRequest)})
-		a.route(hydra, requests+"login/accept", methods{http.MethodPut: answer("login", app.AcceptLogin)})
-		a.route(hydra, requests+"login/reject", methods{http.MethodPut: answer("login", app.RejectLogin)})
-		a.route(hydra, requests+"consent", methods{http.MethodGet: ask("consent", app.ConsentRequest)})
-		a.route(hydra, requests+"consent/accept", methods{http.MethodPut: answer("consent", app.AcceptConsent)})
-		a.route(hydra, requests+"consent/reject", methods{http.MethodPut: answer("consent", app.RejectConsent)})
+		a.route(hydra, requests+"login", methods{http.MethodGet: asked("login").to(ask("login", app.LoginRequest), "get")})
+		a.route(hydra, requests+"login/accept", methods{http.MethodPut: asked("login").to(answer("login", app.AcceptLogin), "accept")})
+		a.route(hydra, requests+"login/reject", methods{http.MethodPut: asked("login").to(answer("login", app.RejectLogin), "reject")})
+		a.route(hydra, requests+"consent", methods{http.MethodGet: asked("consent").to(ask("consent", app.ConsentRequest), "get")})
+		a.route(hydra, requests+"consent/accept", methods{http.MethodPut: asked("consent").to(answer("consent", app.AcceptConsent), "accept")})
+		a.route(hydra, requests+"consent/reject", methods{http.MethodPut: asked("consent").to(answer("consent", app.RejectConsent), "reject")})
 	}
 	if app := a.LogoutApp; app != nil {
-		a.route(hydra, requests+"logout", methods{http.MethodGet: ask("logout", app.LogoutRequest)})
-		a.route(hydra, requests+"logout/accept", methods{http.MethodPut: func(x *exchange) error {
+		a.route(hydra, requests+"logout", methods{http.MethodGet: asked("logout").to(ask("logout", app.LogoutRequest), "get")})
+		a.route(hydra, requests+"logout/accept", methods{http.MethodPut: asked("logout").to(func(x *exchange) error {
 			challenge, err := x.challenge("logout")
 			if err != nil {
 				return err
 			}
 			return x.redirect(app.AcceptLogout(x.r.Context(), challenge))
-		}})
-		a.route(hydra, requests+"logout/reject", methods{http.MethodPut: func(x *exchange) error {
+		}, "accept")})
+		a.route(hydra, requests+"logout/reject", methods{http.MethodPut: asked("logout").to(func(x *exchange) error {
 			challenge, err := x.challenge("logout")
 			if err != nil {
 				return err
@@ -37,15 +37,21 @@ func (a *API) loginRoutes() {
 				return err
 			}
 			return x.none()
-		}})
+		}, "reject")})
 	}
 	if app := a.DeviceApp; app != nil {
-		a.route(hydra, requests+"device/accept", methods{http.MethodPut: answer("device", app.AcceptUserCode)})
+		a.route(hydra, requests+"device/accept", methods{http.MethodPut: asked("device").to(answer("device", app.AcceptUserCode), "accept")})
 	}
 	if a.Sessions != nil {
-		a.route(hydra, "/oauth2/auth/sessions/consent", methods{http.MethodGet: a.listConsents, http.MethodDelete: a.revokeConsents})
-		a.route(hydra, "/oauth2/auth/sessions/login", methods{http.MethodDelete: a.revokeLogins})
+		consents := object{scope: "hydra.sessions", resource: "oauth2:auth:sessions:consent"}
+		a.route(hydra, "/oauth2/auth/sessions/consent", methods{http.MethodGet: consents.to(a.listConsents, "get"), http.MethodDelete: consents.to(a.revokeConsents, "delete")})
+		a.route(hydra, "/oauth2/auth/sessions/login", methods{http.MethodDelete: object{scope: "hydra.sessions", resource: "oauth2:auth:sessions:login"}.to(a.revokeLogins, "delete")})
 	}
+}
+
+// asked names the requests of one kind that an app answers.
+func asked(kind string) object {
+	return object{scope: "hydra.consent", resource: "oauth2:auth:requests:" + kind}
 }
 
 // challenge reads login_challenge and so on; plain challenge is Hydra 1.0's name.
