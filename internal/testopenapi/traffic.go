@@ -161,7 +161,9 @@ func (d *document) hold(x exchange) error {
 		return nil // a part that this program does not have
 	}
 	if operation == nil {
-		if path == nil && x.status == http.StatusNotFound || x.status == http.StatusMethodNotAllowed {
+		// Whoever is refused learns nothing of what is there.
+		refused := x.status == http.StatusUnauthorized || x.status == http.StatusForbidden
+		if path == nil && (x.status == http.StatusNotFound || refused) || x.status == http.StatusMethodNotAllowed {
 			return nil
 		}
 		return errors.New("the operation is not described")
