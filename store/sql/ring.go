@@ -25,6 +25,8 @@ const (
 	sealSessions   purpose = "login_sessions"
 	sealConsents   purpose = "consents"
 	sealUsers      purpose = "users"
+	sealGenerators purpose = "user_generators"
+	sealPasskeys   purpose = "user_passkeys"
 	sealIdentities purpose = "user_identities"
 )
 
@@ -77,7 +79,7 @@ func newRingKey(secret string) (ringKey, error) {
 		return k, err
 	}
 	copy(k.id[:], id)
-	for _, p := range []purpose{sealMeta, sealKeys, sealTokens, sealFlows, sealSessions, sealConsents, sealUsers, sealIdentities} {
+	for _, p := range []purpose{sealMeta, sealKeys, sealTokens, sealFlows, sealSessions, sealConsents, sealUsers, sealIdentities, sealGenerators, sealPasskeys} {
 		key, err := hkdf.Key(sha256.New, []byte(secret), nil, "gatewarden/store/v1/seal/"+string(p), 32)
 		if err != nil {
 			return k, err
