@@ -164,6 +164,7 @@ func (a *App) publicEdge() (http.Handler, error) {
 	}}.Handler(a.publicPages())
 	endpoints = edge.CrossOrigin(endpoints, a.policy("public"), navigated)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = withoutSlash(r)
 		switch r.URL.Path {
 		case "/health/alive", "/health/ready":
 			health.ServeHTTP(w, r)
@@ -171,6 +172,20 @@ func (a *App) publicEdge() (http.Handler, error) {
 			endpoints.ServeHTTP(w, r)
 		}
 	}), nil
+}
+
+// withoutSlash returns r without the slash at the end of its path, which Hydra 2 does not
+// mind. It comes before everything that looks at paths.
+func withoutSlash(r *http.Request) *http.Request {
+	path := r.URL.Path
+	if len(path) < 2 || path[len(path)-1] != '/' {
+		return r
+	}
+	u := *r.URL
+	u.Path, u.RawPath = path[:len(path)-1], strings.TrimSuffix(r.URL.RawPath, "/")
+	r = r.WithContext(r.Context()) // a shallow copy
+	r.URL = &u
+	return r
 }
 
 // publicPages are the endpoints of the authorization server and the built-in pages.
@@ -320,10 +335,15 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Decisions = decisions
 	d.Reload = a.Reload
 	d.Metrics = a.metrics.Handler()
-	d.Guard = api.Guard{Tokens: a.cfg.Management.Tokens, AllowedHosts: a.cfg.Management.AllowedHosts, CrossOrigin: a.crossOrigin(listener)}
+	if d.Guard, err = a.guard(listener, d.Clients); err != nil {
+		return nil, err
+	}
 	d.PageKey = []byte(a.secrets[0])
-	whole := api.New(d)
-	guarded := edge.Guard{Listener: listener, Log: a.log}.Handler(whole)
+	certificates, err := a.callerCertificates(listener)
+	if err != nil {
+		return nil, err
+	}
+	guarded := edge.Guard{Listener: listener, Certificates: certificates, Log: a.log}.Handler(api.New(d))
 	// An answer to a preflight would be a yes for who asks /decisions.
 	return edge.CrossOrigin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if decisions.Handles(r) { // which has a gate of its own
@@ -332,16 +352,6 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 		}
 		guarded.ServeHTTP(w, r)
 	}), a.policy(listener), decisions.Handles), nil
-}
-
-// crossOrigin reports whether scripts of an origin may call the management API: of one
-// that is named, or any that the policy allows when they have to know a token.
-func (a *App) crossOrigin(listener string) func(origin string) bool {
-	policy := a.policy(listener)
-	return func(origin string) bool {
-		p := policy()
-		return p.Names(origin) || len(a.cfg.Management.Tokens) > 0 && p.Allows(origin)
-	}
 }
 
 // extAuthzEdge answers Envoy over gRPC.

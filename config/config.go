@@ -10,6 +10,7 @@ package config
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,7 +80,8 @@ type Serve struct {
 	API        API        `key:"api"`
 	Admin      Admin      `key:"admin"` // Hydra's admin port, off while the port is negative
 	Public     Public     `key:"public"`
-	ExtAuthz   ExtAuthz   `key:"ext_authz"` // Envoy's ext_authz over gRPC, off while the port is negative
+	Management Guard      `key:"management"` // who may call the API of api and admin
+	ExtAuthz   ExtAuthz   `key:"ext_authz"`  // Envoy's ext_authz over gRPC, off while the port is negative
 	Prometheus Prometheus `key:"prometheus"`
 	Cookies    Cookies    `key:"cookies"`
 	// Shutdown bounds the wait for running requests after SIGTERM.
@@ -327,10 +329,45 @@ type Cookies struct {
 	Domain   string `key:"domain"`
 }
 
+// Guard says how callers of the management API authenticate.
+type Guard struct {
+	// Authentication are the ways in, one of which is enough: loopback (callers of this
+	// machine), token (management.tokens), mtls (certificates) and hydra0 (access tokens of
+	// the server itself, with policies). Empty: token when there are tokens, else loopback.
+	Authentication []string `key:"authentication"`
+	// CertificateSubjects are the certificates that may call with mtls: distinguished
+	// names (RFC 4514), or dns:, uri: or email: and a subject alternative name.
+	CertificateSubjects []string `key:"certificate_subjects"`
+	// ResourcePrefix begins the names of resources in policies with hydra0.
+	ResourcePrefix string `key:"resource_prefix"`
+}
+
+// The ways to authenticate at the management API.
+const (
+	Loopback        = "loopback"
+	StaticToken     = "token"
+	ClientCertified = "mtls"
+	OwnToken        = "hydra0"
+)
+
+// Authentication returns the ways in that hold.
+func (c *Config) Authentication() []string {
+	switch {
+	case len(c.Serve.Management.Authentication) > 0:
+		return c.Serve.Management.Authentication
+	case len(c.Management.Tokens) > 0:
+		return []string{StaticToken}
+	}
+	return []string{Loopback}
+}
+
+// Admits reports whether way is one of the ways in.
+func (c *Config) Admits(way string) bool { return slices.Contains(c.Authentication(), way) }
+
 // Management guards the management API.
 type Management struct {
-	// Tokens are bearer tokens that may call the API; empty: no authentication,
-	// which is allowed on loopback addresses only.
+	// Tokens are bearer tokens that may call the API, or hashes of them as
+	// management-token create makes them.
 	Tokens []string `key:"tokens"`
 	// Exposed is --dangerous-expose-management: no authentication on any address.
 	Exposed bool `key:"dangerous_expose"`
@@ -589,6 +626,7 @@ func Default() Config {
 			Public:     Public{Listener: Listener{Port: 4444, TLS: noClients, Socket: socket}, Trust: trust, Server: fast, Timeout: timeouts, CORS: policy},
 			ExtAuthz:   ExtAuthz{Listener: Listener{Host: "127.0.0.1", Port: -1, TLS: noClients, Socket: socket}},
 			Prometheus: Prometheus{Host: "127.0.0.1", Port: -1, MetricsPath: "/metrics"},
+			Management: Guard{ResourcePrefix: "rn:hydra"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,
 		},

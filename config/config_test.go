@@ -97,6 +97,15 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{name: "Envoy may be anybody", environ: []string{"SERVE_API_ENVOY_TRUSTED_PROXIES=::/0"}, want: "environment SERVE_API_ENVOY_TRUSTED_PROXIES: serve.api.envoy.trusted_proxies must not trust the whole internet"},
 		{name: "anybody may ask over gRPC", environ: []string{"SERVE_EXT_AUTHZ_TRUSTED_PROXIES=0.0.0.0/0"}, want: "environment SERVE_EXT_AUTHZ_TRUSTED_PROXIES: serve.ext_authz.trusted_proxies must not trust the whole internet"},
 		{name: "management without authentication on every address", environ: []string{"SERVE_API_HOST=0.0.0.0"}, want: "environment SERVE_API_HOST: serve.api.host exposes the management API without authentication"},
+		{name: "management by tokens that are not there", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=loopback,token"}, want: "environment SERVE_MANAGEMENT_AUTHENTICATION: serve.management.authentication has token: set management.tokens"},
+		{name: "management tokens that would open nothing", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=loopback", "MANAGEMENT_TOKENS=0123456789abcdef"}, want: "serve.management.authentication must have token, because management.tokens are set"},
+		{name: "an unknown way to authenticate", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=none"}, want: "serve.management.authentication must be one of loopback, token, mtls, hydra0"},
+		{name: "a management token that can be guessed", environ: []string{"MANAGEMENT_TOKENS=secret"}, want: "environment MANAGEMENT_TOKENS: management.tokens must have at least 16 characters each"},
+		{name: "a hash of a management token that is none", environ: []string{"MANAGEMENT_TOKENS=sha256:0123456789abcdef"}, want: "environment MANAGEMENT_TOKENS: management.tokens must have 64 hexadecimal digits"},
+		{name: "management by anybody's certificate", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=mtls"}, want: "serve.management.certificate_subjects must say whose certificates"},
+		{name: "management by certificates without TLS", environ: []string{"SERVE_MANAGEMENT_AUTHENTICATION=mtls", "SERVE_MANAGEMENT_CERTIFICATE_SUBJECTS=CN=a"}, want: "serve.api.tls must be set with client_ca"},
+		{name: "certificates that would open nothing", environ: []string{"SERVE_MANAGEMENT_CERTIFICATE_SUBJECTS=CN=a"}, want: "serve.management.authentication must have mtls"},
+		{name: "resources that are a pattern", environ: []string{"RESOURCE_NAME_PREFIX=rn:<.*>"}, want: "environment RESOURCE_NAME_PREFIX: serve.management.resource_prefix must be a name"},
 		{name: "certificates without consent", file: "c.yaml", text: "serve:\n  proxy:\n    tls: {acme: {hosts: [a.example]}}\n", want: "c.yaml:3: serve.proxy.tls.acme.hosts needs acme.accept_terms"},
 		{name: "certificates without a folder", file: "c.yaml", text: "acme: {accept_terms: true}\n", want: "acme.storage must name a folder"},
 		{name: "a certificate for a pattern", file: "c.yaml", text: "serve:\n  public:\n    tls: {acme: {hosts: ['*.example.com']}}\n", want: `c.yaml:3: serve.public.tls.acme.hosts "*.example.com" is a pattern`},
@@ -318,4 +327,29 @@ func TestVariablesThatAreNoSettingsDrawAWarning(t *testing.T) {
 	if diff := cmp.Diff(want, warnings); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+func TestAManagementTokenThatStandsAsItIsDrawsAWarning(t *testing.T) {
+	hash := "sha256:" + strings.Repeat("0a", 32)
+	for tokens, warned := range map[string]bool{hash: false, "swordfish-swordfish": true, hash + ",swordfish-swordfish": true, `["$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$a2V5a2V5a2V5a2V5"]`: false} {
+		_, warnings, err := Load(Sources{Environ: []string{"MANAGEMENT_TOKENS=" + tokens}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(warnings, "\n")
+		if strings.Contains(text, "environment MANAGEMENT_TOKENS: management.tokens holds a token as it is") != warned || strings.Contains(text, "swordfish") {
+			t.Errorf("%s: got %q", tokens, text)
+		}
+	}
+}
+
+func TestTheWaysIntoTheManagementAPI(t *testing.T) {
+	for environ, want := range map[string]string{
+		"A=b": "loopback", "MANAGEMENT_TOKENS=0123456789abcdef": "token", "SERVE_MANAGEMENT_AUTHENTICATION=loopback,hydra0": "loopback hydra0", "SERVE_MANAGEMENT_AUTHENTICATION=hydra0": "hydra0",
+	} {
+		if got := strings.Join(load(t, Sources{Environ: []string{environ}}).Authentication(), " "); got != want {
+			t.Errorf("%s: got %s, want %s", environ, got, want)
+		}
+	}
+	load(t, Sources{Environ: []string{"SERVE_API_HOST=0.0.0.0", "SERVE_MANAGEMENT_AUTHENTICATION=hydra0"}})
 }

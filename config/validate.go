@@ -16,7 +16,7 @@ import (
 func (c *Config) validate(place func(key string) string) []error {
 	v := &validation{place: place}
 	for _, check := range []func(*validation){
-		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkRegistration,
+		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkManagement, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkRegistration,
 	} {
 		check(v)
 	}
@@ -142,7 +142,7 @@ func (c *Config) checkCORS(v *validation) {
 			v.fault(p.key+"."+name, "%s", problem.Message)
 		}
 	}
-	if len(c.Management.Tokens) == 0 {
+	if c.AskedWithoutToken() {
 		for key, p := range map[string]CORS{"serve.api.cors": c.Serve.API.CORS, "serve.admin.cors": c.Serve.Admin.CORS} {
 			if p.Enabled && slices.Contains(p.AllowedOrigins, "*") {
 				v.fault(key+".allowed_origins", "must name origins, or management.tokens must be set: any web site could call the management API through a visitor's browser")
@@ -177,14 +177,9 @@ func (c *Config) checkURLs(v *validation) {
 }
 
 func (c *Config) checkSecrets(v *validation) {
-	for _, s := range []struct {
-		key  string
-		list []string
-	}{{"secrets.system", c.Secrets.System}, {"management.tokens", c.Management.Tokens}} {
-		for _, secret := range s.list {
-			if len(secret) < 16 {
-				v.fault(s.key, "must have at least 16 characters each")
-			}
+	for _, secret := range c.Secrets.System {
+		if len(secret) < 16 {
+			v.fault("secrets.system", "must have at least 16 characters each")
 		}
 	}
 	if len(c.Secrets.System) == 0 && c.DSN != "memory" {
@@ -281,12 +276,6 @@ func (c *Config) checkEdges(v *validation) {
 	if strings.HasPrefix(c.Serve.Prometheus.Host, "unix:") {
 		v.fault("serve.prometheus.host", "must be an address; the metrics are at /metrics of serve.api, which may be a Unix socket")
 	}
-	if c.exposed(c.Serve.API.Host) {
-		v.fault("serve.api.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
-	}
-	if c.Serve.Admin.On() && c.exposed(c.Serve.Admin.Host) {
-		v.fault("serve.admin.host", "exposes the management API without authentication: set management.tokens, or --dangerous-expose-management if something in front authenticates")
-	}
 }
 
 // Level returns what a value of log.level means.
@@ -300,11 +289,6 @@ func Level(name string) slog.Level {
 		return slog.LevelError
 	}
 	return slog.LevelInfo
-}
-
-// exposed reports whether the management API would be open to other machines.
-func (c *Config) exposed(host string) bool {
-	return len(c.Management.Tokens) == 0 && !c.Management.Exposed && !loopback(host)
 }
 
 // loopback reports whether host is this machine only.

@@ -17,8 +17,14 @@ type progress struct {
 	// Subject is the id of the user who was identified; empty: nobody was.
 	Subject string `json:"sub,omitempty"`
 	// AMR are the methods by which, in the order in which they were shown (RFC 8176
-	// section 2), without mfa.
+	// section 2), without mfa, which context adds.
 	AMR []string `json:"amr,omitempty"`
+	// ACR is the context that another provider told and that clients are told as it is;
+	// empty: ours.
+	ACR string `json:"acr,omitempty"`
+	// At is when the person was authenticated at another provider, in seconds since 1970;
+	// 0: here and now.
+	At int64 `json:"at,omitempty"`
 	// Second says that more than one factor was shown: a second one after the first,
 	// or one that is two in one.
 	Second bool `json:"second,omitempty"`
@@ -36,10 +42,18 @@ const (
 
 // context is the authentication context class and the methods that an ID token tells.
 func (p progress) context() (acr string, amr []string) {
-	if p.Second {
-		return moreFactors, append(slices.Clone(p.AMR), "mfa")
+	acr, amr = p.ACR, p.AMR
+	if p.Second && !slices.Contains(amr, "mfa") {
+		amr = append(slices.Clone(amr), "mfa")
 	}
-	return oneFactor, p.AMR
+	switch {
+	case acr != "":
+	case p.Second:
+		acr = moreFactors
+	default:
+		acr = oneFactor
+	}
+	return acr, amr
 }
 
 // step is what a login needs next. The zero value refuses it.
@@ -81,6 +95,9 @@ func (x *exchange) proceed(asked oauth2.LoginRequest, p progress) error {
 func (x *exchange) finish(asked oauth2.LoginRequest, p progress) error {
 	accept := oauth2.AcceptLogin{Subject: p.Subject, Remember: true}
 	accept.ACR, accept.AMR = p.context()
+	if p.At != 0 {
+		accept.AuthenticatedAt = time.Unix(p.At, 0)
+	}
 	if p.Keep {
 		accept.RememberFor = int(x.p.o.Keep / time.Second)
 	}

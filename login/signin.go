@@ -19,6 +19,7 @@ const maxHint = 254
 type loginPage struct {
 	Challenge, Client, Login string
 	Keep                     bool
+	Providers                []providerChoice
 }
 
 // loginRequest reads the request of a challenge for the browser that it belongs to.
@@ -93,7 +94,7 @@ func loginOf(u users.User) string {
 }
 
 func (x *exchange) loginForm(status int, asked oauth2.LoginRequest, page loginPage) error {
-	page.Challenge, page.Client = asked.Challenge, clientName(asked.Client)
+	page.Challenge, page.Client, page.Providers = asked.Challenge, clientName(asked.Client), x.p.providerChoices()
 	x.protect(LoginPath, asked.Challenge)
 	x.render(status, "login", page)
 	return nil
@@ -126,6 +127,9 @@ func (x *exchange) submitLogin() error {
 		}
 		return err
 	}
+	if id := x.form.Get("provider"); id != "" {
+		return x.submitProvider(asked, page, id)
+	}
 	login, password := strings.TrimSpace(x.form.Get("login")), x.form.Get("password")
 	if login == "" {
 		x.fault("login", "fault.no_login")
@@ -150,6 +154,20 @@ func (x *exchange) submitLogin() error {
 func (x *exchange) loginRefused(asked oauth2.LoginRequest, p progress) error {
 	x.fault("login", "fault.refused")
 	return x.loginForm(http.StatusForbidden, asked, loginPage{Login: p.Login, Keep: p.Keep})
+}
+
+// submitProvider begins a login at a provider.
+func (x *exchange) submitProvider(asked oauth2.LoginRequest, page loginPage, id string) error {
+	provider := x.p.provider(id)
+	if provider == nil {
+		return fault.New(fault.Invalid, "invalid_form", "there is no such provider")
+	}
+	extra, maxAge := demands(asked, provider)
+	err := x.beginUpstream(provider, extra, upstreamAttempt{Challenge: asked.Challenge, Keep: page.Keep, MaxAge: maxAge})
+	if status := x.upstreamRefused(provider, err); status != 0 {
+		return x.loginForm(status, asked, page)
+	}
+	return err
 }
 
 // fault adds to what is wrong with the form.

@@ -42,25 +42,34 @@ type Clients struct {
 	DefaultScope string
 }
 
-// List returns clients by id.
-func (s *Clients) List(ctx context.Context, f oauth2.ClientFilter) ([]oauth2.Client, error) {
+// List returns clients by id, and how many there are.
+func (s *Clients) List(ctx context.Context, f oauth2.ClientFilter) ([]oauth2.Client, int, error) {
 	list, err := s.Store.Clients(ctx, f)
-	for i := range list {
-		list[i] = shown(list[i])
+	if err != nil {
+		return nil, 0, err
 	}
-	return list, err
+	for i := range list {
+		list[i] = Shown(list[i])
+	}
+	total, err := s.Store.CountClients(ctx, f)
+	return list, total, err
 }
 
 // Get returns one client.
 func (s *Clients) Get(ctx context.Context, id string) (oauth2.Client, error) {
 	c, err := s.Store.Client(ctx, id)
-	return shown(c), err
+	return Shown(c), err
 }
 
-// shown is a client as it is answered: without secret, and without null where
-// Hydra's clients expect a list.
-func shown(c oauth2.Client) oauth2.Client {
+// Shown is a client as it is answered: without secret, and with something where Hydra's
+// clients expect a list or an object.
+func Shown(c oauth2.Client) oauth2.Client {
 	c.Secret, c.SecretHash, c.RotatedSecretHashes, c.ETag = "", "", nil, ""
+	for _, object := range []*json.RawMessage{&c.JWKS, &c.Metadata} {
+		if len(*object) == 0 {
+			*object = json.RawMessage("{}")
+		}
+	}
 	for _, list := range []*[]string{&c.RedirectURIs, &c.GrantTypes, &c.ResponseTypes, &c.Audience, &c.AllowedCORSOrigins, &c.Contacts} {
 		if *list == nil {
 			*list = []string{}
@@ -183,7 +192,7 @@ func (s *Clients) Patch(ctx context.Context, id string, operations []Operation) 
 
 // patched is a client after a JSON Patch.
 func patched(old oauth2.Client, operations []Operation) (oauth2.Client, error) {
-	text, err := json.Marshal(shown(old))
+	text, err := json.Marshal(Shown(old))
 	if err != nil {
 		return old, err
 	}
@@ -222,7 +231,7 @@ func (s *Clients) Delete(ctx context.Context, id string) error {
 }
 
 func (s *Clients) changed(ctx context.Context, c oauth2.Client, secret string) (oauth2.Client, error) {
-	c = shown(c)
+	c = Shown(c)
 	c.Secret = secret
 	return c, apply(ctx, s.Reload)
 }

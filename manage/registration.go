@@ -51,7 +51,7 @@ func (s *Registrations) Create(ctx context.Context, c oauth2.Client) (created oa
 // fault.Forbidden for one that an operator has disabled.
 func (s *Registrations) Get(ctx context.Context, id, token string) (oauth2.Client, error) {
 	c, _, err := s.admit(ctx, id, token)
-	return shown(c), err
+	return Shown(c), err
 }
 
 // admit returns the client as it is stored, with the hash of its token.

@@ -11,7 +11,9 @@ import (
 // SessionServer is the part of the authorization server that keeps remembered
 // consents and logins; revoking ends what is cached too.
 type SessionServer interface {
-	ConsentSessions(ctx context.Context, subject, clientID string, limit, offset int) ([]oauth2.ConsentGrant, error)
+	ConsentSessions(ctx context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, error)
+	CountConsentSessions(ctx context.Context, f oauth2.ConsentFilter) (int, error)
+	RevokeConsent(ctx context.Context, id string) error
 	RevokeConsents(ctx context.Context, subject, clientID string) error
 	RevokeLoginSessions(ctx context.Context, subject string) error
 	RevokeLoginSession(ctx context.Context, sessionID string) error
@@ -23,16 +25,29 @@ type Sessions struct {
 	Reload Reloader
 }
 
-// List returns the consents of a subject, newest first.
-func (s *Sessions) List(ctx context.Context, subject string, limit, offset int) ([]oauth2.ConsentGrant, error) {
-	if subject == "" {
-		return nil, missing("subject")
+// List returns the consents of a subject, newest first, and how many there are.
+func (s *Sessions) List(ctx context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, int, error) {
+	if f.Subject == "" {
+		return nil, 0, missing("subject")
 	}
-	grants, err := s.Server.ConsentSessions(ctx, subject, "", limit, offset)
+	grants, err := s.Server.ConsentSessions(ctx, f, limit, offset)
+	if err != nil {
+		return nil, 0, err
+	}
 	for i := range grants {
-		grants[i].ConsentRequest.Client = shown(grants[i].ConsentRequest.Client)
+		grants[i].ConsentRequest.Client = Shown(grants[i].ConsentRequest.Client)
 	}
-	return grants, err
+	total, err := s.Server.CountConsentSessions(ctx, f)
+	return grants, total, err
+}
+
+// RevokeConsent deletes one consent, by the id of its request, with everything issued
+// under it.
+func (s *Sessions) RevokeConsent(ctx context.Context, id string) error {
+	if err := s.Server.RevokeConsent(ctx, id); err != nil {
+		return err
+	}
+	return apply(ctx, s.Reload)
 }
 
 // RevokeConsents deletes the consents of a subject with everything issued under

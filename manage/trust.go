@@ -29,13 +29,17 @@ type NewTrustGrant struct {
 	ExpiresAt       time.Time       `json:"expires_at"`
 }
 
-// List returns grants by id; an empty issuer means all.
-func (s *TrustGrants) List(ctx context.Context, issuer string, limit, offset int) ([]oauth2.TrustGrant, error) {
+// List returns grants by id, and how many there are; an empty issuer means all.
+func (s *TrustGrants) List(ctx context.Context, issuer string, limit, offset int) ([]oauth2.TrustGrant, int, error) {
 	list, err := s.Store.TrustGrants(ctx, issuer, limit, offset)
+	if err != nil {
+		return nil, 0, err
+	}
 	for i := range list {
 		list[i].JWK = nil
 	}
-	return list, err
+	total, err := s.Store.CountTrustGrants(ctx, issuer)
+	return list, total, err
 }
 
 // Get returns one grant.

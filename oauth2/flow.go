@@ -27,6 +27,10 @@ type LoginRequest struct {
 	Client            Client      `json:"client"`
 	RequestURL        string      `json:"request_url"`
 	SessionID         string      `json:"session_id"`
+	// Prompt are the values of prompt, and MaxAge is max_age in seconds, nil for none
+	// (OpenID Connect Core section 3.1.2.1). Hydra's JSON does not have them.
+	Prompt []string `json:"-"`
+	MaxAge *int     `json:"-"`
 }
 
 // AcceptLogin is a login app's yes.
@@ -40,6 +44,9 @@ type AcceptLogin struct {
 	Context                   map[string]any `json:"context,omitempty"`
 	ForceSubjectIdentifier    string         `json:"force_subject_identifier,omitempty"`
 	IdentityProviderSessionID string         `json:"identity_provider_session_id,omitempty"`
+	// AuthenticatedAt is when the person was authenticated, if that was before now: at
+	// another provider, which remembered it. It becomes auth_time.
+	AuthenticatedAt time.Time `json:"-"`
 }
 
 // Rejection is a login or consent app's no; it becomes the error of the
@@ -90,7 +97,8 @@ type AcceptConsent struct {
 // ConsentGrant is one remembered consent, as the session listing shows it.
 type ConsentGrant struct {
 	AcceptConsent
-	ConsentRequest ConsentRequest `json:"consent_request"`
+	ConsentRequestID string         `json:"consent_request_id"`
+	ConsentRequest   ConsentRequest `json:"consent_request"`
 }
 
 // LogoutRequest is what a logout app is asked, in Hydra's JSON.

@@ -69,6 +69,7 @@ type ClientStore interface {
 	UpdateClient(ctx context.Context, c Client) error
 	DeleteClient(ctx context.Context, id string) error             // fault.NotFound; its codes, tokens, consents go with it
 	Clients(ctx context.Context, f ClientFilter) ([]Client, error) // ordered by id
+	CountClients(ctx context.Context, f ClientFilter) (int, error) // limit and offset do not count
 }
 
 // TokenStore keeps codes and tokens.
@@ -216,12 +217,21 @@ type Consent struct {
 	Data json.RawMessage
 }
 
+// ConsentFilter selects consents of Subject; further fields that are not empty select
+// among them.
+type ConsentFilter struct{ Subject, ClientID, LoginSessionID string }
+
 // ConsentStore keeps consents.
 type ConsentStore interface {
 	// SaveConsent makes the client a participant of the consent's login session.
 	SaveConsent(ctx context.Context, c Consent) error
-	// Consents lists the consents of a subject, newest first; clientID may be empty.
-	Consents(ctx context.Context, subject, clientID string, limit, offset int) ([]Consent, error)
+	// Consents lists the consents of a subject that have not expired, newest first.
+	Consents(ctx context.Context, f ConsentFilter, limit, offset int) ([]Consent, error)
+	// CountConsents counts what Consents lists.
+	CountConsents(ctx context.Context, f ConsentFilter) (int, error)
+	// RevokeConsent is RevokeConsents of one consent; it returns its subject, empty when
+	// there is none of that id.
+	RevokeConsent(ctx context.Context, id string) (subject string, err error)
 	// RevokeConsents deletes consents and, in the same transaction, the codes and
 	// tokens issued under them; an empty clientID means all clients. Idempotent.
 	RevokeConsents(ctx context.Context, subject, clientID string) error

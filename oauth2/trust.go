@@ -35,4 +35,5 @@ type TrustStore interface {
 	DeleteTrustGrant(ctx context.Context, id string) error
 	// TrustGrants lists by id; an empty issuer means all.
 	TrustGrants(ctx context.Context, issuer string, limit, offset int) ([]TrustGrant, error)
+	CountTrustGrants(ctx context.Context, issuer string) (int, error)
 }

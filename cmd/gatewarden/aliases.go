@@ -10,6 +10,7 @@ import (
 
 // flagNames are the spellings of other generations of Hydra for flags.
 var flagNames = map[string]string{
+	"token":  "access-token",
 	"scopes": "scope", "allowed-scopes": "scope",
 	"grant-type": "grant-types", "response-type": "response-types",
 	"redirect-uri": "callbacks", "contact": "contacts", "request-uri": "request-uris", "post-logout-callback": "post-logout-callbacks", "allowed-cors-origin": "allowed-cors-origins",

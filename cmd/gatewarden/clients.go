@@ -15,7 +15,6 @@ import (
 func newClients(environ []string) *cobra.Command {
 	parent := &cobra.Command{Use: "clients", Short: "Manage OAuth 2.0 clients"}
 	r := newRemote(parent, environ)
-	aliases(parent)
 	parent.AddCommand(collection(r, func(c *client.Client) client.Collection[oauth2.Client] { return c.Clients }, "CLIENT ID\tNAME\tGRANT TYPES\tSCOPE",
 		func(v oauth2.Client) string { return v.ID },
 		func(v oauth2.Client) string {

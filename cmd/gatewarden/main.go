@@ -86,6 +86,7 @@ func newRoot(environ []string) *cobra.Command {
 	root.AddCommand(
 		newServe(environ), newMigrate(environ), newConfig(environ), newVersion(),
 		newHealth(environ), newRules(environ), newPolicies(environ), newClients(environ), newToken(environ), newKeys(environ), newTrustGrants(environ), newSessions(environ), newUsers(environ), newCredentials(),
+		newManagementToken(),
 	)
 	strict(root)
 	return root

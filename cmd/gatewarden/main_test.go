@@ -114,6 +114,8 @@ var changing = []struct {
 	{regexp.MustCompile(`("(?:access_token|x|y|d|k|jti)": ?)"[^"]+"`), `${1}"..."`},
 	{regexp.MustCompile(`\b([xyd]): \S{20,}`), "$1: ..."},
 	{regexp.MustCompile(`go1\.\S+`), "go1"},
+	{regexp.MustCompile(`gw_mgmt_[A-Z2-7]{52}\b`), "gw_mgmt_TOKEN"},
+	{regexp.MustCompile(`sha256:[0-9a-f]{64}\b`), "sha256:HASH"},
 }
 
 // TestCommands runs the command lines of testdata/*.txt, each file against a server of

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,13 +30,19 @@ type remote struct {
 	token    string
 	format   string
 	insecure bool
+	// certificate, key and authorities are files of PEM; see identity.
+	certificate, key, authorities string
 }
 
 // newRemote adds the flags to a parent command.
 func newRemote(c *cobra.Command, environ []string) *remote {
 	r := &remote{environ: environ}
+	aliases(c)
 	c.PersistentFlags().StringVarP(&r.endpoint, "endpoint", "e", "", "management API (GATEWARDEN_ADMIN_URL, HYDRA_ADMIN_URL, OATHKEEPER_API_URL; default "+client.DefaultEndpoint+")")
-	c.PersistentFlags().StringVar(&r.token, "access-token", "", "bearer token of management.tokens (GATEWARDEN_ADMIN_TOKEN)")
+	c.PersistentFlags().StringVar(&r.token, "access-token", "", "bearer token for the management API, also --token (GATEWARDEN_ADMIN_TOKEN)")
+	c.PersistentFlags().StringVar(&r.certificate, "client-cert", "", "file of the TLS certificate to show (GATEWARDEN_CLIENT_CERT)")
+	c.PersistentFlags().StringVar(&r.key, "client-key", "", "file of its key; default: that of the certificate (GATEWARDEN_CLIENT_KEY)")
+	c.PersistentFlags().StringVar(&r.authorities, "ca-file", "", "file of authorities that the server's certificate may come from (GATEWARDEN_CA_FILE)")
 	c.PersistentFlags().StringVar(&r.format, "format", "json-pretty", "table, json, json-pretty or yaml")
 	c.PersistentFlags().BoolVar(&r.insecure, "skip-tls-verify", false, "accept any certificate; for trials only")
 	return r
@@ -62,23 +69,68 @@ func (r *remote) connect() (*client.Client, error) {
 	if token == "" {
 		token = r.variable("GATEWARDEN_ADMIN_TOKEN")
 	}
-	c, err := client.New(endpoint, client.Options{Token: token, HTTP: r.http()})
+	caller, err := r.http()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(endpoint, client.Options{Token: token, HTTP: caller})
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return c, nil
 }
 
-// http returns the client that all calls use.
-func (r *remote) http() *http.Client {
-	c := &http.Client{Timeout: 30 * time.Second}
-	if r.insecure {
-		c.Transport = &http.Transport{
-			Proxy:           http.ProxyFromEnvironment,
-			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // what the flag asks for
+// http returns the client that all calls use. It follows no redirect: what it sends holds
+// credentials.
+func (r *remote) http() (*http.Client, error) {
+	c := &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	own, err := r.identity()
+	if err != nil {
+		return nil, err
+	}
+	if own != nil {
+		c.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: own}
+	}
+	return c, nil
+}
+
+// identity returns what the flags say of TLS; nil: nothing.
+func (r *remote) identity() (*tls.Config, error) {
+	file := func(flag, variable string) string {
+		if flag != "" {
+			return flag
+		}
+		return r.variable(variable)
+	}
+	certificate, key, authorities := file(r.certificate, "GATEWARDEN_CLIENT_CERT"), file(r.key, "GATEWARDEN_CLIENT_KEY"), file(r.authorities, "GATEWARDEN_CA_FILE")
+	if !r.insecure && certificate == "" && key == "" && authorities == "" {
+		return nil, nil
+	}
+	c := &tls.Config{InsecureSkipVerify: r.insecure} //nolint:gosec // what the flag asks for
+	if key != "" && certificate == "" {
+		return nil, usageError{errors.New("--client-key needs --client-cert")}
+	}
+	if certificate != "" {
+		if key == "" {
+			key = certificate
+		}
+		pair, err := tls.LoadX509KeyPair(certificate, key)
+		if err != nil {
+			return nil, fmt.Errorf("--client-cert: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	if authorities != "" {
+		data, err := os.ReadFile(authorities)
+		if err != nil {
+			return nil, fmt.Errorf("--ca-file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("--ca-file %s: holds no certificate", authorities)
 		}
 	}
-	return c
+	return c, nil
 }
 
 // run wraps a command that calls the API: it connects, and tells an API that does

@@ -19,7 +19,6 @@ import (
 func newToken(environ []string) *cobra.Command {
 	parent := &cobra.Command{Use: "token", Short: "Get, inspect and revoke tokens"}
 	r := newRemote(parent, environ)
-	aliases(parent)
 
 	introspect := &cobra.Command{Use: "introspect token", Aliases: []string{"validate"}, Short: "Show what a token stands for", Args: cobra.ExactArgs(1)}
 	scopes := introspect.Flags().StringSlice("scope", nil, "scopes that the token must have")
@@ -87,7 +86,11 @@ func (k *credentials) post(ctx context.Context, path string, form url.Values) ([
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(pass)) // RFC 6749 section 2.3.1
-	res, err := k.remote.http().Do(r)
+	caller, err := k.remote.http()
+	if err != nil {
+		return nil, err
+	}
+	res, err := caller.Do(r)
 	if err != nil {
 		return nil, unreachableError{err}
 	}

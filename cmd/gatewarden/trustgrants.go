@@ -19,7 +19,6 @@ import (
 func newTrustGrants(environ []string) *cobra.Command {
 	parent := &cobra.Command{Use: "trust-grants", Aliases: []string{"trust-grant"}, Short: "Manage whose assertions buy access tokens (RFC 7523)"}
 	r := newRemote(parent, environ)
-	aliases(parent)
 	parent.AddCommand(collection(r, func(c *client.Client) client.Collection[oauth2.TrustGrant] { return c.TrustGrants }, "ID\tISSUER\tSUBJECT\tSCOPE\tKEY\tEXPIRES",
 		func(v oauth2.TrustGrant) string { return v.ID },
 		func(v oauth2.TrustGrant) string {

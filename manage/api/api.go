@@ -187,8 +187,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // action answers one method of a resource. It writes nothing before an error.
 type action func(x *exchange) error
 
-// methods are the actions of a resource.
-type methods map[string]action
+// methods are the endpoints of a resource, each with what its callers must be allowed.
+type methods map[string]endpoint
 
 // resource is one path.
 type resource struct {
@@ -209,7 +209,7 @@ func (a *API) route(f family, template string, m methods) {
 
 // public adds a path that anybody who reaches the listener may read.
 func (a *API) public(template string, get action) {
-	a.add(&resource{template: template, family: problem, open: true, methods: methods{http.MethodGet: get}})
+	a.add(&resource{template: template, family: problem, open: true, methods: methods{http.MethodGet: {do: get}}})
 }
 
 func (a *API) add(s *resource) {
@@ -235,8 +235,10 @@ func (s *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *resource) serve(x *exchange) error {
+	var c caller
 	if !s.open {
-		if err := s.api.admit(x.w, x.r); err != nil {
+		var err error
+		if c, err = s.api.admit(x.w, x.r); err != nil {
 			return err
 		}
 	}
@@ -247,8 +249,13 @@ func (s *resource) serve(x *exchange) error {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	if do, ok := s.methods[method]; ok {
-		return do(x)
+	if e, ok := s.methods[method]; ok {
+		if !s.open {
+			if err := c.may(x, e); err != nil {
+				return err
+			}
+		}
+		return e.do(x)
 	}
 	x.w.Header().Set("Allow", s.allow())
 	if method == http.MethodOptions {

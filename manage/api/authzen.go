@@ -30,8 +30,9 @@ func (a *API) authzenRoutes() {
 	if a.Warden == nil {
 		return
 	}
-	a.route(problem, evaluationPath, methods{http.MethodPost: identified(a.evaluation)})
-	a.route(problem, evaluationsPath, methods{http.MethodPost: identified(a.evaluations)})
+	question := object{scope: "hydra.warden", resource: "warden:allowed"}
+	a.route(problem, evaluationPath, methods{http.MethodPost: question.to(identified(a.evaluation), "decide")})
+	a.route(problem, evaluationsPath, methods{http.MethodPost: question.to(identified(a.evaluations), "decide")})
 	a.public("/.well-known/authzen-configuration", func(x *exchange) error {
 		base := "http://" + x.r.Host
 		if x.r.TLS != nil {

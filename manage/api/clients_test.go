@@ -36,7 +36,7 @@ func TestAClientIsCreatedWithHydrasDefaults(t *testing.T) {
 	want := oauth2.Client{
 		Name: "My App", RedirectURIs: []string{"http://127.0.0.1:5555/callback"}, GrantTypes: []string{"authorization_code"}, ResponseTypes: []string{"code"},
 		Scope: "offline_access offline openid", Audience: []string{}, AllowedCORSOrigins: []string{}, Contacts: []string{}, SubjectType: "public",
-		TokenEndpointAuthMethod: "client_secret_basic", UserinfoAlg: "none",
+		TokenEndpointAuthMethod: "client_secret_basic", UserinfoAlg: "none", JWKS: json.RawMessage("{}"), Metadata: json.RawMessage("{}"),
 	}
 	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(oauth2.Client{}, "ID", "Secret", "CreatedAt", "UpdatedAt")); diff != "" {
 		t.Errorf("client (-want +got):\n%s", diff)

@@ -117,7 +117,7 @@ func (x *exchange) fail(err error) {
 	contentType, envelope := "application/json", any(nil)
 	switch x.family {
 	case hydra:
-		envelope = t.hydra(x.api.LegacyErrors)
+		envelope = t.hydra(x.api.LegacyErrors, strings.HasPrefix(strings.TrimPrefix(x.r.URL.Path, "/admin"), "/keys/"))
 	case ory:
 		envelope = t.ory(x.r.Header.Get("X-Request-Id"))
 		if strings.Contains(x.r.Header.Get("Accept"), "application/problem+json") {
@@ -166,8 +166,8 @@ func (t trouble) ory(requestID string) any {
 	}{oryError{Code: t.status, Status: status, Request: requestID, Reason: t.reason, Details: t.places, Message: message}, t.problem()}
 }
 
-// hydra uses the texts of Hydra where programs compare them.
-func (t trouble) hydra(legacy bool) any {
+// hydra uses the texts of Hydra where programs compare them; those of keys are others.
+func (t trouble) hydra(legacy, ofKeys bool) any {
 	code := http.StatusText(t.status)
 	switch t.status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusMethodNotAllowed:
@@ -180,7 +180,9 @@ func (t trouble) hydra(legacy bool) any {
 	case http.StatusForbidden:
 		code = "request_forbidden"
 	case http.StatusNotFound:
-		code = "Unable to locate the resource"
+		if code = "Unable to locate the resource"; ofKeys {
+			code = http.StatusText(t.status)
+		}
 	case http.StatusConflict:
 		code = "Unable to insert or update resource because a resource with that value exists already"
 	case http.StatusServiceUnavailable, http.StatusGatewayTimeout:

@@ -52,7 +52,11 @@ func unsupported(want string) error {
 	return &statusError{status: http.StatusUnsupportedMediaType, reason: "unsupported_media_type", message: "the Content-Type must be " + want}
 }
 
+// readAll reads the body, the first time that it is called.
 func (x *exchange) readAll() ([]byte, error) {
+	if x.body != nil {
+		return x.body, nil
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -120,6 +124,14 @@ func encode(v any) ([]byte, error) {
 func (x *exchange) created(collection, id string, v any) error {
 	x.w.Header().Set("Location", collection+"/"+url.PathEscape(id))
 	return x.json(http.StatusCreated, v)
+}
+
+// prefix is /admin for a path below it, where Hydra 2 says that its clients are.
+func (x *exchange) prefix() string {
+	if strings.HasPrefix(x.r.URL.Path, "/admin/") {
+		return "/admin"
+	}
+	return ""
 }
 
 // none answers 204.

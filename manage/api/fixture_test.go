@@ -22,6 +22,7 @@ import (
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
+	"github.com/gatewarden/gatewarden/passwords"
 	"github.com/gatewarden/gatewarden/policies"
 	"github.com/gatewarden/gatewarden/rules/spec"
 	"github.com/gatewarden/gatewarden/store/sql"
@@ -139,8 +140,19 @@ func (a *apps) RejectLogout(_ context.Context, c string) error {
 	return known(c)
 }
 
-func (a *apps) ConsentSessions(_ context.Context, subject, _ string, limit, offset int) ([]oauth2.ConsentGrant, error) {
-	if subject != "alice" || offset > 0 || limit == 0 {
+func (a *apps) CountConsentSessions(_ context.Context, f oauth2.ConsentFilter) (int, error) {
+	list, err := a.ConsentSessions(context.Background(), f, 1, 0)
+	return len(list), err
+}
+
+func (a *apps) RevokeConsent(_ context.Context, id string) error {
+	a.did("revoke consent " + id)
+	return nil
+}
+
+func (a *apps) ConsentSessions(_ context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, error) {
+	subject := f.Subject
+	if subject != "alice" || f.LoginSessionID == "another" || offset > 0 || limit == 0 {
 		return nil, nil
 	}
 	return []oauth2.ConsentGrant{{AcceptConsent: oauth2.AcceptConsent{GrantScope: []string{"openid"}}, ConsentRequest: oauth2.ConsentRequest{Subject: subject, Client: oauth2.Client{ID: "app", Secret: "must not be shown"}}}}, nil
@@ -221,12 +233,23 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Metrics:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Reload:      func(context.Context) (api.Reloaded, error) { return api.Reloaded{Rules: 1}, nil },
 		Build:       api.Build{Version: "v1.2.3"},
+		Guard:       api.Guard{Local: true},
 	}
 	if change != nil {
 		change(&f.deps)
 	}
 	f.api = api.New(f.deps)
 	return f
+}
+
+// bearers are static tokens as they are configured.
+func bearers(t *testing.T, configured ...string) api.BearerTokens {
+	t.Helper()
+	b, err := manage.ParseBearerTokens(configured, passwords.New(passwords.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // answer is what came back.
@@ -241,6 +264,7 @@ type answer struct {
 func (f *fixture) call(method, target, body string, headers ...string) answer {
 	f.t.Helper()
 	r := httptest.NewRequest(method, "http://127.0.0.1:4456"+target, strings.NewReader(body))
+	r.RemoteAddr = "127.0.0.1:50000"
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -249,6 +273,14 @@ func (f *fixture) call(method, target, body string, headers ...string) answer {
 	}
 	if host := r.Header.Get("Host"); host != "" {
 		r.Host = host
+	}
+	if peer := r.Header.Get("Test-Peer"); peer != "" {
+		r.RemoteAddr = peer
+		r.Header.Del("Test-Peer")
+	}
+	if subject := r.Header.Get("Test-Certificate"); subject != "" {
+		r = r.WithContext(context.WithValue(r.Context(), certificate{}, subject))
+		r.Header.Del("Test-Certificate")
 	}
 	w := httptest.NewRecorder()
 	f.api.ServeHTTP(w, r)

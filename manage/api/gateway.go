@@ -22,13 +22,18 @@ const (
 
 func (a *API) gatewayRoutes() {
 	if a.Rules != nil {
-		a.route(ory, "/rules", methods{http.MethodGet: a.listRules, http.MethodPost: a.createRule})
-		a.route(ory, "/rules/{id}", methods{http.MethodGet: a.getRule, http.MethodPut: a.replaceRule, http.MethodDelete: a.deleteRule})
+		rules := object{scope: "hydra.rules", resource: "rules"}
+		one := rules.at("{id}")
+		a.route(ory, "/rules", methods{http.MethodGet: rules.to(a.listRules, "get", "list"), http.MethodPost: rules.to(a.createRule, "create")})
+		a.route(ory, "/rules/{id}", methods{
+			http.MethodGet: one.to(a.getRule, "get"), http.MethodPut: one.to(a.replaceRule, "update"), http.MethodDelete: one.to(a.deleteRule, "delete"),
+		})
 	}
 	if a.Upstreams != nil {
-		a.route(problem, "/upstreams", methods{http.MethodGet: func(x *exchange) error {
+		upstreams := object{scope: "hydra.upstreams", resource: "upstreams"}
+		a.route(problem, "/upstreams", methods{http.MethodGet: upstreams.to(func(x *exchange) error {
 			return x.json(http.StatusOK, map[string]any{"upstreams": a.Upstreams()})
-		}})
+		}, "get")})
 	}
 	if a.GatewayKeys != nil {
 		a.public("/.well-known/jwks.json", a.jwks)
@@ -39,24 +44,27 @@ func (a *API) gatewayRoutes() {
 	for _, path := range []string{"/health/ready", "/readyz"} {
 		a.public(path, a.ready)
 	}
-	a.route(problem, "/version", methods{http.MethodGet: func(x *exchange) error { return x.json(http.StatusOK, a.Build) }})
-	a.route(problem, "/openapi.json", methods{http.MethodGet: func(x *exchange) error {
+	about := object{scope: "hydra.version", resource: "version"}
+	a.route(problem, "/version", methods{http.MethodGet: about.to(func(x *exchange) error { return x.json(http.StatusOK, a.Build) }, "get")})
+	description := object{scope: "hydra.openapi", resource: "openapi"}
+	a.route(problem, "/openapi.json", methods{http.MethodGet: description.to(func(x *exchange) error {
 		x.write(http.StatusOK, "application/json", a.doc.json)
 		return nil
-	}})
-	a.route(problem, "/openapi.yaml", methods{http.MethodGet: func(x *exchange) error {
+	}, "get")})
+	a.route(problem, "/openapi.yaml", methods{http.MethodGet: description.to(func(x *exchange) error {
 		x.write(http.StatusOK, "application/yaml", a.doc.yaml)
 		return nil
-	}})
+	}, "get")})
 	if a.Reload != nil {
-		a.route(problem, "/reload", methods{http.MethodPost: a.reload})
+		a.route(problem, "/reload", methods{http.MethodPost: object{scope: "hydra.configuration", resource: "configuration"}.to(a.reload, "reload")})
 	}
 	if a.Metrics != nil {
+		metrics := object{scope: "hydra.metrics", resource: "metrics"}
 		for _, path := range []string{"/metrics", "/metrics/prometheus"} {
-			a.route(problem, path, methods{http.MethodGet: func(x *exchange) error {
+			a.route(problem, path, methods{http.MethodGet: metrics.to(func(x *exchange) error {
 				a.Metrics.ServeHTTP(x.w, x.r)
 				return nil
-			}})
+			}, "get")})
 		}
 	}
 }

@@ -15,13 +15,24 @@ const gatewaySet = "id-token.public"
 
 func (a *API) keyRoutes() {
 	if a.GatewayKeys != nil && a.Keys == nil {
-		a.route(hydra, "/keys/"+gatewaySet, methods{http.MethodGet: a.gatewayKey})
+		a.route(hydra, "/keys/"+gatewaySet, methods{http.MethodGet: keysTo("get", gatewaySet).to(a.gatewayKey, "get")})
 	}
 	if a.Keys == nil {
 		return
 	}
-	a.route(hydra, "/keys/{set}", methods{http.MethodGet: a.getKeys, http.MethodPost: a.createKey, http.MethodPut: a.replaceKeys, http.MethodDelete: a.deleteKeys})
-	a.route(hydra, "/keys/{set}/{kid}", methods{http.MethodGet: a.getKey, http.MethodPut: a.putKey, http.MethodDelete: a.deleteKey})
+	a.route(hydra, "/keys/{set}", methods{
+		http.MethodGet: keysTo("get", "{set}").to(a.getKeys, "get"), http.MethodPost: keysTo("create", "{set}").to(a.createKey, "create"),
+		http.MethodPut: keysTo("update", "{set}").to(a.replaceKeys, "update"), http.MethodDelete: keysTo("delete", "{set}").to(a.deleteKeys, "delete"),
+	})
+	a.route(hydra, "/keys/{set}/{kid}", methods{
+		http.MethodGet: keysTo("get", "{set}:{kid}").to(a.getKey, "get"), http.MethodPut: keysTo("update", "{set}:{kid}").to(a.putKey, "update"),
+		http.MethodDelete: keysTo("delete", "{set}:{kid}").to(a.deleteKey, "delete"),
+	})
+}
+
+// keysTo names keys; a scope is for one action, as in early Hydra.
+func keysTo(action, name string) object {
+	return object{scope: "hydra.keys." + action, resource: "keys:" + name}
 }
 
 // gatewayKey answers with the key that signs as Oathkeeper 0.0.20 did, and with

@@ -5,29 +5,30 @@ import (
 	"net/http"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
 func (a *API) loginRoutes() {
 	const requests = "/oauth2/auth/requests/"
 	if app := a.LoginApp; app != nil {
-		a.route(hydra, requests+"login", methods{http.MethodGet: ask("login", app.LoginRequest)})
-		a.route(hydra, requests+"login/accept", methods{http.MethodPut: answer("login", app.AcceptLogin)})
-		a.route(hydra, requests+"login/reject", methods{http.MethodPut: answer("login", app.RejectLogin)})
-		a.route(hydra, requests+"consent", methods{http.MethodGet: ask("consent", app.ConsentRequest)})
-		a.route(hydra, requests+"consent/accept", methods{http.MethodPut: answer("consent", app.AcceptConsent)})
-		a.route(hydra, requests+"consent/reject", methods{http.MethodPut: answer("consent", app.RejectConsent)})
+		a.route(hydra, requests+"login", methods{http.MethodGet: asked("login").to(ask("login", app.LoginRequest), "get")})
+		a.route(hydra, requests+"login/accept", methods{http.MethodPut: asked("login").to(answer("login", app.AcceptLogin), "accept")})
+		a.route(hydra, requests+"login/reject", methods{http.MethodPut: asked("login").to(answer("login", app.RejectLogin), "reject")})
+		a.route(hydra, requests+"consent", methods{http.MethodGet: asked("consent").to(ask("consent", app.ConsentRequest), "get")})
+		a.route(hydra, requests+"consent/accept", methods{http.MethodPut: asked("consent").to(answer("consent", app.AcceptConsent), "accept")})
+		a.route(hydra, requests+"consent/reject", methods{http.MethodPut: asked("consent").to(answer("consent", app.RejectConsent), "reject")})
 	}
 	if app := a.LogoutApp; app != nil {
-		a.route(hydra, requests+"logout", methods{http.MethodGet: ask("logout", app.LogoutRequest)})
-		a.route(hydra, requests+"logout/accept", methods{http.MethodPut: func(x *exchange) error {
+		a.route(hydra, requests+"logout", methods{http.MethodGet: asked("logout").to(ask("logout", app.LogoutRequest), "get")})
+		a.route(hydra, requests+"logout/accept", methods{http.MethodPut: asked("logout").to(func(x *exchange) error {
 			challenge, err := x.challenge("logout")
 			if err != nil {
 				return err
 			}
 			return x.redirect(app.AcceptLogout(x.r.Context(), challenge))
-		}})
-		a.route(hydra, requests+"logout/reject", methods{http.MethodPut: func(x *exchange) error {
+		}, "accept")})
+		a.route(hydra, requests+"logout/reject", methods{http.MethodPut: asked("logout").to(func(x *exchange) error {
 			challenge, err := x.challenge("logout")
 			if err != nil {
 				return err
@@ -36,15 +37,21 @@ func (a *API) loginRoutes() {
 				return err
 			}
 			return x.none()
-		}})
+		}, "reject")})
 	}
 	if app := a.DeviceApp; app != nil {
-		a.route(hydra, requests+"device/accept", methods{http.MethodPut: answer("device", app.AcceptUserCode)})
+		a.route(hydra, requests+"device/accept", methods{http.MethodPut: asked("device").to(answer("device", app.AcceptUserCode), "accept")})
 	}
 	if a.Sessions != nil {
-		a.route(hydra, "/oauth2/auth/sessions/consent", methods{http.MethodGet: a.listConsents, http.MethodDelete: a.revokeConsents})
-		a.route(hydra, "/oauth2/auth/sessions/login", methods{http.MethodDelete: a.revokeLogins})
+		consents := object{scope: "hydra.sessions", resource: "oauth2:auth:sessions:consent"}
+		a.route(hydra, "/oauth2/auth/sessions/consent", methods{http.MethodGet: consents.to(a.listConsents, "get"), http.MethodDelete: consents.to(a.revokeConsents, "delete")})
+		a.route(hydra, "/oauth2/auth/sessions/login", methods{http.MethodDelete: object{scope: "hydra.sessions", resource: "oauth2:auth:sessions:login"}.to(a.revokeLogins, "delete")})
 	}
+}
+
+// asked names the requests of one kind that an app answers.
+func asked(kind string) object {
+	return object{scope: "hydra.consent", resource: "oauth2:auth:requests:" + kind}
 }
 
 // challenge reads login_challenge and so on; plain challenge is Hydra 1.0's name.
@@ -75,8 +82,27 @@ func ask[T any](of string, read func(context.Context, string) (T, error)) action
 		if err != nil {
 			return err
 		}
-		return x.json(http.StatusOK, request)
+		return x.json(http.StatusOK, withClient(request))
 	}
+}
+
+// withClient shows the client of a request as /clients does.
+func withClient(request any) any {
+	switch r := request.(type) {
+	case oauth2.LoginRequest:
+		r.Client = manage.Shown(r.Client)
+		return r
+	case oauth2.ConsentRequest:
+		r.Client = manage.Shown(r.Client)
+		return r
+	case oauth2.LogoutRequest:
+		if r.Client != nil {
+			c := manage.Shown(*r.Client)
+			r.Client = &c
+		}
+		return r
+	}
+	return request
 }
 
 // answer is PUT of an app's answer.
@@ -99,14 +125,24 @@ func (a *API) listConsents(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.Sessions.List(x.r.Context(), x.query("subject"), p.limit+1, p.offset)
+	f := oauth2.ConsentFilter{Subject: x.query("subject"), LoginSessionID: x.query("login_session_id")}
+	list, total, err := a.Sessions.List(x.r.Context(), f, p.limit+1, p.offset)
 	if err != nil {
 		return err
 	}
-	return sendPage[oauth2.ConsentGrant](x, p, list)
+	return sendPage(x, p.of(total), list)
 }
 
 func (a *API) revokeConsents(x *exchange) error {
+	if id := x.query("consent_request_id"); id != "" {
+		if q := x.r.URL.Query(); q.Has("subject") || q.Has("client") || q.Has("all") {
+			return fault.New(fault.Invalid, "invalid_request", "the query parameter consent_request_id excludes subject, client and all")
+		}
+		if err := a.Sessions.RevokeConsent(x.r.Context(), id); err != nil {
+			return err
+		}
+		return x.none()
+	}
 	if err := a.Sessions.RevokeConsents(x.r.Context(), x.query("subject"), x.query("client"), x.query("all") == "true"); err != nil {
 		return err
 	}

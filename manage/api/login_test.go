@@ -90,10 +90,16 @@ func TestSessionsAreListedAndRevoked(t *testing.T) {
 		}
 	}
 	f.call("GET", at+"consent", "").want(400)
+	if a := f.call("GET", at+"consent?subject=alice&login_session_id=another", ""); a.body != "[]" || a.header.Get("X-Total-Count") != "0" {
+		t.Errorf("got %s of %s", a.body, a.header.Get("X-Total-Count"))
+	}
+	f.call("DELETE", at+"consent?consent_request_id=x&subject=alice", "").want(400)
+	f.call("DELETE", at+"consent?consent_request_id=x&all=false", "").want(400)
+	f.call("DELETE", at+"consent?consent_request_id=x", "").want(http.StatusNoContent)
 	for _, good := range []string{"consent?subject=alice&client=app", "consent?subject=alice&all=true", "login?subject=alice", "login?sid=s"} {
 		f.call("DELETE", at+good, "").want(http.StatusNoContent)
 	}
-	want := []string{"revoke consents of alice for app", "revoke consents of alice for ", "end logins of alice", "end login s"}
+	want := []string{"revoke consent x", "revoke consents of alice for app", "revoke consents of alice for ", "end logins of alice", "end login s"}
 	if diff := cmp.Diff(want, f.apps.calls); diff != "" {
 		t.Error(diff)
 	}

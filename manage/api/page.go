@@ -18,13 +18,20 @@ import (
 type page struct {
 	limit, offset int
 	tokens        bool // answer with page tokens
+	total         int  // how long the list is; negative: not known
+}
+
+// of returns p of a list whose length is known.
+func (p page) of(total int) page {
+	p.total = total
+	return p
 }
 
 const maxOffset = 1 << 30
 
 func (x *exchange) page(standard, most int) (page, error) {
 	q := x.r.URL.Query()
-	p := page{limit: standard, tokens: q.Has("page_size") || q.Has("page_token")}
+	p := page{limit: standard, total: -1, tokens: q.Has("page_size") || q.Has("page_token")}
 	size, err := "limit", error(nil)
 	if p.tokens {
 		size = "page_size"
@@ -57,8 +64,8 @@ func number(q url.Values, name string, standard, most int) (int, error) {
 	return min(int(n), most), nil
 }
 
-// links sets the Link header (RFC 8288) of a list. More says that there is a next
-// page.
+// links sets the Link header (RFC 8288) of a list, and X-Total-Count where its length is
+// known. More says that there is a next page.
 func (x *exchange) links(p page, more bool) {
 	var links []string
 	add := func(rel string, offset int) {
@@ -83,6 +90,12 @@ func (x *exchange) links(p page, more bool) {
 	}
 	if more {
 		add("next", p.offset+p.limit)
+	}
+	if p.total >= 0 {
+		x.w.Header().Set("X-Total-Count", strconv.Itoa(p.total))
+		if last := max(0, p.total-1) / p.limit * p.limit; !p.tokens {
+			add("last", last)
+		}
 	}
 	x.w.Header().Set("Link", strings.Join(links, ","))
 }

@@ -19,19 +19,25 @@ const (
 
 func (a *API) policyRoutes() {
 	if a.Policies != nil {
-		a.route(ory, "/policies", methods{http.MethodGet: a.listPolicies, http.MethodPost: a.createPolicy})
-		a.route(ory, "/policies/{id}", methods{http.MethodGet: a.getPolicy, http.MethodPut: a.replacePolicy, http.MethodDelete: a.deletePolicy})
+		all := object{scope: "hydra.policies", resource: "policies"}
+		one := all.at("{id}")
+		a.route(ory, "/policies", methods{http.MethodGet: all.to(a.listPolicies, "get", "list"), http.MethodPost: all.to(a.createPolicy, "create")})
+		a.route(ory, "/policies/{id}", methods{
+			http.MethodGet: one.to(a.getPolicy, "get"), http.MethodPut: one.to(a.replacePolicy, "update"), http.MethodDelete: one.to(a.deletePolicy, "delete"),
+		})
 	}
 	if a.Warden != nil {
-		a.route(ory, "/warden/allowed", methods{http.MethodPost: a.allowed})
+		a.route(ory, "/warden/allowed", methods{http.MethodPost: object{scope: "hydra.warden", resource: "warden:allowed"}.to(a.allowed, "decide")})
 		if a.Tokens != nil && a.Tokens.Introspect != nil {
-			a.route(ory, "/warden/token/allowed", methods{http.MethodPost: a.tokenAllowed})
+			a.route(ory, "/warden/token/allowed", methods{http.MethodPost: object{scope: "hydra.warden", resource: "warden:token:allowed"}.to(a.tokenAllowed, "decide")})
 		}
 	}
 	if a.Groups != nil {
-		a.route(ory, "/warden/groups", methods{http.MethodGet: a.listGroups, http.MethodPost: a.createGroup})
-		a.route(ory, "/warden/groups/{id}", methods{http.MethodGet: a.getGroup, http.MethodDelete: a.deleteGroup})
-		a.route(ory, "/warden/groups/{id}/members", methods{http.MethodPost: a.addMembers, http.MethodDelete: a.removeMembers})
+		groups := object{scope: "hydra.warden.groups", resource: "warden:groups"}
+		one := groups.at("{id}")
+		a.route(ory, "/warden/groups", methods{http.MethodGet: groups.to(a.listGroups, "get", "list"), http.MethodPost: groups.to(a.createGroup, "create")})
+		a.route(ory, "/warden/groups/{id}", methods{http.MethodGet: one.to(a.getGroup, "get"), http.MethodDelete: one.to(a.deleteGroup, "delete")})
+		a.route(ory, "/warden/groups/{id}/members", methods{http.MethodPost: one.to(a.addMembers, "members.add"), http.MethodDelete: one.to(a.removeMembers, "members.remove")})
 	}
 }
 

@@ -123,7 +123,7 @@ func TestListsArePaged(t *testing.T) {
 	if diff := cmp.Diff([]string{"c3", "c4"}, a.ids("client_id")); diff != "" {
 		t.Error(diff)
 	}
-	if link := a.header.Get("Link"); link != `</clients?limit=2&offset=0>; rel="first",</clients?limit=2&offset=0>; rel="prev",</clients?limit=2&offset=4>; rel="next"` {
+	if link := a.header.Get("Link"); link != `</clients?limit=2&offset=0>; rel="first",</clients?limit=2&offset=0>; rel="prev",</clients?limit=2&offset=4>; rel="next",</clients?limit=2&offset=4>; rel="last"` {
 		t.Errorf("Link %s", link)
 	}
 	var seen []string

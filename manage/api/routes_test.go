@@ -181,7 +181,7 @@ func TestAnUnknownPathIsAProblem(t *testing.T) {
 
 func TestPartsThatAreNotThereHaveNoRoutes(t *testing.T) {
 	f := newFixture(t, func(d *api.Deps) {
-		*d = api.Deps{Build: d.Build, Rules: d.Rules}
+		*d = api.Deps{Build: d.Build, Rules: d.Rules, Guard: d.Guard}
 	})
 	for _, path := range []string{"/clients", "/policies", "/keys/x", "/oauth2/introspect", "/metrics", "/.well-known/jwks.json", "/warden/groups", "/decisions"} {
 		f.call("GET", path, "").want(http.StatusNotFound)
@@ -212,7 +212,7 @@ func TestATrailingSlashIsTrimmed(t *testing.T) {
 }
 
 func TestDecisionsAreServedAsTheyWereSent(t *testing.T) {
-	f := newFixture(t, func(d *api.Deps) { d.Guard.Tokens = []string{"operator"} })
+	f := newFixture(t, func(d *api.Deps) { d.Guard = api.Guard{Tokens: bearers(t, "the token of an operator")} })
 	a := f.call("DELETE", "/decisions/a/../b%2F//c/", "", "Host", "shop.example.org", "Sec-Fetch-Site", "cross-site")
 	if a.status != http.StatusForbidden || a.header.Get("X-Path") != "/decisions/a/../b%2F//c/" {
 		t.Errorf("got %d, %q", a.status, a.header.Get("X-Path"))

@@ -12,15 +12,18 @@ func (a *API) tokenRoutes() {
 		return
 	}
 	if a.Tokens.Introspect != nil {
-		a.route(hydra, "/oauth2/introspect", methods{http.MethodPost: a.introspect})
+		a.route(hydra, "/oauth2/introspect", methods{http.MethodPost: tokensTo("hydra.introspect").to(a.introspect, "introspect")})
 	}
 	if a.Tokens.Store != nil {
-		a.route(hydra, "/oauth2/tokens", methods{http.MethodDelete: a.revokeTokens})
+		a.route(hydra, "/oauth2/tokens", methods{http.MethodDelete: tokensTo("hydra.oauth2.delete").to(a.revokeTokens, "delete")})
 	}
 	if a.Tokens.Sweeper != nil {
-		a.route(hydra, "/oauth2/flush", methods{http.MethodPost: a.flush})
+		a.route(hydra, "/oauth2/flush", methods{http.MethodPost: tokensTo("hydra.oauth2.flush").to(a.flush, "flush")})
 	}
 }
+
+// tokensTo names all issued tokens.
+func tokensTo(scope string) object { return object{scope: scope, resource: "oauth2:tokens"} }
 
 // introspect is RFC 7662 section 2 for callers that the guard admitted.
 func (a *API) introspect(x *exchange) error {

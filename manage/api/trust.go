@@ -11,8 +11,10 @@ func (a *API) trustRoutes() {
 		return
 	}
 	const at = "/trust/grants/jwt-bearer/issuers"
-	a.route(hydra, at, methods{http.MethodGet: a.listTrustGrants, http.MethodPost: a.createTrustGrant})
-	a.route(hydra, at+"/{id}", methods{http.MethodGet: a.getTrustGrant, http.MethodDelete: a.deleteTrustGrant})
+	issuers := object{scope: "hydra.trust", resource: "trust:issuers"}
+	one := issuers.at("{id}")
+	a.route(hydra, at, methods{http.MethodGet: issuers.to(a.listTrustGrants, "get", "list"), http.MethodPost: issuers.to(a.createTrustGrant, "create")})
+	a.route(hydra, at+"/{id}", methods{http.MethodGet: one.to(a.getTrustGrant, "get"), http.MethodDelete: one.to(a.deleteTrustGrant, "delete")})
 }
 
 func (a *API) listTrustGrants(x *exchange) error {
@@ -20,11 +22,11 @@ func (a *API) listTrustGrants(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	list, err := a.TrustGrants.List(x.r.Context(), x.query("issuer"), p.limit+1, p.offset)
+	list, total, err := a.TrustGrants.List(x.r.Context(), x.query("issuer"), p.limit+1, p.offset)
 	if err != nil {
 		return err
 	}
-	return sendPage(x, p, list)
+	return sendPage(x, p.of(total), list)
 }
 
 func (a *API) createTrustGrant(x *exchange) error {

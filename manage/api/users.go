@@ -17,9 +17,13 @@ func (a *API) userRoutes() {
 	if a.Users == nil {
 		return
 	}
-	a.route(problem, "/users", methods{http.MethodGet: a.listUsers, http.MethodPost: a.createUser})
-	a.route(problem, "/users/{id}", methods{http.MethodGet: a.getUser, http.MethodPut: a.replaceUser, http.MethodDelete: a.deleteUser})
-	a.route(problem, "/users/{id}/password", methods{http.MethodPut: a.setPassword})
+	all := object{scope: "hydra.users", resource: "users"}
+	one := all.at("{id}")
+	a.route(problem, "/users", methods{http.MethodGet: all.to(a.listUsers, "get", "list"), http.MethodPost: all.to(a.createUser, "create")})
+	a.route(problem, "/users/{id}", methods{
+		http.MethodGet: one.to(a.getUser, "get"), http.MethodPut: one.to(a.replaceUser, "update"), http.MethodDelete: one.to(a.deleteUser, "delete"),
+	})
+	a.route(problem, "/users/{id}/password", methods{http.MethodPut: one.to(a.setPassword, "update")})
 }
 
 func (a *API) listUsers(x *exchange) error {

@@ -30,7 +30,9 @@ type anyRule struct{}
 
 func (anyRule) Check(context.Context, spec.Rule) error { return nil }
 
-// newAPI is the management API over a store in memory; it wants the token "operator".
+const operatorToken = "the token of an operator"
+
+// newAPI is the management API over a store in memory; it wants operatorToken.
 func newAPI(t *testing.T, change func(*api.Deps)) http.Handler {
 	t.Helper()
 	store, err := sql.Open(t.Context(), sql.Options{DSN: "memory"})
@@ -46,6 +48,10 @@ func newAPI(t *testing.T, change func(*api.Deps)) http.Handler {
 	if err := engine.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	tokens, err := manage.ParseBearerTokens([]string{operatorToken}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	deps := api.Deps{
 		Rules:    &manage.Rules{Store: store, Checker: anyRule{}},
 		Policies: &manage.Policies{Store: store, Engine: engine}, Groups: &manage.Groups{Store: store, Engine: engine}, Warden: engine,
@@ -53,7 +59,7 @@ func newAPI(t *testing.T, change func(*api.Deps)) http.Handler {
 		Tokens: &manage.Tokens{Store: store, Sweeper: store, Now: time.Now, Introspect: func(_ context.Context, token, scope string) (oauth2.Introspection, error) {
 			return oauth2.Introspection{Active: token == "good" && scope != "none", Subject: "alice"}, nil
 		}},
-		Guard: api.Guard{Tokens: []string{"operator"}},
+		Guard: api.Guard{Tokens: tokens},
 		Build: api.Build{Version: "v1"},
 	}
 	if change != nil {
@@ -66,7 +72,7 @@ func newClient(t *testing.T, h http.Handler) *client.Client {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	c, err := client.New(server.URL+"/", client.Options{Token: "operator"})
+	c, err := client.New(server.URL+"/", client.Options{Token: operatorToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +228,7 @@ func TestAUnixSocketIsReached(t *testing.T) {
 	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: newAPI(t, nil)}}
 	server.Start()
 	t.Cleanup(server.Close)
-	c, err := client.New("unix://"+socket, client.Options{Token: "operator"})
+	c, err := client.New("unix://"+socket, client.Options{Token: operatorToken})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"net/netip"
 	"slices"
 	"strings"
@@ -53,8 +51,8 @@ func certificateNames(shown *access.ClientCertificate, c *client) bool {
 	leaf := shown.Leaf
 	switch {
 	case c.TLSClientAuthSubjectDN != "":
-		name, ok := distinguishedName(leaf.RawSubject)
-		return ok && name == normalDN(c.TLSClientAuthSubjectDN)
+		name, ok := shown.SubjectDN()
+		return ok && name == access.NormalDN(c.TLSClientAuthSubjectDN)
 	case c.TLSClientAuthSANDNS != "":
 		return slices.ContainsFunc(leaf.DNSNames, func(n string) bool { return strings.EqualFold(n, c.TLSClientAuthSANDNS) })
 	case c.TLSClientAuthSANURI != "":
@@ -74,38 +72,4 @@ func certificateNames(shown *access.ClientCertificate, c *client) bool {
 		return slices.Contains(leaf.EmailAddresses, c.TLSClientAuthSANEmail)
 	}
 	return false
-}
-
-// distinguishedName is a subject as RFC 4514 writes it. The attributes are those of
-// the certificate in its order, which pkix.Name would not keep.
-func distinguishedName(raw []byte) (string, bool) {
-	var rdn pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(raw, &rdn); err != nil || len(rest) > 0 || len(rdn) == 0 {
-		return "", false
-	}
-	return normalDN(rdn.String()), true
-}
-
-// normalDN takes the blanks beside separators out of a distinguished name and writes
-// the types of attributes in upper case; values stay as they are.
-func normalDN(name string) string {
-	var b strings.Builder
-	start, escaped := 0, false
-	for i := 0; i <= len(name); i++ {
-		if i < len(name) && (escaped || name[i] != ',' && name[i] != '+') {
-			escaped = !escaped && name[i] == '\\'
-			continue
-		}
-		kind, value, found := strings.Cut(name[start:i], "=")
-		b.WriteString(strings.ToUpper(strings.TrimSpace(kind)))
-		if found {
-			b.WriteByte('=')
-			b.WriteString(strings.Trim(value, " "))
-		}
-		if i < len(name) {
-			b.WriteByte(name[i])
-		}
-		start = i + 1
-	}
-	return b.String()
 }

@@ -371,7 +371,7 @@ func TestConsentsAreListedAndRevokedWithTheirTokens(t *testing.T) {
 	if !r.isActive(tokens.str("access_token")) {
 		t.Fatal("the token is not active")
 	}
-	all, err := r.server.ConsentSessions(ctx, "alice", "", 10, 0)
+	all, err := r.server.ConsentSessions(ctx, oauth2.ConsentFilter{Subject: "alice"}, 10, 0)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("got %v, %v", all, err)
 	}

@@ -25,6 +25,11 @@ var fallbackTexts = map[string]fallbackText{
 	"error":           {Title: "The request could not be completed", Text: "The setting urls.error can be the address of a page of your own."},
 }
 
+// deviceFallback leads from where Hydra has its page for user codes to ours.
+func (s *Server) deviceFallback(w http.ResponseWriter, r *http.Request) {
+	s.browse(w, s.base+verifyPath, r.URL.Query())
+}
+
 // fallback is GET /oauth2/fallbacks/{page}.
 func (s *Server) fallback(w http.ResponseWriter, r *http.Request) {
 	name := mux.Vars(r)["page"]

@@ -188,7 +188,7 @@ func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeR
 	if c.Public() && !fosite.IsRedirectURISecureStrict(ctx, request.RedirectURI) {
 		return false, nil
 	}
-	earlier, err := s.o.Store.Consents(ctx, subject, c.ID, 100, 0)
+	earlier, err := s.o.Store.Consents(ctx, oauth2.ConsentFilter{Subject: subject, ClientID: c.ID}, 100, 0)
 	if err != nil {
 		return false, err
 	}

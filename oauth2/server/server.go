@@ -169,6 +169,7 @@ func (s *Server) Public() http.Handler {
 	route(introspectPath, s.introspectAsClient, post)
 	route(userinfoPath, s.userinfo, both)
 	route(logoutPath, s.logout, both)
+	route(fallbacksPath+"device", s.deviceFallback, get)
 	route(fallbacksPath+"{page:login|consent|logout|logout/callback|device/done|error}", s.fallback, get)
 	documents := map[string]*document{jwksPath: s.jwks, oidcPath: s.discovery, metadataPath: s.discovery}
 	if u, _ := url.Parse(s.o.Issuer); strings.Trim(u.Path, "/") != "" {

@@ -7,10 +7,9 @@ import (
 	"github.com/gatewarden/gatewarden/oauth2"
 )
 
-// ConsentSessions lists what a subject has consented to, newest first; clientID
-// may be empty.
-func (s *Server) ConsentSessions(ctx context.Context, subject, clientID string, limit, offset int) ([]oauth2.ConsentGrant, error) {
-	stored, err := s.o.Store.Consents(ctx, subject, clientID, limit, offset)
+// ConsentSessions lists what a subject has consented to, newest first.
+func (s *Server) ConsentSessions(ctx context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, error) {
+	stored, err := s.o.Store.Consents(ctx, f, limit, offset)
 	if err != nil {
 		return nil, err
 	}
@@ -20,9 +19,24 @@ func (s *Server) ConsentSessions(ctx context.Context, subject, clientID string, 
 		if err := json.Unmarshal(c.Data, &record); err != nil {
 			return nil, err
 		}
-		out = append(out, oauth2.ConsentGrant{AcceptConsent: record.Answer, ConsentRequest: record.Request})
+		out = append(out, oauth2.ConsentGrant{AcceptConsent: record.Answer, ConsentRequestID: c.ID, ConsentRequest: record.Request})
 	}
 	return out, nil
+}
+
+// CountConsentSessions counts what ConsentSessions lists.
+func (s *Server) CountConsentSessions(ctx context.Context, f oauth2.ConsentFilter) (int, error) {
+	return s.o.Store.CountConsents(ctx, f)
+}
+
+// RevokeConsent revokes one consent, by the id of its request, and every code and token
+// that was issued under it.
+func (s *Server) RevokeConsent(ctx context.Context, id string) error {
+	subject, err := s.o.Store.RevokeConsent(ctx, id)
+	if err == nil && subject != "" {
+		s.tokens.evict(bySubject, subject)
+	}
+	return err
 }
 
 // RevokeConsents revokes the consents of a subject, for one client or (empty) all,

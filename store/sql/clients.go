@@ -94,19 +94,34 @@ func (s *Store) Clients(ctx context.Context, f oauth2.ClientFilter) (clients []o
 	if !isKey(f.Name) || !isKey(f.Owner) {
 		return nil, nil
 	}
-	query, args := selectClients+"WHERE 1 = 1", []any{}
-	if f.Name != "" {
-		query, args = query+" AND name = ?", append(args, f.Name)
-	}
-	if f.Owner != "" {
-		query, args = query+" AND owner = ?", append(args, f.Owner)
-	}
-	err = s.each(ctx, query+" ORDER BY id LIMIT ? OFFSET ?", append(args, page(f.Limit, f.Offset)...), func(rows *sql.Rows) error {
+	condition, args := ofClients(f)
+	err = s.each(ctx, selectClients+"WHERE "+condition+" ORDER BY id LIMIT ? OFFSET ?", append(args, page(f.Limit, f.Offset)...), func(rows *sql.Rows) error {
 		c, err := readClient(rows.Scan)
 		clients = append(clients, c)
 		return err
 	})
 	return clients, err
+}
+
+// CountClients counts what Clients lists.
+func (s *Store) CountClients(ctx context.Context, f oauth2.ClientFilter) (n int, err error) {
+	if !isKey(f.Name) || !isKey(f.Owner) {
+		return 0, nil
+	}
+	condition, args := ofClients(f)
+	err = s.one(ctx, "SELECT COUNT(*) FROM gw_clients WHERE "+condition, args, &n)
+	return n, s.fail(ctx, err)
+}
+
+func ofClients(f oauth2.ClientFilter) (condition string, args []any) {
+	condition = "1 = 1"
+	if f.Name != "" {
+		condition, args = condition+" AND name = ?", append(args, f.Name)
+	}
+	if f.Owner != "" {
+		condition, args = condition+" AND owner = ?", append(args, f.Owner)
+	}
+	return condition, args
 }
 
 // clientArgs ends with the id.

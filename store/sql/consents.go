@@ -42,17 +42,15 @@ func (s *Store) SaveConsent(ctx context.Context, c oauth2.Consent) error {
 	})
 }
 
-// Consents lists the consents of a subject that have not expired, newest first;
-// clientID may be empty.
-func (s *Store) Consents(ctx context.Context, subject, clientID string, limit, offset int) (consents []oauth2.Consent, err error) {
-	if !isKey(subject) || !isKey(clientID) {
+// Consents lists the consents of a subject that have not expired, newest first.
+func (s *Store) Consents(ctx context.Context, f oauth2.ConsentFilter, limit, offset int) (consents []oauth2.Consent, err error) {
+	condition, args, ok := s.livingConsents(f)
+	if !ok {
 		return nil, nil
 	}
-	condition, args := ofSubject(subject, clientID)
-	args = append(append(args, millis(s.now())), page(limit, offset)...)
 	err = s.each(ctx, "SELECT id, client_id, login_session_id, remember, expires_at, handled_at, data FROM gw_consents WHERE "+condition+
-		" AND (expires_at = 0 OR expires_at > ?) ORDER BY handled_at DESC, id DESC LIMIT ? OFFSET ?", args, func(rows *sql.Rows) error {
-		c := oauth2.Consent{Subject: subject}
+		" ORDER BY handled_at DESC, id DESC LIMIT ? OFFSET ?", append(args, page(limit, offset)...), func(rows *sql.Rows) error {
+		c := oauth2.Consent{Subject: f.Subject}
 		var remember int
 		var expires, handled int64
 		var sealed []byte
@@ -73,6 +71,44 @@ func (s *Store) Consents(ctx context.Context, subject, clientID string, limit, o
 		return nil
 	})
 	return consents, err
+}
+
+// CountConsents counts what Consents lists.
+func (s *Store) CountConsents(ctx context.Context, f oauth2.ConsentFilter) (n int, err error) {
+	condition, args, ok := s.livingConsents(f)
+	if !ok {
+		return 0, nil
+	}
+	err = s.one(ctx, "SELECT COUNT(*) FROM gw_consents WHERE "+condition, args, &n)
+	return n, s.fail(ctx, err)
+}
+
+// livingConsents is the condition of a filter; false for names that nothing has.
+func (s *Store) livingConsents(f oauth2.ConsentFilter) (condition string, args []any, ok bool) {
+	if !isKey(f.Subject) || !isKey(f.ClientID) || !isKey(f.LoginSessionID) {
+		return "", nil, false
+	}
+	condition, args = ofSubject(f.Subject, f.ClientID)
+	if f.LoginSessionID != "" {
+		condition, args = condition+" AND login_session_id = ?", append(args, f.LoginSessionID)
+	}
+	return condition + " AND (expires_at = 0 OR expires_at > ?)", append(args, millis(s.now())), true
+}
+
+// RevokeConsent deletes one consent and what was issued under it, as RevokeConsents does.
+func (s *Store) RevokeConsent(ctx context.Context, id string) (subject string, err error) {
+	if !isKey(id) {
+		return "", nil
+	}
+	err = s.write(ctx, func(t *tx) error {
+		subjects, err := t.strings("SELECT subject FROM gw_consents WHERE id = ?", id)
+		if err != nil || len(subjects) == 0 {
+			return err
+		}
+		subject = subjects[0]
+		return t.revokeConsent(id)
+	})
+	return subject, err
 }
 
 // RevokeConsents deletes consents and, in the same transaction, the codes and tokens

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/internal/testenv"
+	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/store/sql"
 )
 
@@ -117,7 +118,7 @@ func TestAStepThatWasCutOffRunsAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			if _, err := s.Consents(t.Context(), "subject", "", 1, 0); err != nil {
+			if _, err := s.Consents(t.Context(), oauth2.ConsentFilter{Subject: "subject"}, 1, 0); err != nil {
 				t.Error(err)
 			}
 			exec(t, s, "UPDATE gw_migrations SET version_id = 9999 WHERE version_id = 1")

@@ -52,11 +52,8 @@ func (s *Store) TrustGrants(ctx context.Context, issuer string, limit, offset in
 	if !isKey(issuer) {
 		return nil, nil
 	}
-	query, args := "SELECT doc FROM gw_trust_grants", []any{}
-	if issuer != "" {
-		query, args = query+" WHERE issuer = ?", append(args, issuer)
-	}
-	err = s.each(ctx, query+" ORDER BY id LIMIT ? OFFSET ?", append(args, page(limit, offset)...), func(rows *sql.Rows) error {
+	condition, args := ofIssuer(issuer)
+	err = s.each(ctx, "SELECT doc FROM gw_trust_grants WHERE "+condition+" ORDER BY id LIMIT ? OFFSET ?", append(args, page(limit, offset)...), func(rows *sql.Rows) error {
 		var doc []byte
 		if err := rows.Scan(&doc); err != nil {
 			return err
@@ -67,4 +64,21 @@ func (s *Store) TrustGrants(ctx context.Context, issuer string, limit, offset in
 		return err
 	})
 	return grants, err
+}
+
+// CountTrustGrants counts what TrustGrants lists.
+func (s *Store) CountTrustGrants(ctx context.Context, issuer string) (n int, err error) {
+	if !isKey(issuer) {
+		return 0, nil
+	}
+	condition, args := ofIssuer(issuer)
+	err = s.one(ctx, "SELECT COUNT(*) FROM gw_trust_grants WHERE "+condition, args, &n)
+	return n, s.fail(ctx, err)
+}
+
+func ofIssuer(issuer string) (condition string, args []any) {
+	if issuer == "" {
+		return "1 = 1", []any{}
+	}
+	return "issuer = ?", []any{issuer}
 }

@@ -208,9 +208,9 @@ func sweepConsents(t *testing.T, s store.Store) {
 	check(t, s.IssueTokens(c, held))
 
 	must(s.Sweep(c, time.Now(), 100))(t)
-	equal(t, "bob's consents after an hour", len(must(s.Consents(c, "bob", "", 10, 0))(t)), 1)
+	equal(t, "bob's consents after an hour", len(must(s.Consents(c, oauth2.ConsentFilter{Subject: "bob"}, 10, 0))(t)), 1)
 	must(s.Sweep(c, now().Add(25*time.Hour), 100))(t)
-	equal(t, "bob's consents after a day without tokens", len(must(s.Consents(c, "bob", "", 10, 0))(t)), 0)
+	equal(t, "bob's consents after a day without tokens", len(must(s.Consents(c, oauth2.ConsentFilter{Subject: "bob"}, 10, 0))(t)), 0)
 	check(t, s.RevokeConsents(c, "alice", ""))
 	equal(t, "tokens of an expired consent that was revoked", alive(t, s, "held"), []string(nil))
 }

@@ -56,6 +56,12 @@ func clientsCRUD(t *testing.T, s store.Store) {
 	compare("second page of one", must(s.Clients(c, oauth2.ClientFilter{Limit: 1, Offset: 1}))(t), []oauth2.Client{b})
 	compare("by name", must(s.Clients(c, oauth2.ClientFilter{Name: "special", Limit: 10}))(t), []oauth2.Client{b})
 	compare("by owner", must(s.Clients(c, oauth2.ClientFilter{Owner: "owner", Limit: 10}))(t), []oauth2.Client{a})
+	for _, f := range []struct {
+		filter oauth2.ClientFilter
+		want   int
+	}{{oauth2.ClientFilter{Limit: 1, Offset: 1}, 2}, {oauth2.ClientFilter{Name: "special"}, 1}, {oauth2.ClientFilter{Name: "special", Owner: "owner"}, 0}} {
+		equal(t, "number of clients", must(s.CountClients(c, f.filter))(t), f.want)
+	}
 	compare("by name and another's owner", must(s.Clients(c, oauth2.ClientFilter{Name: "special", Owner: "owner", Limit: 10}))(t), []oauth2.Client(nil))
 }
 
@@ -94,7 +100,7 @@ func clientsDelete(t *testing.T, s store.Store) {
 	kind(t, "deleting twice", s.DeleteClient(c, "gone"), fault.NotFound)
 	equal(t, "what is left of the deleted client", alive(t, s, "gone"), []string(nil))
 	equal(t, "what is left of the other client", alive(t, s, "stays"), []string{"code-stays", "access-stays", "refresh-stays"})
-	left := must(s.Consents(c, "subject", "", 10, 0))(t)
+	left := must(s.Consents(c, oauth2.ConsentFilter{Subject: "subject"}, 10, 0))(t)
 	if len(left) != 1 || left[0].ClientID != "stays" {
 		t.Errorf("consents left: %v", left)
 	}

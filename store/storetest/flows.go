@@ -146,13 +146,23 @@ func consentsCRUD(t *testing.T, s store.Store) {
 	for _, each := range []oauth2.Consent{older, newer, expired, other} {
 		check(t, s.SaveConsent(c, each))
 	}
-	equal(t, "consents", must(s.Consents(c, "alice", "", 10, 0))(t), []oauth2.Consent{newer, older})
-	equal(t, "consents for a client", must(s.Consents(c, "alice", "one", 10, 0))(t), []oauth2.Consent{older})
-	equal(t, "second page of one", must(s.Consents(c, "alice", "", 1, 1))(t), []oauth2.Consent{older})
-	equal(t, "consents of nobody", must(s.Consents(c, "carol", "", 10, 0))(t), []oauth2.Consent(nil))
+	equal(t, "consents", must(s.Consents(c, oauth2.ConsentFilter{Subject: "alice"}, 10, 0))(t), []oauth2.Consent{newer, older})
+	equal(t, "consents for a client", must(s.Consents(c, oauth2.ConsentFilter{Subject: "alice", ClientID: "one"}, 10, 0))(t), []oauth2.Consent{older})
+	equal(t, "second page of one", must(s.Consents(c, oauth2.ConsentFilter{Subject: "alice"}, 1, 1))(t), []oauth2.Consent{older})
+	equal(t, "consents of nobody", must(s.Consents(c, oauth2.ConsentFilter{Subject: "carol"}, 10, 0))(t), []oauth2.Consent(nil))
+	for _, f := range []struct {
+		filter oauth2.ConsentFilter
+		want   int
+	}{
+		{oauth2.ConsentFilter{Subject: "alice"}, 2}, {oauth2.ConsentFilter{Subject: "alice", ClientID: "one"}, 1}, {oauth2.ConsentFilter{Subject: "carol"}, 0},
+		{oauth2.ConsentFilter{Subject: "alice", LoginSessionID: "sid"}, 2}, {oauth2.ConsentFilter{Subject: "alice", LoginSessionID: "another"}, 0},
+	} {
+		equal(t, "number of consents", must(s.CountConsents(c, f.filter))(t), f.want)
+		equal(t, "number of listed consents", len(must(s.Consents(c, f.filter, 10, 0))(t)), f.want)
+	}
 	newer.GrantedScope = []string{"b"}
 	check(t, s.SaveConsent(c, newer))
-	equal(t, "replaced consent", must(s.Consents(c, "alice", "two", 10, 0))(t), []oauth2.Consent{newer})
+	equal(t, "replaced consent", must(s.Consents(c, oauth2.ConsentFilter{Subject: "alice", ClientID: "two"}, 10, 0))(t), []oauth2.Consent{newer})
 }
 
 func consentsRevoke(t *testing.T, s store.Store) {
@@ -177,9 +187,12 @@ func consentsRevoke(t *testing.T, s store.Store) {
 	}
 	equal(t, "tokens", alive(t, s, "a1", "a2", "b1", "machine"),
 		[]string{"code-a2", "code-b1", "access-a2", "access-b1", "access-machine", "refresh-a2", "refresh-b1"})
-	equal(t, "number of alice's consents", len(must(s.Consents(c, "alice", "", 10, 0))(t)), 1)
+	equal(t, "number of alice's consents", len(must(s.Consents(c, oauth2.ConsentFilter{Subject: "alice"}, 10, 0))(t)), 1)
 	equal(t, "changes", must(s.ChangesSince(c, revision, 10))(t), []store.Change{{Revision: revision + 1, Topic: store.Tokens, Item: "family-a1"}})
 
+	equal(t, "subject of the revoked consent", must(s.RevokeConsent(c, "consent-a2"))(t), "alice")
+	equal(t, "subject of a consent that is gone", must(s.RevokeConsent(c, "consent-a2"))(t), "")
+	equal(t, "tokens", alive(t, s, "a2", "b1", "machine"), []string{"code-b1", "access-b1", "access-machine", "refresh-b1"})
 	check(t, s.RevokeConsents(c, "alice", ""))
 	equal(t, "tokens", alive(t, s, "a2", "b1", "machine"), []string{"code-b1", "access-b1", "access-machine", "refresh-b1"})
 	spent(t, "a revoked code", s.RedeemCode(c, "code-a2", oauth2.Issue{}))

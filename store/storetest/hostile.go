@@ -52,7 +52,7 @@ func hostileKeys(t *testing.T, s store.Store) {
 		equal(t, "code", must(s.Code(c, id))(t).Grant.Subject, id)
 		equal(t, "flow", must(s.Flow(c, oauth2.ByConsentVerifier, id))(t).ID, id)
 		equal(t, "session", must(s.LoginSession(c, id))(t).Subject, id)
-		equal(t, "number of consents", len(must(s.Consents(c, id, id, 10, 0))(t)), 1)
+		equal(t, "number of consents", len(must(s.Consents(c, oauth2.ConsentFilter{Subject: id, ClientID: id}, 10, 0))(t)), 1)
 	}
 	// Revoking one touches no other.
 	left := len(hostile)
@@ -107,7 +107,7 @@ func impossibleKeys(t *testing.T, s store.Store) {
 		_, err = s.LoginSession(c, id)
 		kind(t, "reading a session", err, fault.NotFound)
 		kind(t, "saving a consent", s.SaveConsent(c, consent(id, "x", "y", now())), fault.Invalid)
-		equal(t, "consents", must(s.Consents(c, id, "", 10, 0))(t), []oauth2.Consent(nil))
+		equal(t, "consents", must(s.Consents(c, oauth2.ConsentFilter{Subject: id}, 10, 0))(t), []oauth2.Consent(nil))
 		check(t, s.RevokeConsents(c, id, ""))
 		must(s.DeleteLoginSession(c, id))(t)
 		out := relyingparty.Logout{Token: "t", Ended: map[string]time.Time{id: now()}, Until: now().Add(time.Hour)}

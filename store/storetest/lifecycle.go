@@ -63,7 +63,7 @@ func readAll(t *testing.T, s store.Store) {
 	equal(t, "refresh token", must(s.RefreshToken(c, "sig"))(t).Grant.Form.Get("x"), canary)
 	equal(t, "flow", string(must(s.Flow(c, oauth2.ByLoginChallenge, "lc-f"))(t).Data), `"`+canary+`"`)
 	equal(t, "session", must(s.LoginSession(c, "sid"))(t).ACR, canary)
-	equal(t, "consent", string(must(s.Consents(c, "subject", "", 1, 0))(t)[0].Data), `"`+canary+`"`)
+	equal(t, "consent", string(must(s.Consents(c, oauth2.ConsentFilter{Subject: "subject"}, 1, 0))(t)[0].Data), `"`+canary+`"`)
 	equal(t, "user", must(s.User(c, "person"))(t).PasswordHash, canary)
 	factors := must(s.Factors(c, "person"))(t)
 	equal(t, "secret of one-time codes", string(factors.Generator.Secret), canary)
@@ -133,7 +133,7 @@ func rotatedSecrets(t *testing.T, d Database) {
 		"token":   second(s.AccessToken(ctx(t), "sig")),
 		"flow":    second(s.Flow(ctx(t), oauth2.ByLoginChallenge, "lc-f")),
 		"session": second(s.LoginSession(ctx(t), "sid")),
-		"consent": second(s.Consents(ctx(t), "subject", "", 1, 0)),
+		"consent": second(s.Consents(ctx(t), oauth2.ConsentFilter{Subject: "subject"}, 1, 0)),
 		"user":    second(s.User(ctx(t), "person")),
 	} {
 		kind(t, what+" under a dropped secret", err, fault.Internal)

@@ -29,6 +29,8 @@ func trustCRUD(t *testing.T, s store.Store) {
 	equal(t, "grant", must(s.TrustGrant(c, "a"))(t), a)
 	equal(t, "grants of one issuer", must(s.TrustGrants(c, "https://other", 10, 0))(t), []oauth2.TrustGrant{other})
 	equal(t, "second page of one", must(s.TrustGrants(c, "", 1, 1))(t), []oauth2.TrustGrant{b})
+	equal(t, "number of grants", must(s.CountTrustGrants(c, ""))(t), len(must(s.TrustGrants(c, "", 10, 0))(t)))
+	equal(t, "number of grants of one issuer", must(s.CountTrustGrants(c, "https://other"))(t), 1)
 	equal(t, "grants of nobody", must(s.TrustGrants(c, "https://ISSUER", 10, 0))(t), []oauth2.TrustGrant(nil))
 	check(t, s.DeleteTrustGrant(c, "a"))
 	kind(t, "deleting twice", s.DeleteTrustGrant(c, "a"), fault.NotFound)

@@ -158,7 +158,7 @@ func usersEnd(t *testing.T, s store.Store) {
 		equal(t, "what is left of "+id, alive(t, s, id), []string(nil))
 		_, err := s.LoginSession(c, "sid-"+id)
 		kind(t, "the session of "+id, err, fault.NotFound)
-		equal(t, "consents of "+id, must(s.Consents(c, id, "", 10, 0))(t), []oauth2.Consent(nil))
+		equal(t, "consents of "+id, must(s.Consents(c, oauth2.ConsentFilter{Subject: id}, 10, 0))(t), []oauth2.Consent(nil))
 	}
 	equal(t, "what is left of another", alive(t, s, "b"), all("b"))
 
