@@ -139,6 +139,12 @@ type rig struct {
 
 func start(t *testing.T, theme login.Theme) *rig {
 	t.Helper()
+	return startWith(t, func(o *login.Options) { o.Theme = theme })
+}
+
+// startWith is start with other options.
+func startWith(t *testing.T, change func(*login.Options)) *rig {
+	t.Helper()
 	st, err := sql.Open(t.Context(), sql.Options{DSN: "memory"})
 	if err != nil {
 		t.Fatal(err)
@@ -155,10 +161,12 @@ func start(t *testing.T, theme login.Theme) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages, err := login.New(login.Options{
-		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st,
-		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Theme: theme,
-	})
+	options := login.Options{
+		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st, Factors: st,
+		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour,
+	}
+	change(&options)
+	pages, err := login.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
