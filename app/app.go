@@ -92,6 +92,7 @@ type App struct {
 	login     *login.Pages // nil: urls.login is somebody else's
 	// registration is where clients register themselves; nil: nowhere.
 	registration *registration.Endpoint
+	metadata     *registration.Documents // nil: no client is one
 	logouts      *relyingparty.Logouts
 	policies     *policies.Engine
 	catalogs     rules.Compiler // without settings
@@ -254,6 +255,9 @@ func (a *App) Close() error {
 	}
 	if a.oauth2 != nil {
 		a.oauth2.Close()
+	}
+	if a.metadata != nil {
+		a.metadata.Close()
 	}
 	if a.demo != nil {
 		a.demo.close()

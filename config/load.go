@@ -229,6 +229,10 @@ func (l *loader) fill(cfg *Config) {
 		if !known {
 			continue // reported when its layer was read
 		}
+		if f.typ == reflect.TypeFor[[]Provider]() {
+			root.FieldByIndex(f.index).Set(reflect.ValueOf(l.providers(l.viper.Get(key), l.place(key))))
+			continue
+		}
 		target := reflect.New(f.typ)
 		d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 			Result:           target.Interface(),

@@ -25,8 +25,8 @@ const (
 	attemptFor = 15 * time.Minute
 	// maxAttempts bounds the logins at providers that one browser has begun.
 	maxAttempts = 6
-	// upstreamLeeway is the tolerated difference of a provider's clock.
-	upstreamLeeway = 30 * time.Second
+	// ProviderLeeway is the tolerated difference of a provider's clock.
+	ProviderLeeway = 30 * time.Second
 )
 
 // upstreamAttempt is a login at a provider that was begun: what its callback needs. It is
@@ -194,7 +194,7 @@ func (x *exchange) redeem(provider *Provider, a upstreamAttempt, answer url.Valu
 	if err != nil {
 		return nil, err
 	}
-	since := time.Unix(a.Began-int64(a.MaxAge), 0).Add(-upstreamLeeway)
+	since := time.Unix(a.Began-int64(a.MaxAge), 0).Add(-ProviderLeeway)
 	if a.MaxAge >= 0 && who.AuthenticatedAt.Before(since) {
 		return nil, errStale
 	}

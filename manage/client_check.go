@@ -291,7 +291,9 @@ func (k *checker) checkLifespans(l oauth2.Lifespans) {
 		"authorization_code_grant_access": l.AuthorizationCodeGrantAccess, "authorization_code_grant_id": l.AuthorizationCodeGrantID,
 		"authorization_code_grant_refresh": l.AuthorizationCodeGrantRefresh, "client_credentials_grant_access": l.ClientCredentialsGrantAccess,
 		"device_authorization_grant_access": l.DeviceGrantAccess, "device_authorization_grant_id": l.DeviceGrantID, "device_authorization_grant_refresh": l.DeviceGrantRefresh,
-		"jwt_bearer_grant_access":    l.JWTBearerGrantAccess,
+		"jwt_bearer_grant_access": l.JWTBearerGrantAccess,
+		"implicit_grant_access":   l.ImplicitGrantAccess, "implicit_grant_id": l.ImplicitGrantID,
+		"password_grant_access": l.PasswordGrantAccess, "password_grant_refresh": l.PasswordGrantRefresh,
 		"refresh_token_grant_access": l.RefreshTokenGrantAccess, "refresh_token_grant_id": l.RefreshTokenGrantID, "refresh_token_grant_refresh": l.RefreshTokenGrantRefresh,
 	} {
 		if text == "" {

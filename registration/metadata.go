@@ -128,6 +128,17 @@ func (m *metadata) merged(current oauth2.Client) (oauth2.Client, error) {
 	return c, errors.Join(v.all...)
 }
 
+// only returns a client with those of the sent members that are wanted.
+func (m *metadata) only(wanted func(name string) bool) (c oauth2.Client) {
+	from, to := reflect.ValueOf(m.client), reflect.ValueOf(&c).Elem()
+	for _, f := range fields() {
+		if wanted(f.name) {
+			to.FieldByIndex(f.index).Set(from.FieldByIndex(f.index))
+		}
+	}
+	return c
+}
+
 // nothing reports whether a value is that of a member that was not sent.
 func nothing(v reflect.Value) bool {
 	if raw, ok := v.Interface().(json.RawMessage); ok {

@@ -84,11 +84,10 @@ func (s *Server) active(ctx context.Context, signature string, read func(context
 	if s.expired(t) || !t.Spent.IsZero() {
 		return nil, nil
 	}
-	c, err := s.clients.get(ctx, t.Grant.ClientID)
-	if fault.Is(err, fault.NotFound) || err == nil && c.Disabled {
-		return nil, nil
+	if may, err := s.clients.holds(ctx, t.Grant.ClientID); err != nil || !may {
+		return nil, unavailable(err)
 	}
-	return &t, unavailable(err)
+	return &t, nil
 }
 
 // unavailable gives an error of the store the kind that callers of Introspect know.

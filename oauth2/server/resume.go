@@ -179,7 +179,8 @@ func (s *Server) keepSession(ctx context.Context, w http.ResponseWriter, f oauth
 // section 8.6).
 func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeRequest, d *flowData, subject string) (bool, error) {
 	c, ok := request.Client.(*client)
-	if !ok || d.prompt("consent") || d.Device { // a device may be somebody else's
+	// A device may be somebody else's, and a host too, one day: the person sees its name.
+	if !ok || d.prompt("consent") || d.Device || c.Origin == oauth2.ByDocument {
 		return false, nil
 	}
 	if c.SkipConsent {
@@ -237,13 +238,13 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 		s.approveDevice(w, r, f, d, request)
 		return
 	}
-	answer, err := s.fosite.NewAuthorizeResponse(ctx, request, s.about(f, d))
+	params, err := s.respond(ctx, request, s.about(f, d))
 	if err != nil {
 		s.refuse(w, r, request, err)
 		return
 	}
 	s.o.Metrics.OAuth2("authorize", "")
-	s.sendBack(w, r, request, answer.GetParameters())
+	s.sendBack(w, r, request, params)
 }
 
 // about returns what the grant's tokens will say about the person.

@@ -190,7 +190,7 @@ func cancelled(t *testing.T, s store.Store) {
 		"revoking consents":   s.RevokeConsents(c, "subject", ""),
 		"saving a session":    s.SaveLoginSession(c, oauth2.LoginSession{ID: "s"}),
 		"reading a flow":      second(s.Flow(c, oauth2.ByLoginChallenge, "lc-f")),
-		"listing flows":       second(s.Flows(c, "subject", oauth2.FlowDevice, 1)),
+		"listing flows":       second(s.WaitingFlows(c, "subject", oauth2.FlowDevice, 1)),
 		"polling a flow":      second(s.PollFlow(c, "f", "client", 0)),
 		"listing key sets":    second(s.Keys(c, "set")),
 		"replacing a key set": s.ReplaceSet(c, "set", []keys.Stored{key("set", "k", now())}),
