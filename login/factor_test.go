@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pquerna/otp/totp"
 
+	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/login"
 )
 
@@ -284,4 +285,29 @@ func TestAPersonWithoutPasswordChangesFactorsAfterAFreshLoginOnly(t *testing.T) 
 	b.account("action", "add-generator").shows(http.StatusOK, "Set up an authenticator app")
 	a.now.Add(3600)
 	b.account("action", "add-generator").shows(http.StatusOK, "Sign in")
+}
+
+func TestAPasswordAloneBuysNothingForWhoHasASecondFactor(t *testing.T) {
+	var pages *login.Pages
+	check := func() error {
+		who, err := pages.CheckPassword(t.Context(), "app", "ada", "correct horse")
+		if err != nil && who.User.ID != "" {
+			t.Errorf("a refusal names %s", who.User.ID)
+		}
+		return err
+	}
+	r, a := startFactors(t, login.SecondFactorOptional)
+	pages = r.pages
+	if err := check(); err != nil {
+		t.Errorf("who has no second factor: %v", err)
+	}
+	r.browser().enrol(a)
+	if err := check(); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("who has one: %v", err)
+	}
+	r, _ = startFactors(t, login.SecondFactorRequired)
+	pages = r.pages
+	if err := check(); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("who must have one: %v", err)
+	}
 }
