@@ -140,11 +140,11 @@ type rig struct {
 
 func start(t *testing.T, theme login.Theme, changes ...func(*server.Options)) *rig {
 	t.Helper()
-	return startWith(t, func(o *login.Options) { o.Theme = theme })
+	return startWith(t, func(o *login.Options) { o.Theme = theme }, changes...)
 }
 
 // startWith is start with other options.
-func startWith(t *testing.T, change func(*login.Options)) *rig {
+func startWith(t *testing.T, change func(*login.Options), changes ...func(*server.Options)) *rig {
 	t.Helper()
 	st, err := sql.Open(t.Context(), sql.Options{DSN: "memory"})
 	if err != nil {
