@@ -166,7 +166,7 @@ func (a *App) openStore(ctx context.Context) error {
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
-	a.hasher, err = secrets.New(secrets.Options{Keys: keyed(a.secrets), Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
+	a.hasher, err = secrets.New(secrets.Options{Keys: a.lasting(), Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
 	if err != nil {
 		return fmt.Errorf("secrets.system: %w", err)
 	}
@@ -272,6 +272,15 @@ func (a *App) Close() error {
 // Migrate brings the schema of a database up to date.
 func Migrate(ctx context.Context, dsn string) (applied []string, err error) {
 	return sql.Migrate(ctx, sql.Options{DSN: dsn})
+}
+
+// Resealed tells how far Reseal is.
+type Resealed = sql.Resealed
+
+// Reseal seals everything in a database with the first of the system secrets, beside
+// nodes that serve, and tells progress.
+func Reseal(ctx context.Context, dsn string, secrets []string, progress func(Resealed)) (Resealed, error) {
+	return sql.Reseal(ctx, sql.Options{DSN: dsn, Secrets: secrets}, progress)
 }
 
 // MigrationStatus lists the schema steps of a database.
