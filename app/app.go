@@ -23,6 +23,7 @@ import (
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/login"
+	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
 	"github.com/gatewarden/gatewarden/oauth2/server"
@@ -89,6 +90,7 @@ type App struct {
 	rings     rings
 	remotes   *keys.Remotes
 	oauth2    *server.Server
+	sectors   *manage.Sectors
 	login     *login.Pages // nil: urls.login is somebody else's
 	// registration is where clients register themselves; nil: nowhere.
 	registration *registration.Endpoint

@@ -9,6 +9,7 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/oauth2/server"
 	"github.com/gatewarden/gatewarden/store"
 )
@@ -36,6 +37,8 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if a.cfg.Clients.HTTP.DisallowPrivate {
 		operators, operatorsKeys = theirs.HTTP, theirs.Keys
 	}
+	a.sectors = &manage.Sectors{Operators: operators, Strangers: strange}
+	subjects := a.cfg.OIDC.Subjects
 	documents, err := a.documents(strange)
 	if err != nil {
 		return err
@@ -44,7 +47,8 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
 		URLs:   a.loginURLs(), Subject: a.subject(),
-		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg, AccessTokens: a.rings.accessToken,
+		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg,
+		Subjects: server.Subjects{Types: subjects.Types, PairwiseSalt: subjects.Pairwise.Salt}, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Documents: documents, Certificate: edge.CertificateOf,
 		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},

@@ -17,7 +17,7 @@ import (
 
 // clients is the management of clients.
 func (a *App) clients() *manage.Clients {
-	return &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: manage.ReloadFunc(a.follower.poll), Now: a.now,
+	return &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: manage.ReloadFunc(a.follower.poll), Now: a.now, SubjectTypes: a.cfg.OIDC.Subjects.Types, Sectors: a.sectors,
 		DefaultScope: strings.Join(a.cfg.OIDC.Registration.DefaultScope, " ")}
 }
 

@@ -658,7 +658,7 @@ func Default() Config {
 		Login:      Login{SecondFactor: "optional"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
 			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, Documents: ClientDocuments{MaxAge: time.Hour}, IntrospectionCacheSize: 100_000},
-		OIDC:        OIDC{IDTokenAlg: "RS256", Registration: defaultRegistration()},
+		OIDC:        OIDC{IDTokenAlg: "RS256", Subjects: Subjects{Types: []string{"public"}}, Registration: defaultRegistration()},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},
 		Redis:       Redis{Timeout: 50 * time.Millisecond, KeyPrefix: "gatewarden:"},

@@ -326,7 +326,7 @@ func TestManyWaitersMakeOneFetchOfADocumentAndFewFetchesRunAtOnce(t *testing.T) 
 		select {
 		case err := <-running:
 			turnedAway = turnedAway || fault.Is(err, fault.Unavailable)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(5 * time.Millisecond):
 		}
 		if turnedAway {
 			break

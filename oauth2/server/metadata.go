@@ -207,7 +207,7 @@ func (s *Server) metadata() any {
 		RequestObjectAlgs:           signing,
 		RequestParameter:            true,
 		GrantTypes:                  s.grantTypeNames(),
-		SubjectTypes:                []string{"public"},
+		SubjectTypes:                s.o.Subjects.Types,
 		IDTokenAlgs:                 algs,
 		UserinfoAlgs:                append([]string{"none"}, algs...),
 		TokenAuthMethods:            append(slices.Clone(confidential), "none"),

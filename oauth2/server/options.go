@@ -202,6 +202,7 @@ type Options struct {
 	IDTokenAlg string
 	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
 	AccessTokenAlg string
+	Subjects       Subjects
 	ClientSecrets  SecretVerifier
 	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
 	// a person who must not have tokens any more. Nil: everybody may.
@@ -310,6 +311,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.IDTokenAlg == "" {
 		o.IDTokenAlg = string(jose.RS256)
+	}
+	if len(o.Subjects.Types) == 0 {
+		o.Subjects.Types = []string{"public"}
 	}
 	if o.AccessTokenAlg == "" {
 		o.AccessTokenAlg = string(jose.RS256)
