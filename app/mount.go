@@ -218,7 +218,7 @@ var pagePaths = []string{login.LoginPath, login.ConsentPath, login.LogoutPath, l
 // scripts have no business with (RFC 9700 section 2.6).
 func navigated(r *http.Request) bool {
 	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/device/verify" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/") ||
-		slices.Contains(pagePaths, r.URL.Path)
+		slices.Contains(pagePaths, r.URL.Path) || strings.HasPrefix(r.URL.Path, login.CallbackPath(""))
 }
 
 // publicRoute names the route of a path for metrics; what is no route is one label.
@@ -230,6 +230,9 @@ func publicRoute(path string) string {
 	}
 	if slices.Contains(pagePaths, path) {
 		return path
+	}
+	if strings.HasPrefix(path, login.CallbackPath("")) {
+		return login.CallbackPath("{provider}")
 	}
 	switch {
 	case path == registration.Path:
@@ -321,7 +324,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	}
 	a.earlyDeps(&d)
 	d.ByRules = byRules
-	d.Users = &manage.Users{Store: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
+	d.Users = &manage.Users{Store: a.store, Factors: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
 	d.TrustGrants = &manage.TrustGrants{Store: a.store, Now: a.now}
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}

@@ -51,6 +51,7 @@ type Client struct {
 	RequirePAR                 bool            `json:"require_pushed_authorization_requests,omitempty"`
 	RequireSignedRequestObject bool            `json:"require_signed_request_object,omitempty"`
 	AuthorizationResponseAlg   string          `json:"authorization_signed_response_alg,omitempty"` // of response modes that sign (JARM)
+	AuthorizationDetailsTypes  []string        `json:"authorization_details_types,omitempty"`       // RFC 9396 section 10
 	RequestURIs                []string        `json:"request_uris,omitempty"`
 	RequestObjectAlg           string          `json:"request_object_signing_alg,omitempty"`
 	UserinfoAlg                string          `json:"userinfo_signed_response_alg"`
@@ -89,6 +90,10 @@ type Lifespans struct {
 	DeviceGrantAccess             string `json:"device_authorization_grant_access_token_lifespan,omitempty"`
 	DeviceGrantID                 string `json:"device_authorization_grant_id_token_lifespan,omitempty"`
 	DeviceGrantRefresh            string `json:"device_authorization_grant_refresh_token_lifespan,omitempty"`
+	ImplicitGrantAccess           string `json:"implicit_grant_access_token_lifespan,omitempty"`
+	ImplicitGrantID               string `json:"implicit_grant_id_token_lifespan,omitempty"`
+	PasswordGrantAccess           string `json:"password_grant_access_token_lifespan,omitempty"`
+	PasswordGrantRefresh          string `json:"password_grant_refresh_token_lifespan,omitempty"`
 	JWTBearerGrantAccess          string `json:"jwt_bearer_grant_access_token_lifespan,omitempty"`
 	RefreshTokenGrantAccess       string `json:"refresh_token_grant_access_token_lifespan,omitempty"`
 	RefreshTokenGrantID           string `json:"refresh_token_grant_id_token_lifespan,omitempty"`

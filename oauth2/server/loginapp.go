@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/oauth2/details"
 )
 
 // maxSubject is the longest subject, in bytes (OpenID Connect Core section 2).
@@ -67,7 +70,13 @@ func (s *Server) LoginRequest(ctx context.Context, challenge string) (oauth2.Log
 			return oauth2.LoginRequest{}, err
 		}
 	}
+	var maxAge *int
+	if text := d.Form.Get("max_age"); text != "" {
+		seconds, _ := strconv.Atoi(text) // checkAuthorize has seen it
+		maxAge = &seconds
+	}
 	return oauth2.LoginRequest{
+		Prompt: strings.Fields(d.Form.Get("prompt")), MaxAge: maxAge,
 		Challenge: challenge, RequestedScope: list(d.Scope), RequestedAudience: list(d.Audience), Skip: d.Skip, Subject: f.Subject,
 		OIDCContext: d.OIDC, Client: c.Client, RequestURL: s.requestURL(d), SessionID: f.SessionID,
 	}, nil
@@ -89,6 +98,9 @@ func (s *Server) AcceptLogin(ctx context.Context, challenge string, a oauth2.Acc
 		return "", invalid("remember_for", "must not be negative")
 	}
 	d.AuthTime = s.now()
+	if !a.AuthenticatedAt.IsZero() && a.AuthenticatedAt.Before(d.AuthTime) {
+		d.AuthTime = a.AuthenticatedAt
+	}
 	if d.Skip {
 		d.AuthTime = d.Session.AuthenticatedAt
 		if a.ACR == "" {
@@ -131,7 +143,7 @@ func (s *Server) consentRequest(ctx context.Context, f oauth2.Flow, d *flowData)
 		return oauth2.ConsentRequest{}, err
 	}
 	return oauth2.ConsentRequest{
-		ConsentRequestID: f.ID, RequestedScope: list(d.Scope), RequestedAudience: list(d.Audience), Skip: d.ConsentSkip, Subject: f.Subject,
+		ConsentRequestID: f.ID, RequestedScope: list(d.Scope), RequestedAudience: list(d.Audience), RequestedDetails: d.Details, Skip: d.ConsentSkip, Subject: f.Subject,
 		OIDCContext: d.OIDC, Client: c.Client, RequestURL: s.requestURL(d), LoginChallenge: d.LoginAddress, LoginSessionID: f.SessionID,
 		ACR: d.Login.ACR, AMR: d.Login.AMR, Context: d.Login.Context,
 	}, nil
@@ -152,6 +164,9 @@ func (s *Server) AcceptConsent(ctx context.Context, challenge string, a oauth2.A
 		if !slices.Contains(d.Audience, audience) {
 			return "", invalid("grant_access_token_audience", fmt.Sprintf("%q was not requested", audience))
 		}
+	}
+	if !details.Narrowed(a.GrantDetails, d.Details) {
+		return "", invalid("grant_authorization_details", "has an object that was not requested, or more than was requested")
 	}
 	if a.RememberFor < 0 {
 		return "", invalid("remember_for", "must not be negative")

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,7 +10,7 @@ import (
 	"github.com/ory/fosite"
 )
 
-// grantTypes are those that the token endpoint knows.
+// grantTypes are those that the token endpoint knows, beside password where it is on.
 var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", exchangeGrantType, deviceGrantType, jwtBearerGrantType}
 
 // tokenAnswer is a success of the token endpoint (RFC 6749 section 5.1).
@@ -22,6 +23,8 @@ type tokenAnswer struct {
 	TokenType    string `json:"token_type"`
 	// IssuedTokenType is set by token exchange (RFC 8693 section 2.2.1).
 	IssuedTokenType string `json:"issued_token_type,omitempty"`
+	// Details are authorization_details (RFC 9396 section 7).
+	Details []json.RawMessage `json:"authorization_details,omitempty"`
 }
 
 // token is POST /oauth2/token.
@@ -44,7 +47,7 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	switch {
 	case u.grantType == "":
 		return tokenAnswer{}, fosite.ErrInvalidRequest.WithHint("The parameter 'grant_type' is missing.")
-	case !slices.Contains(grantTypes, u.grantType):
+	case !slices.Contains(grantTypes, u.grantType) && (u.grantType != passwordGrantType || s.o.Legacy.Password == nil):
 		return tokenAnswer{}, fosite.ErrUnsupportedGrantType
 	}
 	if err := checkScopes(form.Get("scope")); err != nil {
@@ -53,7 +56,7 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if u.client, err = s.authenticateClient(r.Context(), r, form); err != nil {
 		return tokenAnswer{}, err
 	}
-	if !u.client.allowsGrant(u.grantType) || (u.grantType == "client_credentials" || u.grantType == exchangeGrantType) && u.client.Public() {
+	if !u.client.allowsGrant(u.grantType) || !s.legacyAllowed(u) || (u.grantType == "client_credentials" || u.grantType == exchangeGrantType) && u.client.Public() {
 		return tokenAnswer{}, fosite.ErrUnauthorizedClient.WithHintf("The client may not use grant type '%s'.", u.grantType)
 	}
 	if u.bound, err = s.senderOf(w, r, u.client); err != nil {
@@ -84,7 +87,14 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if err := narrow(u, asked); err != nil {
 		return tokenAnswer{}, err
 	}
+	if err := s.narrowDetails(u, request, form); err != nil {
+		return tokenAnswer{}, err
+	}
 	answer, err := s.fosite.NewAccessResponse(ctx, request)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	issued, err := u.issuedDetails()
 	if err != nil {
 		return tokenAnswer{}, err
 	}
@@ -92,6 +102,7 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 		return tokenAnswer{}, err
 	}
 	out := tokenAnswer{
+		Details:     issued,
 		AccessToken: u.accessToken, ExpiresIn: int64(u.access.ExpiresAt.Sub(u.now).Seconds()),
 		RefreshToken: u.refreshToken, Scope: strings.Join(u.access.Grant.GrantedScope, " "), TokenType: "bearer",
 	}
