@@ -86,6 +86,11 @@ type Serve struct {
 	Cookies    Cookies    `key:"cookies"`
 	// Shutdown bounds the wait for running requests after SIGTERM.
 	Shutdown time.Duration `key:"shutdown_timeout"`
+	// Farewell bounds the wait for clients that keep connections, after the listeners are
+	// closed, to be told with their next answer.
+	Farewell time.Duration `key:"farewell"`
+	// UpgradeTimeout bounds the wait for the next process to be ready.
+	UpgradeTimeout time.Duration `key:"upgrade_timeout"`
 	// DrainDelay is the time between a readiness of 503 and closing the listeners.
 	DrainDelay time.Duration `key:"drain_delay"`
 }
@@ -629,6 +634,7 @@ func Default() Config {
 			Management: Guard{ResourcePrefix: "rn:hydra"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,
+			Farewell:   500 * time.Millisecond, UpgradeTimeout: time.Minute,
 		},
 		TTL: TTL{
 			LoginConsentRequest:   30 * time.Minute,
