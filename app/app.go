@@ -23,6 +23,7 @@ import (
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/login"
+	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/mutators"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
 	"github.com/gatewarden/gatewarden/oauth2/server"
@@ -97,9 +98,11 @@ type App struct {
 	rings     rings
 	remotes   *keys.Remotes
 	oauth2    *server.Server
+	sectors   *manage.Sectors
 	login     *login.Pages // nil: urls.login is somebody else's
 	// registration is where clients register themselves; nil: nowhere.
 	registration *registration.Endpoint
+	metadata     *registration.Documents // nil: no client is one
 	logouts      *relyingparty.Logouts
 	policies     *policies.Engine
 	catalogs     rules.Compiler // without settings
@@ -174,7 +177,7 @@ func (a *App) openStore(ctx context.Context) error {
 	if a.follower.revision, err = s.Revision(ctx); err != nil {
 		return fmt.Errorf("dsn: %w", err)
 	}
-	a.hasher, err = secrets.New(secrets.Options{Keys: keyed(a.secrets), Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
+	a.hasher, err = secrets.New(secrets.Options{Keys: a.lasting(), Passwords: passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("client_secret", hit) }}})
 	if err != nil {
 		return fmt.Errorf("secrets.system: %w", err)
 	}
@@ -265,6 +268,9 @@ func (a *App) Close() error {
 	if a.oauth2 != nil {
 		a.oauth2.Close()
 	}
+	if a.metadata != nil {
+		a.metadata.Close()
+	}
 	if a.demo != nil {
 		a.demo.close()
 	}
@@ -278,6 +284,15 @@ func (a *App) Close() error {
 // Migrate brings the schema of a database up to date.
 func Migrate(ctx context.Context, dsn string) (applied []string, err error) {
 	return sql.Migrate(ctx, sql.Options{DSN: dsn})
+}
+
+// Resealed tells how far Reseal is.
+type Resealed = sql.Resealed
+
+// Reseal seals everything in a database with the first of the system secrets, beside
+// nodes that serve, and tells progress.
+func Reseal(ctx context.Context, dsn string, secrets []string, progress func(Resealed)) (Resealed, error) {
+	return sql.Reseal(ctx, sql.Options{DSN: dsn, Secrets: secrets}, progress)
 }
 
 // MigrationStatus lists the schema steps of a database.

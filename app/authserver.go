@@ -9,6 +9,7 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/oauth2/server"
 	"github.com/gatewarden/gatewarden/store"
 )
@@ -36,20 +37,28 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if a.cfg.Clients.HTTP.DisallowPrivate {
 		operators, operatorsKeys = theirs.HTTP, theirs.Keys
 	}
+	a.sectors = &manage.Sectors{Operators: operators, Strangers: strange}
+	subjects := a.cfg.OIDC.Subjects
+	documents, err := a.documents(strange)
+	if err != nil {
+		return err
+	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
 		URLs:   a.loginURLs(), Subject: a.subject(),
-		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg, AccessTokens: a.rings.accessToken,
+		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg,
+		Subjects: server.Subjects{Types: subjects.Types, PairwiseSalt: subjects.Pairwise.Salt}, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
-		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Certificate: edge.CertificateOf,
+		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Documents: documents, Certificate: edge.CertificateOf,
 		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
 
 		LegacyErrors: a.cfg.OAuth2.LegacyErrors, MTLS: a.cfg.URLs.Self.MTLS,
-		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
-		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: keyed(a.secrets),
+		Legacy: a.legacyGrants(),
+		PAR:    server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
+		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: a.lasting(),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
 			LoginConsent: ttl.LoginConsentRequest, LoginSession: ttl.AuthenticationSession,
@@ -68,6 +77,19 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		return fmt.Errorf("authorization server: %w", err)
 	}
 	return nil
+}
+
+// legacyGrants are the grants of before OAuth 2.1 that are switched on.
+func (a *App) legacyGrants() server.Legacy {
+	grants := a.cfg.OAuth2.Grant
+	legacy := server.Legacy{Implicit: grants.Implicit.Enabled, Hybrid: grants.Hybrid.Enabled}
+	if grants.Password.Enabled {
+		legacy.Password = func(ctx context.Context, clientID, login, password string) (server.PasswordLogin, error) {
+			who, err := a.login.CheckPassword(ctx, clientID, login, password)
+			return server.PasswordLogin{Subject: who.User.ID, ACR: who.ACR, AMR: who.AMR, Claims: who.User.Released}, err
+		}
+	}
+	return legacy
 }
 
 // boundTokens says which proofs bind tokens to their sender.

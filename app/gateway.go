@@ -128,6 +128,11 @@ func (a *App) watchCredentials() {
 	})
 }
 
+// lasting are the keys of what must not end with a system secret: tokens, codes and the
+// hashes of generated client secrets. The database's own root makes them; what was made
+// with a system secret before there was a root is good as long as that is listed.
+func (a *App) lasting() [][]byte { return append([][]byte{a.store.Root()}, keyed(a.secrets)...) }
+
 // keyed returns secrets as keys.
 func keyed(secrets []string) [][]byte {
 	out := make([][]byte, len(secrets))

@@ -220,7 +220,7 @@ var pagePaths = []string{login.LoginPath, login.ConsentPath, login.LogoutPath, l
 // scripts have no business with (RFC 9700 section 2.6).
 func navigated(r *http.Request) bool {
 	return r.URL.Path == "/oauth2/auth" || r.URL.Path == "/oauth2/device/verify" || r.URL.Path == "/oauth2/sessions/logout" || strings.HasPrefix(r.URL.Path, "/oauth2/fallbacks/") ||
-		slices.Contains(pagePaths, r.URL.Path)
+		slices.Contains(pagePaths, r.URL.Path) || strings.HasPrefix(r.URL.Path, login.CallbackPath(""))
 }
 
 // publicRoute names the route of a path for metrics; what is no route is one label.
@@ -232,6 +232,9 @@ func publicRoute(path string) string {
 	}
 	if slices.Contains(pagePaths, path) {
 		return path
+	}
+	if strings.HasPrefix(path, login.CallbackPath("")) {
+		return login.CallbackPath("{provider}")
 	}
 	switch {
 	case path == registration.Path:
@@ -325,7 +328,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
 	d.Clients = a.clients()
-	d.Users = &manage.Users{Store: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
+	d.Users = &manage.Users{Store: a.store, Factors: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2

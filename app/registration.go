@@ -10,13 +10,14 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/manage"
+	"github.com/gatewarden/gatewarden/oauth2/server"
 	"github.com/gatewarden/gatewarden/ratelimit"
 	"github.com/gatewarden/gatewarden/registration"
 )
 
 // clients is the management of clients.
 func (a *App) clients() *manage.Clients {
-	return &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: manage.ReloadFunc(a.follower.poll), Now: a.now,
+	return &manage.Clients{Store: a.store, Hasher: a.hasher, Reload: manage.ReloadFunc(a.follower.poll), Now: a.now, SubjectTypes: a.cfg.OIDC.Subjects.Types, Sectors: a.sectors,
 		DefaultScope: strings.Join(a.cfg.OIDC.Registration.DefaultScope, " ")}
 }
 
@@ -25,6 +26,29 @@ func (a *App) registrationPolicy() *registration.Policy {
 	r := a.cfg.OIDC.Registration
 	return &registration.Policy{DefaultScope: r.DefaultScope, Scopes: r.Scopes, Audience: r.Audience, GrantTypes: r.GrantTypes, AuthMethods: r.AuthMethods,
 		RedirectSchemes: r.RedirectSchemes, RedirectHosts: r.RedirectHosts}
+}
+
+// documents are the clients whose ids are addresses; nil: there are none.
+func (a *App) documents(strangers *http.Client) (server.Documents, error) {
+	d := a.cfg.OAuth2.Documents
+	if !d.Enabled {
+		return nil, nil
+	}
+	// A host is not to be flooded through us by who makes up addresses at it.
+	limit, err := ratelimit.New("oauth2.client_id_metadata_documents", 0, ratelimit.Options{Key: "subject", Rate: 30, Window: time.Minute.String()})
+	if err != nil {
+		return nil, err
+	}
+	buckets, limits := a.buckets(), []*ratelimit.Limit{limit}
+	a.metadata = registration.NewDocuments(registration.DocumentsOptions{
+		HTTP: strangers, Policy: a.registrationPolicy(), Hosts: d.AllowedHosts, MaxAge: d.MaxAge, Now: a.now,
+		Limit: func(ctx context.Context, host string) error {
+			_, err := buckets.Check(ctx, limits, true, &access.Request{}, &access.Subject{ID: host})
+			return err
+		},
+		Fetched: func(code string) { a.metrics.OAuth2("client_metadata_document", code) },
+	})
+	return a.metadata, nil
 }
 
 // openRegistration makes the endpoint at which clients register themselves.

@@ -57,6 +57,15 @@ type SoftwareStatements struct {
 	Required bool     `key:"required"`
 }
 
+// ClientDocuments is about clients whose id is the address of their metadata
+// (draft-ietf-oauth-client-id-metadata-document); what they may have, Registration says.
+type ClientDocuments struct {
+	Enabled      bool     `key:"enabled"`
+	AllowedHosts []string `key:"allowed_hosts"` // of client ids; empty: any
+	// MaxAge bounds how long a document is kept.
+	MaxAge time.Duration `key:"max_age"`
+}
+
 func defaultRegistration() Registration {
 	return Registration{
 		GrantTypes: []string{"authorization_code", "refresh_token"}, AuthMethods: []string{"none", "client_secret_basic", "client_secret_post", "private_key_jwt"},
@@ -88,10 +97,10 @@ func (c *Config) checkRegistration(v *validation) {
 			v.fault(key+"allowed_redirect_schemes", "must hold schemes such as https or org.example.app, not %q", scheme)
 		}
 	}
-	for _, host := range r.RedirectHosts {
-		if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, ":/*@ ") {
-			v.fault(key+"allowed_redirect_hosts", "must hold hosts such as app.example.org or *.example.org, not %q", host)
-		}
+	checkHosts(v, key+"allowed_redirect_hosts", r.RedirectHosts)
+	checkHosts(v, "oauth2.client_id_metadata_documents.allowed_hosts", c.OAuth2.Documents.AllowedHosts)
+	if age := c.OAuth2.Documents.MaxAge; age < time.Minute || age > 24*time.Hour {
+		v.fault("oauth2.client_id_metadata_documents.max_age", "must be from 1m to 24h")
 	}
 	if r.MaxClients < 1 {
 		v.fault(key+"max_clients", "must be at least 1")
@@ -106,6 +115,15 @@ func (c *Config) checkRegistration(v *validation) {
 		v.fault(key+"software_statements", "needs both issuers and jwks_urls")
 	} else if s.Required && len(s.Issuers) == 0 {
 		v.fault(key+"software_statements.required", "needs issuers and jwks_urls: no statement would count")
+	}
+}
+
+// checkHosts checks a list of hosts.
+func checkHosts(v *validation, key string, hosts []string) {
+	for _, host := range hosts {
+		if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, ":/*@ ") {
+			v.fault(key, "must hold hosts such as app.example.org or *.example.org, not %q", host)
+		}
 	}
 }
 

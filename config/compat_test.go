@@ -38,6 +38,9 @@ oidc:
       salt: youReallyNeedToChangeThis
 `)
 	cfg := load(t, Sources{Files: []string{file}, Environ: []string{"DSN=sqlite:///var/lib/sqlite/db.sqlite?_fk=true"}})
+	if diff := cmp.Diff(Subjects{Types: []string{"pairwise", "public"}, Pairwise: Pairwise{Salt: "youReallyNeedToChangeThis"}}, cfg.OIDC.Subjects); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
 	got := []string{cfg.DSN, cfg.URLs.Self.Issuer, cfg.URLs.Login, cfg.URLs.Consent, cfg.URLs.Logout, cfg.Secrets.System[0]}
 	want := []string{
 		"sqlite:///var/lib/sqlite/db.sqlite?_fk=true", "http://127.0.0.1:4444", "http://127.0.0.1:3000/login",

@@ -94,7 +94,6 @@ var idle = map[string]string{
 	"serve.api.timeout.write":                   "it would cut long streams",
 	"serve.public.timeout.write":                "it would cut long streams",
 	"secrets.pagination":                        "page tokens use secrets.system",
-	"oidc.subject_identifiers":                  "subjects are public; clients that want pairwise ones are refused",
 }
 
 // idleReason says why key has no effect; empty when it is not idle.

@@ -229,6 +229,10 @@ func (l *loader) fill(cfg *Config) {
 		if !known {
 			continue // reported when its layer was read
 		}
+		if f.typ == reflect.TypeFor[[]Provider]() {
+			root.FieldByIndex(f.index).Set(reflect.ValueOf(l.providers(l.viper.Get(key), l.place(key))))
+			continue
+		}
 		target := reflect.New(f.typ)
 		d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 			Result:           target.Interface(),
@@ -360,4 +364,7 @@ var early = map[string][]string{
 	"strategies.access_token":          {"OAUTH2_ACCESS_TOKEN_STRATEGY"},
 	"id_token.jwk_set_id":              {"HYDRA_JWK_SET_ID"},
 	"serve.management.resource_prefix": {"RESOURCE_NAME_PREFIX"},
+
+	"oidc.subject_identifiers.supported_types": {"OIDC_SUBJECT_TYPES_SUPPORTED"},
+	"oidc.subject_identifiers.pairwise.salt":   {"OIDC_SUBJECT_TYPE_PAIRWISE_SALT"},
 }

@@ -16,7 +16,7 @@ import (
 func (c *Config) validate(place func(key string) string) []error {
 	v := &validation{place: place}
 	for _, check := range []func(*validation){
-		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkManagement, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkRegistration,
+		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkManagement, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkRegistration, c.checkProviders,
 	} {
 		check(v)
 	}
@@ -52,6 +52,10 @@ func (c *Config) checkWords(v *validation) {
 	v.oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
 	v.oneOf("oauth2.client_assertion.audience", c.OAuth2.ClientAssertion.Audience, "issuer", "endpoints")
 	v.oneOf("oauth2.dpop.nonce", c.OAuth2.DPoP.Nonce, "off", "required")
+	v.oneOf("login.second_factor", c.Login.SecondFactor, "off", "optional", "required")
+	if c.OAuth2.Grant.Password.Enabled && c.URLs.Login != "" {
+		v.fault("oauth2.grant.password.enabled", "needs the built-in login: urls.login must be empty")
+	}
 	v.oneOf("serve.cookies.same_site_mode", c.Serve.Cookies.SameSite, "Lax", "Strict", "None")
 }
 

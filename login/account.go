@@ -22,6 +22,11 @@ type accountPage struct {
 	HasPassword bool
 	Sessions    []accountSession
 	Consents    []accountConsent
+	Identities  []accountIdentity
+	// Factors are nil where second factors are off.
+	Factors *accountFactors
+	// Providers are those to link another identity of.
+	Providers []providerChoice
 }
 
 type accountSession struct {
@@ -49,7 +54,7 @@ func (x *exchange) person() (session *oauth2.LoginSession, u users.User, ok bool
 			return session, u, true, nil
 		}
 	}
-	x.p.o.Sessions.SignIn(x.w, x.r, AccountPath, true)
+	x.p.o.Sessions.SignIn(x.w, x.r, AccountPath, session != nil)
 	return nil, u, false, nil
 }
 
@@ -89,6 +94,12 @@ func (x *exchange) account(status int, session *oauth2.LoginSession, u users.Use
 			}
 		}
 	}
+	if err := x.listIdentities(&page, u); err != nil {
+		return err
+	}
+	if err := x.listFactors(&page, u); err != nil {
+		return err
+	}
 	x.protect(AccountPath, session.ID)
 	x.render(status, "account", page)
 	return nil
@@ -108,7 +119,14 @@ func (x *exchange) submitAccount() error {
 		return x.account(http.StatusForbidden, session, u)
 	}
 	status := http.StatusOK
-	switch x.form.Get("action") {
+	if provider, identity := x.form.Get("link"), x.form.Get("unlink"); provider != "" {
+		return x.beginLink(session, u, provider)
+	} else if identity != "" {
+		return x.unlink(session, u, identity)
+	}
+	switch action := x.form.Get("action"); action {
+	case "add-generator", "confirm-generator", "remove-generator", "new-codes":
+		return x.submitFactor(session, u, action)
 	case "password":
 		status, err = x.changePassword(session, u)
 	case "end-session":
@@ -144,26 +162,32 @@ func (x *exchange) endSession(u users.User, id string) error {
 	return x.p.o.Sessions.RevokeLoginSession(x.ctx, id)
 }
 
-// changePassword asks for the password of before, and ends the person's other sessions.
-func (x *exchange) changePassword(session *oauth2.LoginSession, u users.User) (int, error) {
-	fresh := x.form.Get("new_password")
+// confirm asks for the person's password once more. Status is 0 when it was right; else
+// what is wrong is told in the field.
+func (x *exchange) confirm(u users.User, field string) (status int, err error) {
 	checked, err := x.authenticate(loginOf(u), x.form.Get("password"))
 	if status := x.refused(err); status != 0 {
 		x.v.Faults = x.v.Faults[:0]
 		if status == http.StatusForbidden {
-			x.fault("password", "fault.password")
+			x.fault(field, "fault.password")
 		} else {
-			x.fault("password", "fault.busy")
+			x.fault(field, "fault.busy")
 		}
 		return status, nil
 	}
-	if err != nil {
-		return 0, err
+	if err == nil && checked.ID != u.ID { // the login changed hands meanwhile
+		err = errAnotherSession
 	}
-	if checked.ID != u.ID { // the login changed hands meanwhile
-		return 0, errAnotherSession
+	return 0, err
+}
+
+// changePassword asks for the password of before, and ends the person's other sessions.
+func (x *exchange) changePassword(session *oauth2.LoginSession, u users.User) (int, error) {
+	fresh := x.form.Get("new_password")
+	if status, err := x.confirm(u, "password"); status != 0 || err != nil {
+		return status, err
 	}
-	err = x.p.o.Accounts.SetPassword(x.ctx, u.ID, fresh, session.ID)
+	err := x.p.o.Accounts.SetPassword(x.ctx, u.ID, fresh, session.ID)
 	if fault.Is(err, fault.Invalid) {
 		x.fault("new_password", "fault.weak")
 		return http.StatusBadRequest, nil

@@ -14,8 +14,12 @@ import (
 // consentPage is what consent.html shows.
 type consentPage struct {
 	Challenge, Client, User string
-	Scopes                  []scopeChoice
-	Audience                []string
+	// Host is that of a client which is a metadata document; Unknown is one that
+	// registered itself.
+	Host     string
+	Unknown  bool
+	Scopes   []scopeChoice
+	Audience []string
 	// Home, Policy and Terms are pages of the client; empty for none.
 	Home, Policy, Terms string
 }
@@ -70,6 +74,14 @@ func (x *exchange) consentForm(status int, asked oauth2.ConsentRequest, u users.
 	page := consentPage{
 		Challenge: asked.Challenge, Client: clientName(asked.Client), User: u.DisplayName(), Audience: asked.RequestedAudience,
 		Home: webPage(asked.Client.ClientURI), Policy: webPage(asked.Client.PolicyURI), Terms: webPage(asked.Client.TermsOfServiceURI),
+	}
+	switch asked.Client.Origin {
+	case oauth2.ByDocument:
+		if u, err := url.Parse(asked.Client.ID); err == nil {
+			page.Host = u.Hostname()
+		}
+	case oauth2.ByRegistration:
+		page.Unknown = true
 	}
 	for _, scope := range asked.RequestedScope {
 		page.Scopes = append(page.Scopes, scopeChoice{Name: scope, Text: x.v.Scope(scope), Required: scope == "openid"})

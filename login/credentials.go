@@ -1,6 +1,7 @@
 package login
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -33,27 +34,46 @@ func (x *exchange) authenticate(login, password string) (users.User, error) {
 	if wait > 0 {
 		return users.User{}, &errSlow{wait}
 	}
-	u, err := x.p.o.Users.UserByLogin(x.ctx, login)
+	u, err := x.p.checkPassword(x.ctx, login, password)
 	switch {
-	case fault.Is(err, fault.NotFound) || err == nil && (u.Disabled || u.PasswordHash == ""):
-		err = x.p.o.Passwords.Fail(x.ctx, x.p.o.DummyHash, password)
-	case err == nil:
-		err = x.p.o.Passwords.Verify(x.ctx, u.PasswordHash, password)
-	}
-	switch {
-	case errors.Is(err, passwords.ErrWrong):
-		return users.User{}, errRefused
+	case errors.Is(err, errRefused):
+		return users.User{}, err
 	case err != nil: // nothing was found out about the password
 		return users.User{}, errors.Join(err, attempt.succeeded())
 	}
 	if err := attempt.succeeded(); err != nil {
 		return users.User{}, err
 	}
-	if passwords.Outdated(u.PasswordHash) {
-		// The login does not depend on it: the next one tries again.
-		if err := x.p.o.Accounts.Rehash(x.ctx, u, password); err != nil {
-			x.p.o.Log.WarnContext(x.ctx, "a password could not be hashed anew", "user", u.ID, "error", err)
-		}
+	x.p.rehash(x.ctx, u, password)
+	return u, nil
+}
+
+// checkPassword returns who has the login and the password, or errRefused, at the cost of
+// one hash in either case.
+func (p *Pages) checkPassword(ctx context.Context, login, password string) (users.User, error) {
+	u, err := p.o.Users.UserByLogin(ctx, login)
+	switch {
+	case fault.Is(err, fault.NotFound) || err == nil && (u.Disabled || u.PasswordHash == ""):
+		err = p.o.Passwords.Fail(ctx, p.o.DummyHash, password)
+	case err == nil:
+		err = p.o.Passwords.Verify(ctx, u.PasswordHash, password)
+	}
+	switch {
+	case errors.Is(err, passwords.ErrWrong):
+		return users.User{}, errRefused
+	case err != nil:
+		return users.User{}, err
 	}
 	return u, nil
+}
+
+// rehash keeps the password under a hash of today's kind. The login does not depend on
+// it: the next one tries again.
+func (p *Pages) rehash(ctx context.Context, u users.User, password string) {
+	if !passwords.Outdated(u.PasswordHash) {
+		return
+	}
+	if err := p.o.Accounts.Rehash(ctx, u, password); err != nil {
+		p.o.Log.WarnContext(ctx, "a password could not be hashed anew", "user", u.ID, "error", err)
+	}
 }

@@ -3,7 +3,8 @@
 //
 // It is a login and consent app like anybody's: it answers challenges with the same
 // calls that the headless API has, in process, and can do nothing that such an app
-// could not. Pages are made on the server, need no script, and are under a policy
+// could not. People log in with a password, or with an OpenID provider (upstream.go),
+// whose accounts become users here as identities.go says. Pages are made on the server, need no script, and are under a policy
 // that allows none. What people type is checked in limits.go and credentials.go;
 // every form carries a token of its page (csrf.go).
 package login
@@ -88,6 +89,13 @@ type Options struct {
 	DummyHash string
 	Accounts  PasswordChanger
 	Attempts  users.AttemptStore
+	// Providers are those that people may log in with. Identities keeps whose accounts
+	// there are whose; with no provider it may be nil.
+	Providers  []Provider
+	Identities users.IdentityStore
+	// Factors keeps second factors, SecondFactor says who must have one.
+	Factors      users.FactorStore
+	SecondFactor SecondFactor
 	// Replays remembers which steps of logins were done.
 	Replays oauth2.ReplayStore
 	// Client returns the address that a request comes from.
@@ -132,6 +140,9 @@ func New(o Options) (*Pages, error) {
 	if p.signing, err = newSigning(o.Secrets); err != nil {
 		return nil, err
 	}
+	if err := checkProviders(o.Providers); err != nil {
+		return nil, err
+	}
 	if p.sealing, err = newSealing(o.Secrets); err != nil {
 		return nil, err
 	}
@@ -149,7 +160,8 @@ func (p *Pages) Handles(path string) bool {
 	case LoginPath, ConsentPath, LogoutPath, DonePath, ErrorPath, AccountPath:
 		return true
 	}
-	return strings.HasPrefix(rest, assetsPath)
+	id, callback := strings.CutPrefix(rest, callbackPath)
+	return callback && p.provider(id) != nil || strings.HasPrefix(rest, assetsPath)
 }
 
 // ServeHTTP serves a page.
@@ -171,6 +183,9 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		AccountPath: {x.showAccount, x.submitAccount},
 	}
 	serve := routes[path]
+	if id, is := strings.CutPrefix(path, callbackPath); is && p.provider(id) != nil {
+		serve[0] = func() error { return x.callback(p.provider(id)) }
+	}
 	var err error
 	switch {
 	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && serve[0] != nil:

@@ -1,6 +1,7 @@
 package login_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/login"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/oauth2/server"
 )
 
 func TestAPersonSignsInConsentsAndTheAppLearnsWhatWasGranted(t *testing.T) {
@@ -337,4 +339,31 @@ func TestWhoIsDisabledOrDeletedGetsNoFurther(t *testing.T) {
 	}
 	b.authorize().shows(http.StatusOK, "Password").submit("login", "ada", "password", "correct horse", "action", "login").shows(http.StatusForbidden)
 	b.open(login.AccountPath).shows(http.StatusOK, "Password")
+}
+
+// documents is one client that is a metadata document.
+type documents struct{ client oauth2.Client }
+
+func (d documents) Names(id string) bool { return id == d.client.ID }
+
+func (d documents) Client(context.Context, string) (oauth2.Client, error) { return d.client, nil }
+
+func TestTheConsentPageNamesTheHostOfADocumentAndWhatNobodyHasChecked(t *testing.T) {
+	const id = "https://notes.example:8443/client.json"
+	r := start(t, login.Theme{}, func(o *server.Options) {
+		o.Documents = documents{oauth2.Client{ID: id, Name: "A Bank", Scope: "openid", GrantTypes: []string{"authorization_code"}, ResponseTypes: []string{"code"},
+			RedirectURIs: []string{"http://127.0.0.1:9/cb"}, TokenEndpointAuthMethod: "none", Origin: oauth2.ByDocument}}
+	})
+	b := r.browser()
+	b.authorize("client_id", id, "scope", "openid").submit("login", "ada", "password", "correct horse", "action", "login").
+		shows(http.StatusOK, "A Bank asks for access", "<strong>It belongs to notes.example. Allow access only if you know this address.</strong>")
+	if strings.Contains(b.body, `name="remember"`) {
+		t.Errorf("the consent could be remembered: %s", b.body)
+	}
+	r.app(func(c *oauth2.Client) { c.ID, c.Origin = "registered", oauth2.ByRegistration })
+	b.authorize("client_id", "registered").shows(http.StatusOK, "Allow access?", "nobody has checked its name")
+	b.authorize().shows(http.StatusOK, "Allow access?")
+	if strings.Contains(b.body, "nobody has checked") || strings.Contains(b.body, "It belongs to") {
+		t.Errorf("an operator's client is doubted: %s", b.body)
+	}
 }

@@ -129,6 +129,7 @@ func (secrets) VerifyAny(_ context.Context, hashes []string, plain string) error
 
 // rig is the pages over a real server and store.
 type rig struct {
+	pages  *login.Pages
 	t      *testing.T
 	store  *sql.Store
 	url    string
@@ -137,7 +138,13 @@ type rig struct {
 	client atomic.Value // the address that requests seem to come from
 }
 
-func start(t *testing.T, theme login.Theme) *rig {
+func start(t *testing.T, theme login.Theme, changes ...func(*server.Options)) *rig {
+	t.Helper()
+	return startWith(t, func(o *login.Options) { o.Theme = theme }, changes...)
+}
+
+// startWith is start with other options of the pages.
+func startWith(t *testing.T, change func(*login.Options), changes ...func(*server.Options)) *rig {
 	t.Helper()
 	st, err := sql.Open(t.Context(), sql.Options{DSN: "memory"})
 	if err != nil {
@@ -147,22 +154,29 @@ func start(t *testing.T, theme login.Theme) *rig {
 	r := &rig{t: t, store: st, url: "http://" + listener.Listener.Addr().String(), hashes: &hashes{}}
 	r.client.Store(netip.MustParseAddr("192.0.2.1"))
 	secret := [][]byte{[]byte("a system secret of the test")}
-	s, err := server.New(server.Options{
+	o := server.Options{
 		Issuer: r.url, Store: st, IDTokens: shared(), AccessTokens: shared(), ClientSecrets: secrets{}, DummySecretHash: "h:", Secrets: secret,
 		URLs: server.URLs{Login: r.url + login.LoginPath, Consent: r.url + login.ConsentPath, Logout: r.url + login.LogoutPath,
 			Error: r.url + login.ErrorPath, PostLogoutRedirect: r.url + login.DonePath},
-	})
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	s, err := server.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages, err := login.New(login.Options{
-		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st,
-		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Theme: theme,
-	})
+	options := login.Options{
+		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st, Factors: st,
+		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Identities: st,
+	}
+	change(&options)
+	pages, err := login.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	endpoints := s.Public()
+	r.pages = pages
 	listener.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if pages.Handles(q.URL.Path) {
 			pages.ServeHTTP(w, q)

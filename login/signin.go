@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,6 +20,7 @@ const maxHint = 254
 type loginPage struct {
 	Challenge, Client, Login string
 	Keep                     bool
+	Providers                []providerChoice
 }
 
 // loginRequest reads the request of a challenge for the browser that it belongs to.
@@ -50,12 +52,19 @@ func (x *exchange) showLogin() error {
 		return err
 	}
 	if asked.Skip {
-		return x.skipLogin(asked)
+		enough, err := x.suffices(asked)
+		if err != nil {
+			return err
+		}
+		if enough || slices.Contains(asked.Prompt, "none") {
+			return x.skipLogin(asked, enough)
+		}
 	}
 	return x.loginForm(http.StatusOK, asked, loginPage{Login: x.hinted(asked)})
 }
 
-func (x *exchange) skipLogin(asked oauth2.LoginRequest) error {
+// skipLogin answers for the session, or rejects what it is not enough for.
+func (x *exchange) skipLogin(asked oauth2.LoginRequest, enough bool) error {
 	u, err := x.p.o.Users.User(x.ctx, asked.Subject)
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
@@ -63,6 +72,8 @@ func (x *exchange) skipLogin(asked oauth2.LoginRequest) error {
 	var to string
 	if err != nil || u.Disabled {
 		to, err = x.p.o.Requests.RejectLogin(x.ctx, asked.Challenge, oauth2.Rejection{Error: "login_required", ErrorDescription: "The user is not known any more."})
+	} else if !enough {
+		to, err = x.p.o.Requests.RejectLogin(x.ctx, asked.Challenge, oauth2.Rejection{Error: "login_required", ErrorDescription: "A second factor is needed."})
 	} else {
 		to, err = x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, oauth2.AcceptLogin{Subject: asked.Subject})
 	}
@@ -93,7 +104,7 @@ func loginOf(u users.User) string {
 }
 
 func (x *exchange) loginForm(status int, asked oauth2.LoginRequest, page loginPage) error {
-	page.Challenge, page.Client = asked.Challenge, clientName(asked.Client)
+	page.Challenge, page.Client, page.Providers = asked.Challenge, clientName(asked.Client), x.p.providerChoices()
 	x.protect(LoginPath, asked.Challenge)
 	x.render(status, "login", page)
 	return nil
@@ -126,6 +137,17 @@ func (x *exchange) submitLogin() error {
 		}
 		return err
 	}
+	switch x.form.Get("action") {
+	case "code":
+		return x.submitCode(asked)
+	case "confirm-generator":
+		return x.submitEnrolment(asked)
+	case "seen":
+		return x.submitSeen(asked)
+	}
+	if id := x.form.Get("provider"); id != "" {
+		return x.submitProvider(asked, page, id)
+	}
 	login, password := strings.TrimSpace(x.form.Get("login")), x.form.Get("password")
 	if login == "" {
 		x.fault("login", "fault.no_login")
@@ -152,6 +174,20 @@ func (x *exchange) loginRefused(asked oauth2.LoginRequest, p progress) error {
 	return x.loginForm(http.StatusForbidden, asked, loginPage{Login: p.Login, Keep: p.Keep})
 }
 
+// submitProvider begins a login at a provider.
+func (x *exchange) submitProvider(asked oauth2.LoginRequest, page loginPage, id string) error {
+	provider := x.p.provider(id)
+	if provider == nil {
+		return fault.New(fault.Invalid, "invalid_form", "there is no such provider")
+	}
+	extra, maxAge := demands(asked, provider)
+	err := x.beginUpstream(provider, extra, upstreamAttempt{Challenge: asked.Challenge, Keep: page.Keep, MaxAge: maxAge})
+	if status := x.upstreamRefused(provider, err); status != 0 {
+		return x.loginForm(status, asked, page)
+	}
+	return err
+}
+
 // fault adds to what is wrong with the form.
 func (x *exchange) fault(field, key string, pairs ...string) {
 	x.v.Faults = append(x.v.Faults, Fault{Field: field, Text: x.v.T(key, pairs...)})
@@ -164,6 +200,9 @@ func (x *exchange) refused(err error) int {
 	switch {
 	case errors.Is(err, errRefused):
 		x.fault("login", "fault.refused")
+		return http.StatusForbidden
+	case errors.Is(err, errCode):
+		x.fault("code", "fault.code")
 		return http.StatusForbidden
 	case errors.As(err, &slow):
 		x.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(slow.wait.Seconds()))))

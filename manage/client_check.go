@@ -46,8 +46,9 @@ func (k *checker) fail(reason, pointer, format string, args ...any) {
 	k.faults = append(k.faults, &fault.Error{Kind: fault.Invalid, Reason: reason, Pointer: pointer, Message: fmt.Sprintf(format, args...)})
 }
 
-// checkClient reports everything that is wrong with a complete client.
-func checkClient(c oauth2.Client) error {
+// checkClient reports everything that is wrong with a complete client; subjects are the
+// subject types that there are.
+func checkClient(c oauth2.Client, subjects []string) error {
 	k := &checker{}
 	if !clientID.MatchString(c.ID) {
 		k.fail(metadata, "/client_id", "must be 1 to 255 printable ASCII characters")
@@ -74,9 +75,7 @@ func checkClient(c oauth2.Client) error {
 			k.fail(metadata, fmt.Sprintf("/audience/%d", i), "must be without spaces")
 		}
 	}
-	if c.SubjectType != "public" {
-		k.fail(metadata, "/subject_type", "must be public; pairwise subjects are not supported")
-	}
+	k.checkSubjects(c, subjects)
 	if c.AccessTokenStrategy != "" && c.AccessTokenStrategy != "opaque" && c.AccessTokenStrategy != "jwt" {
 		k.fail(metadata, "/access_token_strategy", "must be opaque or jwt")
 	}
@@ -291,7 +290,9 @@ func (k *checker) checkLifespans(l oauth2.Lifespans) {
 		"authorization_code_grant_access": l.AuthorizationCodeGrantAccess, "authorization_code_grant_id": l.AuthorizationCodeGrantID,
 		"authorization_code_grant_refresh": l.AuthorizationCodeGrantRefresh, "client_credentials_grant_access": l.ClientCredentialsGrantAccess,
 		"device_authorization_grant_access": l.DeviceGrantAccess, "device_authorization_grant_id": l.DeviceGrantID, "device_authorization_grant_refresh": l.DeviceGrantRefresh,
-		"jwt_bearer_grant_access":    l.JWTBearerGrantAccess,
+		"jwt_bearer_grant_access": l.JWTBearerGrantAccess,
+		"implicit_grant_access":   l.ImplicitGrantAccess, "implicit_grant_id": l.ImplicitGrantID,
+		"password_grant_access": l.PasswordGrantAccess, "password_grant_refresh": l.PasswordGrantRefresh,
 		"refresh_token_grant_access": l.RefreshTokenGrantAccess, "refresh_token_grant_id": l.RefreshTokenGrantID, "refresh_token_grant_refresh": l.RefreshTokenGrantRefresh,
 	} {
 		if text == "" {

@@ -89,6 +89,10 @@ type Lifespans struct {
 	DeviceGrantAccess             string `json:"device_authorization_grant_access_token_lifespan,omitempty"`
 	DeviceGrantID                 string `json:"device_authorization_grant_id_token_lifespan,omitempty"`
 	DeviceGrantRefresh            string `json:"device_authorization_grant_refresh_token_lifespan,omitempty"`
+	ImplicitGrantAccess           string `json:"implicit_grant_access_token_lifespan,omitempty"`
+	ImplicitGrantID               string `json:"implicit_grant_id_token_lifespan,omitempty"`
+	PasswordGrantAccess           string `json:"password_grant_access_token_lifespan,omitempty"`
+	PasswordGrantRefresh          string `json:"password_grant_refresh_token_lifespan,omitempty"`
 	JWTBearerGrantAccess          string `json:"jwt_bearer_grant_access_token_lifespan,omitempty"`
 	RefreshTokenGrantAccess       string `json:"refresh_token_grant_access_token_lifespan,omitempty"`
 	RefreshTokenGrantID           string `json:"refresh_token_grant_id_token_lifespan,omitempty"`

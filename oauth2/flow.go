@@ -27,6 +27,10 @@ type LoginRequest struct {
 	Client            Client      `json:"client"`
 	RequestURL        string      `json:"request_url"`
 	SessionID         string      `json:"session_id"`
+	// Prompt are the values of prompt, and MaxAge is max_age in seconds, nil for none
+	// (OpenID Connect Core section 3.1.2.1). Hydra's JSON does not have them.
+	Prompt []string `json:"-"`
+	MaxAge *int     `json:"-"`
 }
 
 // AcceptLogin is a login app's yes.
@@ -40,6 +44,9 @@ type AcceptLogin struct {
 	Context                   map[string]any `json:"context,omitempty"`
 	ForceSubjectIdentifier    string         `json:"force_subject_identifier,omitempty"`
 	IdentityProviderSessionID string         `json:"identity_provider_session_id,omitempty"`
+	// AuthenticatedAt is when the person was authenticated, if that was before now: at
+	// another provider, which remembered it. It becomes auth_time.
+	AuthenticatedAt time.Time `json:"-"`
 }
 
 // Rejection is a login or consent app's no; it becomes the error of the
@@ -111,20 +118,22 @@ type LogoutRequest struct {
 
 // Introspection is the answer of RFC 7662 section 2.2 in Hydra's shape.
 type Introspection struct {
-	Active    bool           `json:"active"`
-	Scope     string         `json:"scope,omitempty"`
-	ClientID  string         `json:"client_id,omitempty"`
-	Subject   string         `json:"sub,omitempty"`
-	Username  string         `json:"username,omitempty"`
-	ExpiresAt int64          `json:"exp,omitempty"`
-	IssuedAt  int64          `json:"iat,omitempty"`
-	NotBefore int64          `json:"nbf,omitempty"`
-	ID        string         `json:"jti,omitempty"`
-	Audience  []string       `json:"aud,omitempty"`
-	Issuer    string         `json:"iss,omitempty"`
-	TokenType string         `json:"token_type,omitempty"`
-	TokenUse  string         `json:"token_use,omitempty"`
-	Extra     map[string]any `json:"ext,omitempty"`
+	Active   bool   `json:"active"`
+	Scope    string `json:"scope,omitempty"`
+	ClientID string `json:"client_id,omitempty"`
+	Subject  string `json:"sub,omitempty"`
+	// ObfuscatedSubject is the subject of ID tokens where that is another one.
+	ObfuscatedSubject string         `json:"obfuscated_subject,omitempty"`
+	Username          string         `json:"username,omitempty"`
+	ExpiresAt         int64          `json:"exp,omitempty"`
+	IssuedAt          int64          `json:"iat,omitempty"`
+	NotBefore         int64          `json:"nbf,omitempty"`
+	ID                string         `json:"jti,omitempty"`
+	Audience          []string       `json:"aud,omitempty"`
+	Issuer            string         `json:"iss,omitempty"`
+	TokenType         string         `json:"token_type,omitempty"`
+	TokenUse          string         `json:"token_use,omitempty"`
+	Extra             map[string]any `json:"ext,omitempty"`
 	// Bound is what the sender of the token must prove to hold (RFC 8705 section 3.2,
 	// RFC 9449 section 6.2).
 	Bound *access.Confirmation `json:"cnf,omitempty"`

@@ -110,6 +110,16 @@ const (
 	FlowUserCodeAsked    FlowState = -2
 )
 
+// FlowBackchannel is the state of a request that the client itself has made (OpenID CIBA
+// Core), and that waits for a person on a device of the person's. The flow's id is the
+// signature of the auth_req_id, its subject the person. Its LoginChallenge is the hash of
+// what it is answered by. It is finished when the person has answered.
+const FlowBackchannel FlowState = -5
+
+// Polled reports whether the client of a flow that begins in the state polls for the
+// answer.
+func (s FlowState) Polled() bool { return s == FlowDevice || s == FlowBackchannel }
+
 // FlowPushed is the state of a request that the client has pushed (RFC 9126) and that no
 // browser has come for. Its LoginChallenge is the hash of the request_uri.
 const FlowPushed FlowState = -1
@@ -160,13 +170,13 @@ type FlowStore interface {
 	Flow(ctx context.Context, by FlowKey, hash string) (Flow, error)
 	// AdvanceFlow replaces the flow if it is still in state from, or returns ErrSpent.
 	AdvanceFlow(ctx context.Context, from FlowState, f Flow) error
-	// Flows lists the flows of a subject that are in a state and have not expired, at most
-	// limit, those that expire first first.
-	Flows(ctx context.Context, subject string, state FlowState, limit int) ([]Flow, error)
-	// PollFlow notes that the client asks for the answer to the flow, and reports whether
-	// it did so sooner than interval after it asked last. Each time it did, it has to wait
-	// longer by PollPenalty from then on. An unknown flow, and one of another client, is
-	// never asked for too soon.
+	// WaitingFlows lists the polled flows (FlowState.Polled) that were created for a subject,
+	// are in a state and have not expired, at most limit, those that expire first first.
+	WaitingFlows(ctx context.Context, subject string, state FlowState, limit int) ([]Flow, error)
+	// PollFlow notes that the client asks for the answer to a polled flow, and reports
+	// whether it did so sooner than interval after it asked last. Each time it did, it has
+	// to wait longer by PollPenalty from then on. A flow that is unknown, of another client
+	// or not polled is never asked for too soon.
 	PollFlow(ctx context.Context, id, clientID string, interval time.Duration) (tooSoon bool, err error)
 }
 

@@ -252,6 +252,33 @@ func (c *Client) Redeem(ctx context.Context, asked Asked, redirectURI string, an
 	return who, nil
 }
 
+// Userinfo asks the provider for more claims about a person who has just logged in
+// (OpenID Connect Core 1.0 section 5.3), and adds those to who.Claims that the ID token
+// does not have. How the person was authenticated is for the ID token alone to say.
+// Providers without the endpoint have no more. Errors: fault.Unavailable
+// and fault.Timeout; fault.Forbidden when the answer is about somebody else.
+func (c *Client) Userinfo(ctx context.Context, who *Person) error {
+	at, err := c.provider.get(ctx)
+	if err != nil || at.Userinfo == "" || who.tokens == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callFor)
+	defer cancel()
+	claims, err := c.provider.userinfo(ctx, at.Userinfo, who.tokens.AccessToken)
+	if err != nil {
+		return unavailable("the login could not be completed", err)
+	}
+	if sub, _ := claims["sub"].(string); sub != who.Subject { // section 5.3.2
+		return loginFailed("the provider's userinfo is not about who has logged in", nil)
+	}
+	for name, value := range claims {
+		if _, has := who.Claims[name]; !has && !slices.Contains(always, name) {
+			who.Claims[name] = value
+		}
+	}
+	return nil
+}
+
 // ErrorCode is the error of an authorization response (RFC 6749 section 4.1.2.1) as it
 // may be shown and logged; empty: none.
 func ErrorCode(answer url.Values) string { return plainCode(answer.Get("error")) }

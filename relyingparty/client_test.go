@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatewarden/gatewarden/fault"
 )
 
 func TestAParameterOfOneRequestReplacesNothingThatProtectsIt(t *testing.T) {
@@ -41,6 +43,52 @@ func TestAParameterOfOneRequestReplacesNothingThatProtectsIt(t *testing.T) {
 	_, second, err := c.Ask(t.Context(), "https://here.example/cb", nil)
 	if err != nil || second.State == asked.State || second.Nonce == asked.Nonce || second.Verifier == asked.Verifier {
 		t.Errorf("two requests share a secret: %v", err)
+	}
+}
+
+func TestUserinfoAddsWhatTheIDTokenLacksAboutTheSamePersonOnly(t *testing.T) {
+	redeem := func(i *idp) (*Client, *Person) {
+		c, err := NewClient(options(i).ClientOptions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address, asked, err := c.Ask(t.Context(), "https://here.example/cb", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := c.Redeem(t.Context(), asked, "https://here.example/cb", i.authorize(t, address).Query())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, who
+	}
+	i := newIDP(t)
+	c, who := redeem(i)
+	if err := c.Userinfo(t.Context(), who); err != nil || who.Claims["phone"] != nil {
+		t.Errorf("without the endpoint: %v %v", err, who.Claims)
+	}
+	i = newIDP(t)
+	i.metadata = map[string]any{"userinfo_endpoint": issuer + "/userinfo"}
+	i.userinfo = map[string]any{"sub": "ada", "email": "of the userinfo", "phone": "1", "amr": []string{"mfa"}, "acr": "gold", "auth_time": 1}
+	c, who = redeem(i)
+	delete(who.Claims, "auth_time")
+	if err := c.Userinfo(t.Context(), who); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]any{}
+	for _, name := range []string{"email", "phone", "amr", "acr", "auth_time"} {
+		got[name] = who.Claims[name]
+	}
+	if diff := cmp.Diff(map[string]any{"email": "ada@example.org", "phone": "1", "amr": nil, "acr": nil, "auth_time": nil}, got); diff != "" {
+		t.Errorf("claims (-want +got):\n%s", diff)
+	}
+	i.set(func(i *idp) { i.userinfo = map[string]any{"sub": "eve", "phone": "2"} })
+	if err := c.Userinfo(t.Context(), who); !fault.Is(err, fault.Forbidden) || who.Claims["phone"] != "1" {
+		t.Errorf("about somebody else: %v %v", err, who.Claims)
+	}
+	i.set(func(i *idp) { i.userinfo = nil })
+	if err := c.Userinfo(t.Context(), who); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("of a provider that is down: %v", err)
 	}
 }
 

@@ -55,6 +55,8 @@ type idp struct {
 	mu sync.Mutex
 	// metadata, claims and answer replace members; a nil value removes one.
 	metadata, claims, answer map[string]any
+	// userinfo is the answer of that endpoint; nil: it is broken.
+	userinfo map[string]any
 	// sign makes the ID token; nil: as it should be.
 	sign func(claims []byte) string
 	// status is what the token endpoint answers; 0: 200. body goes with it.
@@ -102,6 +104,14 @@ func (i *idp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/revoke":
 		_ = r.ParseForm()
 		i.revoked = append(i.revoked, r.PostForm.Get("token"))
+	case "/userinfo":
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if i.userinfo == nil || r.Header.Get("Authorization") != "Bearer at-authorization_code" {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		send(i.userinfo)
 	case "/token":
 		i.token(w, r, send)
 	default:

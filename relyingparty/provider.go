@@ -35,6 +35,8 @@ type Endpoints struct {
 	// EndSession and Revocation may be empty.
 	EndSession string `json:"end_session_endpoint"`
 	Revocation string `json:"revocation_endpoint"`
+	// Userinfo is the one of OpenID Connect Core 1.0 section 5.3; empty: none.
+	Userinfo string `json:"userinfo_endpoint,omitempty"`
 	// NamesIssuer says that authorization responses carry iss (RFC 9207).
 	NamesIssuer bool `json:"authorization_response_iss_parameter_supported"`
 }
@@ -86,7 +88,7 @@ func (p *provider) resolve(e Endpoints) (*resolved, error) {
 		optional      bool
 	}{
 		{"authorization_endpoint", e.Authorization, false}, {"token_endpoint", e.Token, false}, {"jwks_uri", e.JWKS, p.keys != nil},
-		{"end_session_endpoint", e.EndSession, true}, {"revocation_endpoint", e.Revocation, true},
+		{"end_session_endpoint", e.EndSession, true}, {"revocation_endpoint", e.Revocation, true}, {"userinfo_endpoint", e.Userinfo, true},
 	} {
 		if one.address == "" && one.optional {
 			continue
@@ -177,6 +179,27 @@ func (p *provider) post(ctx context.Context, address string, form url.Values) (o
 	}
 	a, _, err := outbound.Do(p.http, r)
 	return a, err
+}
+
+// userinfo asks with an access token.
+func (p *provider) userinfo(ctx context.Context, address, token string) (map[string]any, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Accept", "application/json")
+	a, _, err := outbound.Do(p.http, r)
+	if err != nil {
+		return nil, fmt.Errorf("userinfo: %w", err)
+	}
+	var claims map[string]any
+	if a.Status != http.StatusOK {
+		err = fmt.Errorf("userinfo: the provider answered %d", a.Status)
+	} else if err = json.Unmarshal(a.Body, &claims); err != nil {
+		err = fmt.Errorf("userinfo: %w", err)
+	}
+	return claims, err
 }
 
 // tokens are a provider's answer to a grant.

@@ -19,6 +19,11 @@ var claimsOf = map[string][]string{
 	"address": {"address"},
 }
 
+// ProfileClaims are the names of the standard claims that users may have as text.
+func ProfileClaims() []string {
+	return append(slices.Clone(claimsOf["profile"]), "phone_number")
+}
+
 // maxClaim is the longest text of a claim, in bytes.
 const maxClaim = 1024
 
@@ -47,6 +52,9 @@ func (u User) Released(scopes []string) map[string]any {
 	}
 	return out
 }
+
+// IsClaim reports whether a user may have the claim.
+func IsClaim(name string, value any) bool { return checkClaim(name, value) == "" }
 
 // Check reports everything that is wrong with a user that is to be stored, as
 // fault.Invalid with JSON pointers. The password is not looked at.

@@ -78,6 +78,6 @@ func newMigrate(environ []string) *cobra.Command {
 				return w.Flush()
 			}},
 	)
-	parent.AddCommand(sql)
+	parent.AddCommand(sql, newMigrateSecrets(environ))
 	return parent
 }

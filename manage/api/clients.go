@@ -34,18 +34,10 @@ func (a *API) clientRoutes() {
 	})
 }
 
-// unusedLifespans are of grants that are not offered. Hydra prints them, so they
-// come back.
-type unusedLifespans struct {
-	ImplicitAccess json.RawMessage `json:"implicit_grant_access_token_lifespan"`
-	ImplicitID     json.RawMessage `json:"implicit_grant_id_token_lifespan"`
-}
-
 // clientBody is a client as somebody may send it: ours, or one that an early or a
 // late Hydra printed.
 type clientBody struct {
 	oauth2.Client
-	unusedLifespans
 	EarlyID           string          `json:"id"`
 	EarlyPublic       bool            `json:"public"`
 	RegistrationToken json.RawMessage `json:"registration_access_token"`
@@ -152,14 +144,11 @@ func (a *API) setLifespans(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	var l struct {
-		oauth2.Lifespans
-		unusedLifespans
-	}
+	var l oauth2.Lifespans
 	if err := x.decode(&l); err != nil {
 		return err
 	}
-	c, err := a.Clients.SetLifespans(x.r.Context(), id, l.Lifespans)
+	c, err := a.Clients.SetLifespans(x.r.Context(), id, l)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.AuthorizeRequest, error) {
 	c, err := s.clients.get(ctx, form.Get("client_id"))
 	if fault.Is(err, fault.NotFound) || err == nil && c.Disabled {
-		return nil, fosite.ErrInvalidClient.WithHint("The parameter 'client_id' names no client.")
+		return nil, unknownClient(err)
 	}
 	if err != nil {
 		return nil, err
@@ -65,10 +65,16 @@ func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.A
 		plain["audience"] = append(slices.Clone(form["audience"]), resource...)
 	}
 	refused := err
-	if mode := form.Get("response_mode"); mode != "" {
-		mode, _ = plainResponseMode(mode)
-		plain.Set("response_mode", mode)
+	asked, _ := s.askedFor(form)
+	mode, _, err := responseMode(asked, form)
+	if err != nil {
+		refused = err
 	}
+	if mode != "" {
+		plain.Set("response_mode", string(mode))
+	}
+	// What else than a code is asked for is checked below and made by implicit.go.
+	plain.Set("response_type", "code")
 	if !plain.Has("state") {
 		plain.Set("state", "absent")
 	}
@@ -91,15 +97,24 @@ func (s *Server) parseAuthorize(ctx context.Context, form url.Values) (*fosite.A
 	return request, err
 }
 
+// unknownClient tells that there is no client, and who wrote a metadata document what is
+// wrong with it.
+func unknownClient(err error) error {
+	if fault.ReasonOf(err) == "client_metadata_document" {
+		return fosite.ErrInvalidClient.WithDescription(fault.MessageOf(err)) // in front, as long texts are cut
+	}
+	return fosite.ErrInvalidClient.WithHint("The parameter 'client_id' names no client.")
+}
+
 // checkAuthorize holds the rules that fosite does not have, or not before the
 // person has logged in.
 func (s *Server) checkAuthorize(c *client, form url.Values) error {
 	invalid := func(hint string) error { return fosite.ErrInvalidRequest.WithHint(hint) }
+	if err := s.checkResponseType(c, form); err != nil {
+		return err
+	}
+	asked, _ := s.askedFor(form)
 	switch {
-	case form.Get("response_type") != "code":
-		return fosite.ErrUnsupportedResponseType
-	case !c.allowsGrant("authorization_code"):
-		return fosite.ErrUnauthorizedClient.WithHint("The client is not registered for grant type 'authorization_code'.")
 	case form.Has("request"): // requestObject takes it out
 		return fosite.ErrRequestNotSupported
 	case form.Has("request_uri"):
@@ -113,11 +128,11 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 		if method != "" {
 			return invalid("The parameter 'code_challenge' is missing.")
 		}
-		if s.o.PKCE == PKCEForAll || c.Public() {
+		if asked.code && (s.o.PKCE == PKCEForAll || c.Public()) {
 			return invalid("The parameter 'code_challenge' is missing: PKCE (RFC 7636) is required.")
 		}
 		// Without PKCE the state is all that protects from CSRF.
-		if len(form.Get("state")) < fosite.MinParameterEntropy {
+		if asked.code && len(form.Get("state")) < fosite.MinParameterEntropy {
 			return invalid("The parameter 'state' must have at least 8 characters.")
 		}
 	} else {
@@ -169,6 +184,8 @@ type flowData struct {
 	Audience []string `json:"audience,omitempty"`
 	// HintSubject is the subject of id_token_hint.
 	HintSubject string `json:"hint_subject,omitempty"`
+	// HintSession is its sid, when it was issued to the client.
+	HintSession string `json:"hint_session,omitempty"`
 	// Session is the browser's login session when the flow began; Skip says that it
 	// is enough.
 	Session      *oauth2.LoginSession  `json:"session,omitempty"`
@@ -219,6 +236,10 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 	if came.Has("request") || came.Has("request_uri") {
 		d.From = from
 	}
+	if asked, _ := s.askedFor(form); !asked.code {
+		// There is no refresh token without a code (OpenID Connect Core section 11).
+		d.Scope = slices.DeleteFunc(slices.Clone(d.Scope), func(scope string) bool { return scope == "offline" || scope == "offline_access" })
+	}
 	f := oauth2.Flow{ID: randomString(), ClientID: request.Client.GetID(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}
 	s.askLogin(w, r, f, d, request, s.o.Store.CreateFlow)
 }
@@ -234,6 +255,9 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 	if hint := form.Get("id_token_hint"); hint != "" {
 		if d.OIDC.IDTokenHintClaims, err = s.hintClaims(ctx, hint); err == nil {
 			d.HintSubject, _ = d.OIDC.IDTokenHintClaims["sub"].(string)
+			if audience, _ := d.OIDC.IDTokenHintClaims["aud"].([]any); slices.Contains(audience, any(f.ClientID)) {
+				d.HintSession, _ = d.OIDC.IDTokenHintClaims["sid"].(string)
+			}
 		}
 	}
 	if err == nil {
@@ -243,7 +267,11 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 		s.refuse(w, r, request, err)
 		return
 	}
-	d.Skip = s.loginSuffices(d)
+	c, _ := request.Client.(*client)
+	if d.Skip, err = s.loginSuffices(c, d); err != nil {
+		s.refuse(w, r, request, err)
+		return
+	}
 	if d.prompt("none") && !d.Skip {
 		s.refuse(w, r, request, fosite.ErrLoginRequired)
 		return
@@ -285,17 +313,17 @@ func (s *Server) pageURL(configured, name string) string {
 
 // loginSuffices reports whether the browser's login session answers the request
 // without asking the person: prompt, max_age and id_token_hint allow it.
-func (s *Server) loginSuffices(d *flowData) bool {
+func (s *Server) loginSuffices(c *client, d *flowData) (bool, error) {
 	if d.Session == nil || d.prompt("login") || d.prompt("select_account") {
-		return false
+		return false, nil
 	}
 	if age := d.Form.Get("max_age"); age != "" {
 		seconds, _ := strconv.Atoi(age) // checkAuthorize has seen it
 		if !s.now().Before(d.Session.AuthenticatedAt.Add(time.Duration(seconds) * time.Second)) {
-			return false
+			return false, nil
 		}
 	}
-	return d.HintSubject == "" || d.HintSubject == d.Session.Subject
+	return s.hinted(c, d, d.Session.Subject, "")
 }
 
 // hintClaims returns the claims of an ID token of ours, which may have expired

@@ -12,6 +12,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"github.com/ory/fosite"
 
+	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 )
@@ -48,6 +49,10 @@ func newClient(c oauth2.Client) *client {
 		deviceGrantType + " access_token":    c.DeviceGrantAccess,
 		deviceGrantType + " id_token":        c.DeviceGrantID,
 		deviceGrantType + " refresh_token":   c.DeviceGrantRefresh,
+		"implicit access_token":              c.ImplicitGrantAccess,
+		"implicit id_token":                  c.ImplicitGrantID,
+		"password access_token":              c.PasswordGrantAccess,
+		"password refresh_token":             c.PasswordGrantRefresh,
 		"refresh_token access_token":         c.RefreshTokenGrantAccess,
 		"refresh_token id_token":             c.RefreshTokenGrantID,
 		"refresh_token refresh_token":        c.RefreshTokenGrantRefresh,
@@ -92,7 +97,7 @@ func (c *client) GetAudience() fosite.Arguments { return c.Audience }
 // GetGrantTypes returns the grant types that the server knows, in their exact
 // spelling, because fosite compares them without regard to case.
 func (c *client) GetGrantTypes() (known fosite.Arguments) {
-	for _, g := range grantTypes {
+	for _, g := range append([]string{passwordGrantType}, grantTypes...) {
 		if c.allowsGrant(g) {
 			known = append(known, g)
 		}
@@ -100,14 +105,9 @@ func (c *client) GetGrantTypes() (known fosite.Arguments) {
 	return known
 }
 
-// GetResponseTypes returns code or nothing: the implicit and hybrid flows are not
-// offered (RFC 9700 section 2.1.2).
-func (c *client) GetResponseTypes() fosite.Arguments {
-	if len(c.ResponseTypes) == 0 || slices.Contains(c.ResponseTypes, "code") {
-		return fosite.Arguments{"code"}
-	}
-	return nil
-}
+// GetResponseTypes returns all that fosite is asked for; checkResponseType has looked at
+// what is registered.
+func (*client) GetResponseTypes() fosite.Arguments { return fosite.Arguments{"code"} }
 
 func (c *client) GetResponseModes() []fosite.ResponseModeType {
 	return []fosite.ResponseModeType{fosite.ResponseModeQuery, fosite.ResponseModeFragment, fosite.ResponseModeFormPost}
@@ -116,22 +116,41 @@ func (c *client) GetResponseModes() []fosite.ResponseModeType {
 // clientCache keeps clients so that issuing a token does not read the client's
 // row every time. A change evicts; a load that a change overtook is not kept.
 type clientCache struct {
-	load    func(context.Context, string) (oauth2.Client, error)
-	cache   *otter.Cache[string, *client]
-	metrics Metrics
-	fresh   func() bool
-	epoch   atomic.Uint64
-	mu      sync.Mutex
+	load func(context.Context, string) (oauth2.Client, error)
+	// documents are the clients that are not stored; nil: there are none.
+	documents Documents
+	cache     *otter.Cache[string, *client]
+	metrics   Metrics
+	fresh     func() bool
+	epoch     atomic.Uint64
+	mu        sync.Mutex
 }
 
-func newClientCache(load func(context.Context, string) (oauth2.Client, error), m Metrics, fresh func() bool) *clientCache {
-	return &clientCache{load: load, metrics: m, fresh: fresh, cache: otter.Must(&otter.Options[string, *client]{
+func newClientCache(load func(context.Context, string) (oauth2.Client, error), documents Documents, m Metrics, fresh func() bool) *clientCache {
+	return &clientCache{load: load, documents: documents, metrics: m, fresh: fresh, cache: otter.Must(&otter.Options[string, *client]{
 		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[string, *client](cacheFor),
 	})}
 }
 
-// get returns fault.NotFound for an unknown client.
+// get returns fault.NotFound for an unknown client. This is the one place where a client
+// comes from a metadata document: when none is stored under the id, so that an operator
+// can put one in its place.
 func (c *clientCache) get(ctx context.Context, id string) (*client, error) {
+	found, err := c.stored(ctx, id)
+	if c.documents == nil || !fault.Is(err, fault.NotFound) || !c.documents.Names(id) {
+		return found, err
+	}
+	epoch := c.epoch.Load()
+	described, err := c.documents.Client(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.keep(id, newClient(described), epoch), nil
+}
+
+// stored is get without asking for a document. What was found at one lately may come
+// back.
+func (c *clientCache) stored(ctx context.Context, id string) (*client, error) {
 	found, ok := c.cache.GetIfPresent(id)
 	ok = ok && c.fresh()
 	c.metrics.Cache("clients", ok)
@@ -143,13 +162,31 @@ func (c *clientCache) get(ctx context.Context, id string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	found = newClient(stored)
+	return c.keep(id, newClient(stored), epoch), nil
+}
+
+// keep remembers a client that was loaded in the given epoch.
+func (c *clientCache) keep(id string, found *client, epoch uint64) *client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.epoch.Load() == epoch {
 		c.cache.Set(id, found)
 	}
-	return found, nil
+	return found
+}
+
+// holds reports whether a client may have what it was issued: it is there and not
+// disabled. Nobody is asked for a document: tokens of such a client end with their time,
+// with its name being allowed, or with an operator's client of its id.
+func (c *clientCache) holds(ctx context.Context, id string) (bool, error) {
+	found, err := c.stored(ctx, id)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return c.documents != nil && c.documents.Names(id), nil
+	case err != nil:
+		return false, err
+	}
+	return !found.Disabled, nil
 }
 
 func (c *clientCache) evict(id string) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/ory/fosite"
@@ -129,20 +128,5 @@ func (s *Server) pending(ctx context.Context, u *unit, signature string) error {
 
 // PopulateTokenEndpointResponse makes what the device code buys.
 func (h *deviceGrant) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
-	if err := h.grant.PopulateTokenEndpointResponse(ctx, r, answer); err != nil {
-		return err
-	}
-	u := unitOf(ctx)
-	whole := u.access.Grant
-	u.access.Grant.GrantedAudience = u.audienceFor(whole.GrantedAudience)
-	offline := slices.ContainsFunc(whole.GrantedScope, func(scope string) bool { return scope == "offline" || scope == "offline_access" })
-	if !offline || !u.client.allowsGrant("refresh_token") {
-		return nil
-	}
-	_, refresh, err := h.strategy.GenerateRefreshToken(ctx, r)
-	if err != nil {
-		return err
-	}
-	u.refresh = &oauth2.Token{Signature: refresh, Grant: whole, ExpiresAt: h.s.refreshExpiry(u), AccessSignature: u.access.Signature}
-	return nil
+	return h.withRefresh(ctx, r, answer)
 }

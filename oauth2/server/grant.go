@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"github.com/ory/fosite"
 
@@ -40,5 +41,26 @@ func (h grant) PopulateTokenEndpointResponse(ctx context.Context, r fosite.Acces
 	u.access = &oauth2.Token{Signature: signature, Grant: g, ExpiresAt: h.s.accessExpiry(u)}
 	answer.SetAccessToken(token)
 	answer.SetTokenType("bearer")
+	return nil
+}
+
+// withRefresh makes the access token, and a refresh token for all that was granted when
+// the person granted one.
+func (h grant) withRefresh(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
+	if err := h.PopulateTokenEndpointResponse(ctx, r, answer); err != nil {
+		return err
+	}
+	u := unitOf(ctx)
+	whole := u.access.Grant
+	u.access.Grant.GrantedAudience = u.audienceFor(whole.GrantedAudience)
+	offline := slices.ContainsFunc(whole.GrantedScope, func(scope string) bool { return scope == "offline" || scope == "offline_access" })
+	if !offline || !u.client.allowsGrant("refresh_token") {
+		return nil
+	}
+	_, refresh, err := h.strategy.GenerateRefreshToken(ctx, r)
+	if err != nil {
+		return err
+	}
+	u.refresh = &oauth2.Token{Signature: refresh, Grant: whole, ExpiresAt: h.s.refreshExpiry(u), AccessSignature: u.access.Signature}
 	return nil
 }

@@ -39,25 +39,43 @@ func (*idTokens) HandleTokenEndpointRequest(context.Context, fosite.AccessReques
 
 func (h *idTokens) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
 	u := unitOf(ctx)
-	if u.spend == nil || !slices.Contains(r.GetGrantedScopes(), "openid") {
+	if u.spend == nil && u.grantType != passwordGrantType || !slices.Contains(r.GetGrantedScopes(), "openid") {
 		return fosite.ErrUnknownRequest
 	}
 	about, ok := r.GetSession().(*session)
-	if !ok || about.subject == "" {
-		return fosite.ErrServerError.WithDebug("the grant has openid but no subject")
+	if !ok {
+		return fosite.ErrServerError
+	}
+	nonce := ""
+	// The nonce belongs to the authentication, not to later refreshes (section 12.2).
+	if u.grantType == "authorization_code" {
+		nonce = u.spend.Grant.Form.Get("nonce")
+	}
+	token, err := h.s.idToken(ctx, u, about, nonce, "")
+	if err != nil {
+		return err
+	}
+	answer.SetExtra("id_token", token)
+	return nil
+}
+
+// idToken makes the ID token of a unit: about its person, with the hashes of the access
+// token that the unit has and of the code that comes with it; empty for none.
+func (s *Server) idToken(ctx context.Context, u *unit, about *session, nonce, code string) (string, error) {
+	if about.subject == "" {
+		return "", fosite.ErrServerError.WithDebug("the grant has openid but no subject")
 	}
 	alg := u.client.IDTokenAlg
 	if alg == "" {
-		alg = h.s.o.IDTokenAlg
+		alg = s.o.IDTokenAlg
 	}
 	claims := claimsFor(about)
-	claims["iss"] = h.s.o.Issuer
+	claims["iss"] = s.o.Issuer
 	claims["aud"] = []string{u.client.ID}
 	claims["iat"] = u.now.Unix()
-	expires := u.now.Add(u.client.lifespan(u.grantType, "id_token", h.s.o.Lifespans.IDToken))
+	expires := u.now.Add(u.client.lifespan(u.grantType, "id_token", s.o.Lifespans.IDToken))
 	claims["exp"] = expires.Unix()
 	claims["jti"] = randomString()
-	claims["at_hash"] = halfHash(alg, u.accessToken)
 	claims["rat"] = about.RequestedAt
 	claims["auth_time"] = about.AuthTime
 	if about.ACR != "" {
@@ -66,23 +84,21 @@ func (h *idTokens) PopulateTokenEndpointResponse(ctx context.Context, r fosite.A
 	if len(about.AMR) > 0 {
 		claims["amr"] = about.AMR
 	}
-	if about.sessionID != "" {
-		claims["sid"] = about.sessionID
+	for name, value := range map[string]string{"sid": about.sessionID, "nonce": nonce} {
+		if value != "" {
+			claims[name] = value
+		}
 	}
-	// The nonce belongs to the authentication, not to later refreshes (section 12.2).
-	if nonce := u.spend.Grant.Form.Get("nonce"); nonce != "" && u.grantType == "authorization_code" {
-		claims["nonce"] = nonce
+	for name, hashed := range map[string]string{"at_hash": u.accessToken, "c_hash": code} {
+		if hashed != "" {
+			claims[name] = halfHash(alg, hashed)
+		}
 	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
-		return err
+		return "", err
 	}
-	token, err := h.s.o.IDTokens.Sign(ctx, alg, "JWT", payload, expires)
-	if err != nil {
-		return err
-	}
-	answer.SetExtra("id_token", token)
-	return nil
+	return s.o.IDTokens.Sign(ctx, alg, "JWT", payload, expires)
 }
 
 // claimsFor returns what the consent app said about the person, and the subject.
@@ -96,7 +112,7 @@ func claimsFor(about *session) map[string]any {
 	return claims
 }
 
-// halfHash is at_hash: the left half of the hash that belongs to the signature
+// halfHash is at_hash and c_hash: the left half of the hash that belongs to the signature
 // algorithm (OpenID Connect Core section 3.1.3.6; Ed25519 uses SHA-512).
 func halfHash(alg, token string) string {
 	switch {

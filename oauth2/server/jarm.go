@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/ory/fosite"
@@ -12,17 +11,6 @@ import (
 
 // signedAnswerFor is how long a signed authorization response is good.
 const signedAnswerFor = 10 * time.Minute
-
-// plainResponseMode returns the response mode in which a signed response (JARM) is
-// sent, and whether it is to be signed: jwt means the default of the response type,
-// which is query for code.
-func plainResponseMode(mode string) (plain string, signed bool) {
-	if mode == "jwt" {
-		return "query", true
-	}
-	plain, signed = strings.CutSuffix(mode, ".jwt")
-	return plain, signed
-}
 
 // signedAnswer returns the parameters of an authorization response as the one parameter
 // response: a JWT that the server signed for the client (JARM section 2).

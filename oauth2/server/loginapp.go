@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
@@ -67,7 +69,13 @@ func (s *Server) LoginRequest(ctx context.Context, challenge string) (oauth2.Log
 			return oauth2.LoginRequest{}, err
 		}
 	}
+	var maxAge *int
+	if text := d.Form.Get("max_age"); text != "" {
+		seconds, _ := strconv.Atoi(text) // checkAuthorize has seen it
+		maxAge = &seconds
+	}
 	return oauth2.LoginRequest{
+		Prompt: strings.Fields(d.Form.Get("prompt")), MaxAge: maxAge,
 		Challenge: challenge, RequestedScope: list(d.Scope), RequestedAudience: list(d.Audience), Skip: d.Skip, Subject: f.Subject,
 		OIDCContext: d.OIDC, Client: c.Client, RequestURL: s.requestURL(d), SessionID: f.SessionID,
 	}, nil
@@ -89,6 +97,9 @@ func (s *Server) AcceptLogin(ctx context.Context, challenge string, a oauth2.Acc
 		return "", invalid("remember_for", "must not be negative")
 	}
 	d.AuthTime = s.now()
+	if !a.AuthenticatedAt.IsZero() && a.AuthenticatedAt.Before(d.AuthTime) {
+		d.AuthTime = a.AuthenticatedAt
+	}
 	if d.Skip {
 		d.AuthTime = d.Session.AuthenticatedAt
 		if a.ACR == "" {

@@ -131,6 +131,7 @@ type providerMetadata struct {
 	FrontchannelLogout          bool     `json:"frontchannel_logout_supported"`
 	FrontchannelLogoutSession   bool     `json:"frontchannel_logout_session_supported"`
 	RegistrationEndpoint        string   `json:"registration_endpoint,omitempty"`
+	ClientDocuments             bool     `json:"client_id_metadata_document_supported,omitempty"`
 	// MTLSAliases are the endpoints that ask for certificates (RFC 8705 section 5).
 	MTLSAliases map[string]string `json:"mtls_endpoint_aliases,omitempty"`
 }
@@ -160,6 +161,24 @@ func (s *Server) baseOf(r *http.Request) string {
 	return s.base
 }
 
+func (s *Server) responseTypeNames() (names []string) {
+	for _, t := range s.responseTypes() {
+		names = append(names, t.String())
+	}
+	return names
+}
+
+func (s *Server) grantTypeNames() []string {
+	names := slices.Clone(grantTypes)
+	if s.o.Legacy.Implicit || s.o.Legacy.Hybrid {
+		names = append(names, implicitGrantType)
+	}
+	if s.o.Legacy.Password != nil {
+		names = append(names, passwordGrantType)
+	}
+	return names
+}
+
 func (s *Server) metadata() any {
 	algs := s.o.IDTokens.Algorithms()
 	confidential, signing := []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"}, asymmetricNames()
@@ -169,6 +188,7 @@ func (s *Server) metadata() any {
 	}
 	return providerMetadata{
 		RegistrationEndpoint:        registration,
+		ClientDocuments:             s.o.Documents != nil,
 		Issuer:                      s.o.Issuer,
 		AuthorizationEndpoint:       s.base + authPath,
 		TokenEndpoint:               s.base + tokenPath,
@@ -178,7 +198,7 @@ func (s *Server) metadata() any {
 		IntrospectionEndpoint:       s.base + introspectPath,
 		EndSessionEndpoint:          s.base + logoutPath,
 		ScopesSupported:             []string{"openid", "offline", "offline_access"},
-		ResponseTypes:               []string{"code"},
+		ResponseTypes:               s.responseTypeNames(),
 		ResponseModes:               []string{"query", "fragment", "form_post", "jwt", "query.jwt", "fragment.jwt", "form_post.jwt"},
 		AuthorizationResponseAlgs:   algs,
 		PushEndpoint:                s.base + parPath,
@@ -186,8 +206,8 @@ func (s *Server) metadata() any {
 		RequirePAR:                  s.o.PAR.Required,
 		RequestObjectAlgs:           signing,
 		RequestParameter:            true,
-		GrantTypes:                  grantTypes,
-		SubjectTypes:                []string{"public"},
+		GrantTypes:                  s.grantTypeNames(),
+		SubjectTypes:                s.o.Subjects.Types,
 		IDTokenAlgs:                 algs,
 		UserinfoAlgs:                append([]string{"none"}, algs...),
 		TokenAuthMethods:            append(slices.Clone(confidential), "none"),

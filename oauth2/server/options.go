@@ -68,6 +68,26 @@ type Device struct {
 	Interval time.Duration // between two polls; default 5s
 }
 
+// Legacy switches on what RFC 9700 advises against and OAuth 2.1 has no more, for
+// certification and migration. Each client must have registered it, too. The zero value:
+// nothing.
+type Legacy struct {
+	Implicit bool // response types id_token, token, id_token token
+	Hybrid   bool // response types code id_token, code token, code id_token token
+	// Password checks the password of the password grant (RFC 6749 section 4.3); nil: the
+	// grant is off. clientID is who asks, for limits on guessing. Errors:
+	// fault.Unauthenticated for a wrong login or password, fault.RateLimited for too many.
+	Password func(ctx context.Context, clientID, login, password string) (PasswordLogin, error)
+}
+
+// PasswordLogin is who logged in with a password.
+type PasswordLogin struct {
+	Subject, ACR string
+	AMR          []string
+	// Claims are those of the granted scopes, for the ID token; nil: none.
+	Claims func(scopes []string) map[string]any
+}
+
 // RefreshGrace is for clients that refresh at several places at once. Zero: a refresh
 // token that is used again ends its family.
 type RefreshGrace struct {
@@ -149,6 +169,15 @@ type Metrics struct {
 	OAuth2        func(endpoint, errorCode string) // empty code: success
 }
 
+// Documents finds clients by what is at their ids (draft-ietf-oauth-client-id-metadata-document).
+type Documents interface {
+	// Names reports whether an id may be one of such a client; it asks nobody.
+	Names(id string) bool
+	// Client returns fault.NotFound, with a text for who wrote the document, when there is
+	// no usable one, and fault.Unavailable when it could not be found out.
+	Client(ctx context.Context, id string) (oauth2.Client, error)
+}
+
 // Strangers are how what is registered by somebody unknown is asked (oauth2.Client.Stranger):
 // by who refuses addresses that are not public.
 type Strangers struct {
@@ -173,6 +202,7 @@ type Options struct {
 	IDTokenAlg string
 	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
 	AccessTokenAlg string
+	Subjects       Subjects
 	ClientSecrets  SecretVerifier
 	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
 	// a person who must not have tokens any more. Nil: everybody may.
@@ -181,6 +211,9 @@ type Options struct {
 	// ClientKeys fetches the key sets that operators registered for clients by address
 	// (jwks_uri); nil: none is fetched, and such clients cannot authenticate.
 	ClientKeys *keys.Remotes
+	// Documents are the clients whose id is the address of their metadata; nil: there are
+	// none.
+	Documents Documents
 	// Registration says that clients can register themselves (package registration).
 	Registration bool
 	// Strangers are asked by clients of their own.
@@ -190,6 +223,7 @@ type Options struct {
 	Certificate func(ctx context.Context) *access.ClientCertificate
 	PAR         PAR
 	Device      Device
+	Legacy      Legacy
 	// RefreshGrace lets clients use a rotated refresh token again for a while.
 	RefreshGrace RefreshGrace
 	// JWTBearerMaxLifespan bounds how far the exp of an assertion that buys a token may be
@@ -277,6 +311,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.IDTokenAlg == "" {
 		o.IDTokenAlg = string(jose.RS256)
+	}
+	if len(o.Subjects.Types) == 0 {
+		o.Subjects.Types = []string{"public"}
 	}
 	if o.AccessTokenAlg == "" {
 		o.AccessTokenAlg = string(jose.RS256)

@@ -107,7 +107,7 @@ func bindPushed(form url.Values, jkt string) error {
 func (s *Server) requested(ctx context.Context, form url.Values) (request, from url.Values, err error) {
 	c, err := s.clients.get(ctx, form.Get("client_id"))
 	if fault.Is(err, fault.NotFound) || err == nil && c.Disabled {
-		return nil, nil, fosite.ErrInvalidClient.WithHint("The parameter 'client_id' names no client.")
+		return nil, nil, unknownClient(err)
 	}
 	if err != nil {
 		return nil, nil, err

@@ -72,7 +72,8 @@ func (s *Server) sendBack(w http.ResponseWriter, r *http.Request, request *fosit
 		params.Del("state")
 	}
 	params.Set("iss", s.o.Issuer)
-	if _, signed := plainResponseMode(request.Form.Get("response_mode")); signed {
+	asked, _ := s.askedFor(request.Form)
+	if _, signed, _ := responseMode(asked, request.Form); signed {
 		var err error
 		if params, err = s.signedAnswer(r.Context(), request, params); err != nil {
 			e := wire(err)

@@ -89,8 +89,8 @@ func New(options Options) (*Server, error) {
 	if o.ScopeStrategy == WildcardScopes {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
-	s.clients = newClientCache(o.Store.Client, o.Metrics, o.FreshClients)
-	s.keySets, s.strangersKeySets = newClientKeySets(o.ClientKeys), newClientKeySets(o.Strangers.Keys)
+	s.clients = newClientCache(o.Store.Client, o.Documents, o.Metrics, o.FreshClients)
+	s.keySets, s.strangersKeySets = newClientKeySets(o.ClientKeys, 10_000), newClientKeySets(o.Strangers.Keys, 1000)
 	if s.proofs, err = newProofs(o); err != nil {
 		return nil, err
 	}
@@ -98,6 +98,7 @@ func New(options Options) (*Server, error) {
 	s.jwks = &document{build: s.keySet, now: o.Now}
 	s.discovery = &document{build: s.metadata, now: o.Now}
 	s.fosite = s.provider()
+	s.warnLegacy()
 	s.notices = newNotices(s, o.HTTP, o.Strangers.HTTP)
 	return s, nil
 }
@@ -141,6 +142,7 @@ func (s *Server) provider() *fosite.Fosite {
 		&exchangeGrant{grant{s, strategy, exchangeGrantType}},
 		&deviceGrant{grant{s, strategy, deviceGrantType}},
 		&jwtBearerGrant{grant{s, strategy, jwtBearerGrantType}},
+		&passwordGrant{grant{s, strategy, passwordGrantType}},
 		&idTokens{s: s},
 	}
 	return fosite.NewOAuth2Provider(storage, config)

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/internal/testopenapi"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/oauth2/server"
@@ -167,7 +168,7 @@ func start(t testing.TB, changes ...change) *rig {
 	if r.server, err = server.New(o); err != nil {
 		t.Fatal(err)
 	}
-	public.Config.Handler = r.server.Public()
+	public.Config.Handler = testopenapi.Handler(t, "public", r.server.Public())
 	if strings.HasPrefix(o.Issuer, "https:") {
 		public.StartTLS()
 	} else {

@@ -102,7 +102,7 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 	}
 	expires := s.accessExpiry(u)
 	c := accessClaims{
-		Issuer: s.o.Issuer, Subject: about.subject, Audience: u.audienceFor(r.GetGrantedAudience()), ClientID: u.client.ID,
+		Issuer: s.o.Issuer, Subject: about.shownSubject(), Audience: u.audienceFor(r.GetGrantedAudience()), ClientID: u.client.ID,
 		ExpiresAt: expires.Unix(), IssuedAt: u.now.Unix(), NotBefore: u.now.Unix(), ID: randomString(),
 		Scope: strings.Join(r.GetGrantedScopes(), " "), Scopes: append([]string{}, r.GetGrantedScopes()...),
 		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act, Bound: about.Bound,

@@ -26,6 +26,8 @@ type unit struct {
 	accessToken, refreshToken string
 	// subject is the token of a token exchange, which is not spent; nil for other grants.
 	subject *oauth2.Token
+	// front is what was granted at the authorization endpoint; nil for other grants.
+	front *oauth2.Grant
 	// assertion is what is spent for a JWT bearer grant; nil for other grants.
 	assertion *bearerAssertion
 	// reused says that spend was rotated before, within the grace period.
@@ -57,18 +59,13 @@ func unitOf(ctx context.Context) *unit {
 // authorization, because it was used twice (RFC 6749 section 4.1.2, RFC 9700
 // section 4.14.2).
 func (s *Server) settle(ctx context.Context, u *unit) error {
-	if u.access == nil || (u.subject == nil) != (u.grantType != exchangeGrantType) ||
-		(u.assertion == nil) != (u.grantType != jwtBearerGrantType) ||
-		(u.spend == nil) != (u.grantType == "client_credentials" || u.grantType == exchangeGrantType || u.grantType == jwtBearerGrantType) {
+	if !u.complete() {
 		return fosite.ErrServerError.WithDebug("the grant is incomplete")
 	}
-	if u.client.Disabled || !u.client.allowsGrant(u.grantType) {
+	if u.client.Disabled || !u.client.allowsGrant(u.grantType) || !s.legacyAllowed(u) {
 		return fosite.ErrUnauthorizedClient
 	}
-	granted := u.access.Grant
-	if u.refresh != nil {
-		granted = u.refresh.Grant // the wider one
-	}
+	granted := u.granted()
 	for _, scope := range granted.GrantedScope {
 		if !s.scopes(u.client.scopes, scope) {
 			return fosite.ErrInvalidScope.WithHintf("The client is no longer allowed to have scope '%s'.", scope)
@@ -88,6 +85,11 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 		return s.exchange(ctx, u)
 	case jwtBearerGrantType:
 		return s.buyWithAssertion(ctx, u)
+	case implicitGrantType, passwordGrantType:
+		if err := s.checkSubject(ctx, granted.Subject); err != nil || u.access == nil {
+			return err
+		}
+		return s.o.Store.IssueTokens(ctx, buy)
 	case "authorization_code", deviceGrantType:
 		if err := s.checkSubject(ctx, u.spend.Grant.Subject); err != nil {
 			return err
@@ -113,6 +115,38 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 		s.tokens.evict(byFamily, u.spend.Grant.RequestID) // the predecessors are gone
 	}
 	return nil
+}
+
+// complete reports whether the unit has what its grant needs, and nothing of another.
+func (u *unit) complete() bool {
+	spends := !slices.Contains([]string{"client_credentials", exchangeGrantType, jwtBearerGrantType, implicitGrantType, passwordGrantType}, u.grantType)
+	return (u.access != nil || u.front != nil) && (u.spend != nil) == spends && (u.subject != nil) == (u.grantType == exchangeGrantType) &&
+		(u.assertion != nil) == (u.grantType == jwtBearerGrantType) && (u.front != nil) == (u.grantType == implicitGrantType) &&
+		(u.refresh == nil || u.front == nil)
+}
+
+// granted is the widest of what was granted.
+func (u *unit) granted() oauth2.Grant {
+	switch {
+	case u.refresh != nil:
+		return u.refresh.Grant
+	case u.access != nil:
+		return u.access.Grant
+	}
+	return *u.front
+}
+
+// legacyAllowed reports whether a grant that OAuth 2.1 has no more may be used: it is
+// switched on, and the client asks for no protection that it cannot have. All other
+// grants may.
+func (s *Server) legacyAllowed(u *unit) bool {
+	switch u.grantType {
+	case implicitGrantType:
+		return (s.o.Legacy.Implicit || s.o.Legacy.Hybrid) && !u.client.strict()
+	case passwordGrantType:
+		return s.o.Legacy.Password != nil && !u.client.strict() && !u.client.Public()
+	}
+	return true
 }
 
 // checkSubject refuses a code of a person who is not known any more.

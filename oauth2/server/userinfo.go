@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/ory/fosite"
+
+	"github.com/gatewarden/gatewarden/fault"
 )
 
 // userinfo is GET and POST /userinfo (OpenID Connect Core section 5.3): the claims
@@ -48,6 +50,10 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
 	}
 	claims := claimsFor(about)
 	c, err := s.clients.get(r.Context(), stored.Grant.ClientID)
+	if fault.Is(err, fault.NotFound) {
+		s.challenge(w, r, http.StatusUnauthorized, "invalid_token", "The client of the access token is gone.")
+		return
+	}
 	if err != nil {
 		s.fail(w, r, "userinfo", unavailable(err))
 		return

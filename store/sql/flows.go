@@ -19,9 +19,19 @@ func (s *Store) CreateFlow(ctx context.Context, f oauth2.Flow) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.exec(ctx, "INSERT INTO gw_flows (state, login_challenge, login_verifier, consent_challenge, consent_verifier,"+
-		" client_id, subject, session_id, expires_at, data, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", args...)
-	return conflict(err, "flow")
+	const insert = "INSERT INTO gw_flows (state, login_challenge, login_verifier, consent_challenge, consent_verifier," +
+		" client_id, subject, session_id, expires_at, data, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	if !f.State.Polled() {
+		_, err = s.exec(ctx, insert, args...)
+		return conflict(err, "flow")
+	}
+	return s.write(ctx, func(t *tx) error {
+		if _, err := t.exec(insert, args...); err != nil {
+			return conflict(err, "flow")
+		}
+		_, err := t.exec("INSERT INTO gw_polls (id, client_id, subject, polled_at, extra, expires_at) VALUES (?, ?, ?, 0, 0, ?)", f.ID, f.ClientID, f.Subject, millis(f.ExpiresAt))
+		return conflict(err, "flow")
+	})
 }
 
 // Flow returns fault.NotFound also for an expired flow.
@@ -44,22 +54,22 @@ func (s *Store) Flow(ctx context.Context, by oauth2.FlowKey, hash string) (oauth
 	return s.flow(row)
 }
 
-// Flows lists what waits for a person.
-func (s *Store) Flows(ctx context.Context, subject string, state oauth2.FlowState, limit int) ([]oauth2.Flow, error) {
+// WaitingFlows lists what waits for a person.
+func (s *Store) WaitingFlows(ctx context.Context, subject string, state oauth2.FlowState, limit int) (found []oauth2.Flow, err error) {
 	if !isKey(subject) {
 		return nil, nil
 	}
-	var found []oauth2.Flow
-	err := s.each(ctx, "SELECT "+flowColumns+" FROM gw_flows WHERE subject = ? AND state = ? AND (expires_at = 0 OR expires_at > ?) ORDER BY expires_at, id LIMIT ?",
-		[]any{subject, int(state), millis(s.now()), max(limit, 0)}, func(rows *sql.Rows) error {
-			var row flowRow
-			if err := rows.Scan(row.fields()...); err != nil {
-				return err
-			}
-			f, err := s.flow(row)
-			found = append(found, f)
+	now := millis(s.now())
+	err = s.each(ctx, "SELECT "+flowColumns+" FROM gw_flows WHERE id IN (SELECT id FROM gw_polls WHERE subject = ? AND expires_at > ?)"+
+		" AND state = ? AND expires_at > ? ORDER BY expires_at, id LIMIT ?", []any{subject, now, int(state), now, max(limit, 0)}, func(rows *sql.Rows) error {
+		var row flowRow
+		if err := rows.Scan(row.fields()...); err != nil {
 			return err
-		})
+		}
+		f, err := s.flow(row)
+		found = append(found, f)
+		return err
+	})
 	return found, err
 }
 
@@ -70,11 +80,11 @@ func (s *Store) PollFlow(ctx context.Context, id, clientID string, interval time
 		return false, nil
 	}
 	now, wait := millis(s.now()), interval.Milliseconds()
-	rows, err := s.exec(ctx, "UPDATE gw_flows SET polled_at = ? WHERE id = ? AND client_id = ? AND polled_at + poll_extra + ? <= ?", now, id, clientID, wait, now)
+	rows, err := s.exec(ctx, "UPDATE gw_polls SET polled_at = ? WHERE id = ? AND client_id = ? AND polled_at + extra + ? <= ?", now, id, clientID, wait, now)
 	if err != nil || rows > 0 {
 		return false, err
 	}
-	rows, err = s.exec(ctx, "UPDATE gw_flows SET polled_at = ?, poll_extra = poll_extra + ? WHERE id = ? AND client_id = ?", now, oauth2.PollPenalty.Milliseconds(), id, clientID)
+	rows, err = s.exec(ctx, "UPDATE gw_polls SET polled_at = ?, extra = extra + ? WHERE id = ? AND client_id = ?", now, oauth2.PollPenalty.Milliseconds(), id, clientID)
 	return rows > 0, err
 }
 

@@ -25,8 +25,19 @@ const (
 	sealSessions   purpose = "login_sessions"
 	sealConsents   purpose = "consents"
 	sealUsers      purpose = "users"
+	sealGenerators purpose = "user_generators"
+	sealPasskeys   purpose = "user_passkeys"
 	sealIdentities purpose = "user_identities"
 )
+
+// purposes are those of all tables that hold something sealed.
+func purposes() []purpose {
+	all := []purpose{sealedMeta.purpose}
+	for _, t := range sealedTables {
+		all = append(all, t.purpose)
+	}
+	return all
+}
 
 const (
 	// sealVersion is the first byte of every sealed value; the key id, the nonce and
@@ -77,7 +88,7 @@ func newRingKey(secret string) (ringKey, error) {
 		return k, err
 	}
 	copy(k.id[:], id)
-	for _, p := range []purpose{sealMeta, sealKeys, sealTokens, sealFlows, sealSessions, sealConsents, sealUsers, sealIdentities} {
+	for _, p := range purposes() {
 		key, err := hkdf.Key(sha256.New, []byte(secret), nil, "gatewarden/store/v1/seal/"+string(p), 32)
 		if err != nil {
 			return k, err
@@ -118,6 +129,9 @@ func (r *ring) open(p purpose, id string, sealed []byte) ([]byte, error) {
 	}
 	return nil, fmt.Errorf("open %s: %w", p, errUnknownSecret)
 }
+
+// header begins what is sealed with the first secret.
+func (r *ring) header() []byte { return append([]byte{sealVersion}, r.keys[0].id[:]...) }
 
 // current reports whether sealed is under the first secret.
 func (r *ring) current(sealed []byte) bool {

@@ -71,6 +71,7 @@ type Store struct {
 	// committer is the only writer of SQLite; nil for the others.
 	committer *committer
 	ring      *ring
+	root      []byte
 	schema    int64
 	now       func() time.Time
 	timeout   time.Duration // 0: none, for SQLite
@@ -107,7 +108,11 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		_ = s.Close() // the first error counts
 		return nil, t.fail(err)
 	}
-	if err := s.checkSecret(ctx); err != nil {
+	err = s.checkSecret(ctx)
+	if err == nil {
+		err = s.openRoot(ctx)
+	}
+	if err != nil {
 		_ = s.Close()
 		return nil, t.fail(err)
 	}
@@ -194,33 +199,4 @@ func (s *Store) Close() error {
 		errs = append(errs, s.committer.close())
 	}
 	return errors.Join(errs...)
-}
-
-// checkSecret compares the system secret with the one that the database was first
-// sealed with, so that a wrong one is found at the start and not at the first read.
-func (s *Store) checkSecret(ctx context.Context) error {
-	const name, plain = "secret", "gatewarden"
-	for {
-		var sealed []byte
-		err := s.one(ctx, "SELECT value FROM gw_meta WHERE name = ?", []any{name}, &sealed)
-		if errors.Is(err, sql.ErrNoRows) {
-			_, err = s.exec(ctx, "INSERT INTO gw_meta (name, value) VALUES (?, ?)", name, s.ring.seal(sealMeta, name, []byte(plain)))
-			if errors.Is(err, errDuplicate) {
-				continue // another node was first
-			}
-			return err
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := s.ring.open(sealMeta, name, sealed); err != nil {
-			return fault.Wrap(fault.Invalid, "wrong_system_secret",
-				"secrets.system: the database was written with another system secret", err)
-		}
-		if s.ring.current(sealed) {
-			return nil
-		}
-		_, err = s.exec(ctx, "UPDATE gw_meta SET value = ? WHERE name = ?", s.ring.seal(sealMeta, name, []byte(plain)), name)
-		return err
-	}
 }

@@ -26,7 +26,12 @@ func TestStore(t *testing.T) {
 						}
 						return s, nil
 					},
-					Dump:    dump,
+					Dump: dump,
+					Reseal: func(s store.Store) (int64, error) {
+						done, err := s.(*sql.Store).Reseal(t.Context(), func(sql.Resealed) {})
+						return done.Sealed, err
+					},
+					Header:  sql.Header,
 					Durable: database.Durable,
 				}
 			})

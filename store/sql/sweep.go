@@ -28,6 +28,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 	}{
 		{"gw_tokens", "expires_at > 0 AND expires_at <= ?", []any{ms}},
 		{"gw_flows", "expires_at > 0 AND expires_at <= ?", []any{ms}},
+		{"gw_polls", "expires_at <= ?", []any{ms}},
 		{"gw_login_sessions", "expires_at > 0 AND expires_at <= ?", []any{ms}},
 		{"gw_replays", "expires_at <= ?", []any{ms}},
 		{"gw_attempts", "arrival <= ?", []any{ms}},

@@ -219,9 +219,11 @@ func replayNamespaces(t *testing.T, s store.Store) {
 
 func flowsPolled(t *testing.T, s store.Store) {
 	c := ctx(t)
-	f := flow("f")
+	f, slow := flow("f"), flow("slow")
+	f.State, slow.State = oauth2.FlowDevice, oauth2.FlowDevice
 	check(t, s.CreateFlow(c, f))
-	for _, stranger := range [][2]string{{"unknown", "client"}, {"f", "another"}, {"", ""}, {"f", "client "}} {
+	check(t, s.CreateFlow(c, flow("login")))
+	for _, stranger := range [][2]string{{"unknown", "client"}, {"f", "another"}, {"", ""}, {"f", "client "}, {"login", "client"}} {
 		for range 2 {
 			equal(t, "a stranger is too soon", must(s.PollFlow(c, stranger[0], stranger[1], time.Hour))(t), false)
 		}
@@ -240,13 +242,13 @@ func flowsPolled(t *testing.T, s store.Store) {
 	}
 	equal(t, "one was in time", slices.Contains(inTime, true), true)
 	// Each that was not has made the wait longer.
-	check(t, s.CreateFlow(c, flow("slow")))
+	check(t, s.CreateFlow(c, slow))
 	equal(t, "the first is too soon", must(s.PollFlow(c, "slow", "client", time.Hour))(t), false)
 	equal(t, "the second is too soon", must(s.PollFlow(c, "slow", "client", time.Hour))(t), true)
 	equal(t, "five seconds have not gone by", must(s.PollFlow(c, "slow", "client", 0))(t), true)
 	// A flow that moves on keeps the count.
 	f.State = oauth2.FlowFinished
-	check(t, s.AdvanceFlow(c, oauth2.FlowLoginRequested, f))
+	check(t, s.AdvanceFlow(c, oauth2.FlowDevice, f))
 	equal(t, "after a transition it is too soon", must(s.PollFlow(c, "f", "client", time.Hour))(t), true)
 }
 
@@ -258,16 +260,24 @@ func flowsOfSubject(t *testing.T, s store.Store) {
 		check(t, s.CreateFlow(c, f))
 		return f
 	}
-	late, early := of("late", "alice", oauth2.FlowDevice, 2*time.Hour), of("early", "alice", oauth2.FlowDevice, time.Hour)
-	of("other", "bob", oauth2.FlowDevice, time.Hour)
+	late, early := of("late", "alice", oauth2.FlowBackchannel, 2*time.Hour), of("early", "alice", oauth2.FlowBackchannel, time.Hour)
+	of("other", "bob", oauth2.FlowBackchannel, time.Hour)
 	of("elsewhere", "alice", oauth2.FlowPushed, time.Hour)
-	of("expired", "alice", oauth2.FlowDevice, -time.Millisecond)
-	equal(t, "flows", must(s.Flows(c, "alice", oauth2.FlowDevice, 10))(t), []oauth2.Flow{early, late})
-	equal(t, "one flow", must(s.Flows(c, "alice", oauth2.FlowDevice, 1))(t), []oauth2.Flow{early})
+	of("expired", "alice", oauth2.FlowBackchannel, -time.Millisecond)
+	equal(t, "flows", must(s.WaitingFlows(c, "alice", oauth2.FlowBackchannel, 10))(t), []oauth2.Flow{early, late})
+	equal(t, "one flow", must(s.WaitingFlows(c, "alice", oauth2.FlowBackchannel, 1))(t), []oauth2.Flow{early})
 	for _, nobody := range []string{"", "Alice", "alice ", "alice' OR '1'='1", "\x00"} {
-		equal(t, "flows of "+nobody, len(must(s.Flows(c, nobody, oauth2.FlowDevice, 10))(t)), 0)
+		equal(t, "flows of "+nobody, len(must(s.WaitingFlows(c, nobody, oauth2.FlowBackchannel, 10))(t)), 0)
 	}
+	clash := flow("clash")
+	clash.State, clash.Subject, clash.LoginChallenge = oauth2.FlowBackchannel, "alice", late.LoginChallenge
+	kind(t, "creating with a taken hash", s.CreateFlow(c, clash), fault.Conflict)
+	// Of answers at once one counts.
+	answered := late
+	answered.State, answered.Data = oauth2.FlowFinished, json.RawMessage(`{"answer":true}`)
+	winner(t, race(64, func(int) error { return s.AdvanceFlow(c, oauth2.FlowBackchannel, answered) }))
+	equal(t, "one flow is left", must(s.WaitingFlows(c, "alice", oauth2.FlowBackchannel, 10))(t), []oauth2.Flow{early})
 	early.State = oauth2.FlowFinished
-	check(t, s.AdvanceFlow(c, oauth2.FlowDevice, early))
-	equal(t, "what moved on is not listed", must(s.Flows(c, "alice", oauth2.FlowDevice, 10))(t), []oauth2.Flow{late})
+	check(t, s.AdvanceFlow(c, oauth2.FlowBackchannel, early))
+	equal(t, "what moved on is not listed", must(s.WaitingFlows(c, "alice", oauth2.FlowBackchannel, 10))(t), []oauth2.Flow(nil))
 }

@@ -24,6 +24,11 @@ type Database struct {
 	Open func(secrets ...string) (store.Store, error)
 	// Dump returns every value of every row of an open store.
 	Dump func(t *testing.T, s store.Store) []byte
+	// Reseal seals everything with the first secret that the store was opened with, and
+	// says how many rows that were.
+	Reseal func(s store.Store) (int64, error)
+	// Header begins every value that is sealed with a secret.
+	Header func(secret string) []byte
 	// Durable databases outlive the store.
 	Durable bool
 }
@@ -85,6 +90,10 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"AnIdentityIsOfOneUser", identitiesCRUD},
 		{"OfParallelLinksOfOneIdentityOneWins", identitiesRace},
 		{"TheLastWayToLogInIsNotUnlinked", identitiesLast},
+		{"SecondFactorsComeBackWholeAndGo", factorsCRUD},
+		{"AStepOfOneTimeCodesIsAcceptedOnce", codesRace},
+		{"ARecoveryCodeIsGoodOnce", recoveryRace},
+		{"APasskeyIsOnesAloneAndItsCounterRises", passkeysRace},
 		{"OfParallelAttemptsExactlyTheBurstPasses", attemptsRace},
 		{"AnAttemptThatIsReturnedIsFreeAgain", attemptsReturn},
 		{"EveryLoggedWriteIsInTheLogInOrder", changesLogged},
@@ -112,6 +121,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"DataOutlivesTheStoreWhereItIsDurable", reopen},
 		{"AWrongSystemSecretIsRefused", wrongSecret},
 		{"RotatedSecretsStillRead", rotatedSecrets},
+		{"WhatIsSealedAnewNeedsNoOtherSecret", resealed},
+		{"SealingAnewLosesNoWriteBesideIt", resealRace},
 		{"NothingSecretIsStoredInTheClear", sealed},
 		{"CloseFinishesWritesAndRefusesLaterOnes", closing},
 	} {

@@ -1,8 +1,13 @@
 -- +goose Up
--- When a client asked last for the answer to a request, and how much longer than usual it has to
--- wait, in milliseconds; and an index of what waits for a person. One statement, because MySQL has
--- no transactions for these.
-ALTER TABLE gw_flows
-	ADD COLUMN polled_at BIGINT NOT NULL DEFAULT 0,
-	ADD COLUMN poll_extra BIGINT NOT NULL DEFAULT 0,
-	ADD KEY gw_flows_subject (subject, state);
+-- Requests whose client polls for the answer: whose person they wait for, if that is known, when
+-- the client asked last, and how much longer than usual it has to wait, in milliseconds.
+CREATE TABLE IF NOT EXISTS gw_polls (
+	id VARBINARY(767) NOT NULL PRIMARY KEY,
+	client_id VARBINARY(767) NOT NULL,
+	subject VARBINARY(767) NOT NULL,
+	polled_at BIGINT NOT NULL,
+	extra BIGINT NOT NULL,
+	expires_at BIGINT NOT NULL,
+	KEY gw_polls_subject (subject),
+	KEY gw_polls_expiry (expires_at)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -1,7 +1,13 @@
 -- +goose Up
--- When a client asked last for the answer to a request, and how much longer than usual it has to
--- wait, in milliseconds.
-ALTER TABLE gw_flows ADD COLUMN IF NOT EXISTS polled_at BIGINT NOT NULL DEFAULT 0;
-ALTER TABLE gw_flows ADD COLUMN IF NOT EXISTS poll_extra BIGINT NOT NULL DEFAULT 0;
--- What waits for a person.
-CREATE INDEX IF NOT EXISTS gw_flows_subject ON gw_flows (subject, state);
+-- Requests whose client polls for the answer: whose person they wait for, if that is known, when
+-- the client asked last, and how much longer than usual it has to wait, in milliseconds.
+CREATE TABLE IF NOT EXISTS gw_polls (
+	id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+	client_id TEXT COLLATE "C" NOT NULL,
+	subject TEXT COLLATE "C" NOT NULL,
+	polled_at BIGINT NOT NULL,
+	extra BIGINT NOT NULL,
+	expires_at BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS gw_polls_subject ON gw_polls (subject);
+CREATE INDEX IF NOT EXISTS gw_polls_expiry ON gw_polls (expires_at);

@@ -1,7 +1,13 @@
 -- +goose Up
--- When a client asked last for the answer to a request, and how much longer than usual it has to
--- wait, in milliseconds.
-ALTER TABLE gw_flows ADD COLUMN polled_at INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE gw_flows ADD COLUMN poll_extra INTEGER NOT NULL DEFAULT 0;
--- What waits for a person.
-CREATE INDEX IF NOT EXISTS gw_flows_subject ON gw_flows (subject, state);
+-- Requests whose client polls for the answer: whose person they wait for, if that is known, when
+-- the client asked last, and how much longer than usual it has to wait, in milliseconds.
+CREATE TABLE IF NOT EXISTS gw_polls (
+	id TEXT NOT NULL PRIMARY KEY,
+	client_id TEXT NOT NULL,
+	subject TEXT NOT NULL,
+	polled_at INTEGER NOT NULL,
+	extra INTEGER NOT NULL,
+	expires_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS gw_polls_subject ON gw_polls (subject);
+CREATE INDEX IF NOT EXISTS gw_polls_expiry ON gw_polls (expires_at);
