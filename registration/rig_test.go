@@ -25,7 +25,7 @@ type rig struct {
 	hasher   *secrets.Hasher
 	endpoint *Endpoint
 	handler  http.Handler // checks that what is sent conforms to openapi.yaml
-	codes    []string // of answers
+	codes    []string     // of answers
 }
 
 func policy() *Policy {
