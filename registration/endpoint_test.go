@@ -49,6 +49,11 @@ func TestAClientRegistersItselfAndIsToldHowToGoOn(t *testing.T) {
 	if a.json["origin"] != nil || a.json["metadata"] != nil {
 		t.Errorf("the answer tells what is the operator's: %s", a.raw)
 	}
+	for name, value := range a.json {
+		if value == "" || value == "none" {
+			t.Errorf("the answer has %s, which says nothing", name)
+		}
+	}
 	got := r.call("GET", Path+"/"+id, a.str("registration_access_token"), "")
 	if got.status != 200 || got.json["client_secret"] != nil || got.str("registration_access_token") != a.str("registration_access_token") || got.str("client_name") != "App" {
 		t.Errorf("got %d %s", got.status, got.raw)
