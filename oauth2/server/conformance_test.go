@@ -192,3 +192,60 @@ func TestASecretIsTakenInTheHeaderOrTheBody(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestObjectsMayBeAFewSecondsOff takes objects whose clock is a little ahead and
+// that are for others too, and none that leaves out where the answer goes.
+func TestRequestObjectsMayBeAFewSecondsOff(t *testing.T) {
+	r, s := start(t), newSigner(t, "k1", "ES256")
+	r.client(func(c *oauth2.Client) { c.JWKS = s.jwks() })
+	good := r.requestClaims()
+	for name, claims := range map[string]object{
+		"good in 8 seconds": with(good, "nbf", time.Now().Add(8*time.Second).Unix()),
+		"several audiences": with(good, "aud", []string{"https://other.test", r.url}),
+	} {
+		if code, to := r.browser().codeFrom(r.authURL(pairs("client_id", "app", "request", s.sign(claims)))); code == "" {
+			t.Errorf("%s: sent to %s", name, to)
+		}
+	}
+	to := r.browser().open(r.authURL(pairs("client_id", "app", "request", s.sign(with(good, "redirect_uri", nil)), "redirect_uri", "http://127.0.0.1/cb")))
+	if to.Host != "login.test" || to.Query().Get("error") == "" {
+		t.Errorf("no redirect URI inside: sent to %s", to)
+	}
+}
+
+// TestALogoutEndsWhereTheRequestMayLead leads on to registered addresses alone, with the
+// state that was sent and none else (OpenID Connect RP-Initiated Logout 1.0 section 3).
+func TestALogoutEndsWhereTheRequestMayLead(t *testing.T) {
+	for name, c := range map[string]struct {
+		parameters []string
+		hint       bool
+		end, err   string
+	}{
+		"no state":             {[]string{"post_logout_redirect_uri", "https://app.test/bye"}, true, "https://app.test/bye", ""},
+		"no address":           {nil, true, "http://login.test/bye", ""},
+		"a state alone":        {[]string{"state", "xyz"}, false, "http://login.test/bye", ""},
+		"nothing":              {nil, false, "http://login.test/bye", ""},
+		"a query that is more": {[]string{"post_logout_redirect_uri", "https://app.test/bye?more=1", "state", "xyz"}, true, "", "invalid_request"},
+	} {
+		r := start(t)
+		r.client()
+		b := r.remembered(oauth2.AcceptLogin{})
+		if c.hint {
+			token := r.redeem(b.consent(b.login(request(), oauth2.AcceptLogin{Subject: "alice"})).Query().Get("code")).str("id_token")
+			c.parameters = append(c.parameters, "id_token_hint", token)
+		}
+		link := r.url + "/oauth2/sessions/logout?" + pairs(c.parameters...).Encode()
+		if c.err != "" {
+			if to := b.open(link); to.Host != "login.test" || to.Query().Get("error") != c.err {
+				t.Errorf("%s: sent to %s", name, to)
+			}
+			continue
+		}
+		if to := b.logOut(link).header.Get("Location"); to != c.end {
+			t.Errorf("%s: ends at %s, want %s", name, to, c.end)
+		}
+		if b.asked().Skip {
+			t.Errorf("%s: the session is still there", name)
+		}
+	}
+}
