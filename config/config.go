@@ -408,6 +408,9 @@ type Login struct {
 	Accent    string `key:"accent"`    // #rrggbb
 	Templates string `key:"templates"` // folder of files that replace built-in ones
 	Messages  string `key:"messages"`  // folder of texts, fr.json
+	// SecondFactor says who is asked for a second factor: nobody (off), who has one
+	// (optional), everybody (required).
+	SecondFactor string `key:"second_factor"`
 	// Providers are those that people may log in with beside their password.
 	Providers []Provider `key:"providers"`
 }
@@ -438,6 +441,7 @@ type OAuth2 struct {
 	PAR               PAR               `key:"par"`
 	Grant             Grant             `key:"grant"`
 	Device            Device            `key:"device_authorization"`
+	Details           Details           `key:"authorization_details"`
 	Documents         ClientDocuments   `key:"client_id_metadata_documents"`
 	// LegacyErrors adds what errors of Hydra 1 had.
 	LegacyErrors bool `key:"include_legacy_error_fields"`
@@ -462,6 +466,14 @@ type DPoP struct {
 	// Nonce is off or required.
 	Nonce    string        `key:"nonce"`
 	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// Details is about authorization_details (RFC 9396).
+type Details struct {
+	// Types are those that clients may register and ask for.
+	Types []string `key:"types"`
+	// Schemas is a folder with a JSON schema for each type that has members of its own.
+	Schemas string `key:"schemas"`
 }
 
 // Device is about the grant of devices without a browser (RFC 8628).
@@ -652,6 +664,7 @@ func Default() Config {
 			AuthenticationSession: 720 * time.Hour,
 		},
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
+		Login:      Login{SecondFactor: "optional"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
 			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, Documents: ClientDocuments{MaxAge: time.Hour}, IntrospectionCacheSize: 100_000},
 		OIDC:        OIDC{IDTokenAlg: "RS256", Subjects: Subjects{Types: []string{"public"}}, Registration: defaultRegistration()},

@@ -228,7 +228,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Groups:      &manage.Groups{Store: store, Engine: engine},
 		Warden:      engine,
 		Clients:     &manage.Clients{Store: store, Hasher: hasher, Now: time.Now},
-		Users:       &manage.Users{Store: store, Now: time.Now},
+		Users:       &manage.Users{Store: store, Factors: store, Now: time.Now},
 		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
 		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
 		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps,
