@@ -446,6 +446,7 @@ type OAuth2 struct {
 	PAR               PAR               `key:"par"`
 	Grant             Grant             `key:"grant"`
 	Device            Device            `key:"device_authorization"`
+	Details           Details           `key:"authorization_details"`
 	Documents         ClientDocuments   `key:"client_id_metadata_documents"`
 	// LegacyErrors adds what errors of Hydra 1 had.
 	LegacyErrors bool `key:"include_legacy_error_fields"`
@@ -470,6 +471,14 @@ type DPoP struct {
 	// Nonce is off or required.
 	Nonce    string        `key:"nonce"`
 	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// Details is about authorization_details (RFC 9396).
+type Details struct {
+	// Types are those that clients may register and ask for.
+	Types []string `key:"types"`
+	// Schemas is a folder with a JSON schema for each type that has members of its own.
+	Schemas string `key:"schemas"`
 }
 
 // Device is about the grant of devices without a browser (RFC 8628).
