@@ -49,7 +49,7 @@ func (a *App) listen(context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return a.process.Left()
 }
 
 // port returns the bound port of a listener; empty when it is not open.
@@ -68,7 +68,7 @@ func (a *App) mount(context.Context) error {
 	s := a.cfg.Serve
 	for i := range a.listeners {
 		l := &a.listeners[i]
-		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Log: a.log}
+		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Farewell: s.Farewell, Log: a.log}
 		var err error
 		switch l.name {
 		case "proxy":
