@@ -33,12 +33,12 @@ func (a *API) listBackchannel(x *exchange) error {
 }
 
 func (a *API) acceptBackchannel(x *exchange) error {
-	id, err := x.needed("id")
-	if err != nil {
-		return err
-	}
 	var body oauth2.AcceptBackchannel
 	if err := x.decode(&body); err != nil {
+		return err
+	}
+	id, err := x.needed("id")
+	if err != nil {
 		return err
 	}
 	if err := a.BackchannelApp.AcceptBackchannel(x.r.Context(), id, body); err != nil {
@@ -48,14 +48,14 @@ func (a *API) acceptBackchannel(x *exchange) error {
 }
 
 func (a *API) rejectBackchannel(x *exchange) error {
-	id, err := x.needed("id")
-	if err != nil {
-		return err
-	}
 	var body struct {
 		Subject string `json:"subject"`
 	}
 	if err := x.decode(&body); err != nil {
+		return err
+	}
+	id, err := x.needed("id")
+	if err != nil {
 		return err
 	}
 	if err := a.BackchannelApp.RejectBackchannel(x.r.Context(), id, body.Subject); err != nil {
