@@ -47,7 +47,7 @@ func (a *App) listen(context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return a.process.Left()
 }
 
 // port returns the bound port of a listener; empty when it is not open.
@@ -66,7 +66,7 @@ func (a *App) mount(context.Context) error {
 	s := a.cfg.Serve
 	for i := range a.listeners {
 		l := &a.listeners[i]
-		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Log: a.log}
+		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Farewell: s.Farewell, Log: a.log}
 		var err error
 		switch l.name {
 		case "proxy":
@@ -326,6 +326,9 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.ByRules = byRules
 	d.Users = &manage.Users{Store: a.store, Factors: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
+	if a.cfg.OAuth2.CIBA.Enabled {
+		d.BackchannelApp = a.oauth2
+	}
 	d.TrustGrants = &manage.TrustGrants{Store: a.store, Now: a.now}
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
 	d.Decisions = decisions

@@ -350,10 +350,11 @@ func TestWhatIsNoRegistrationIsAnError(t *testing.T) {
 	r.wants("GET", r.call("GET", Path, "", ""), 405, "invalid_request", "")
 	r.wants("POST to a client", r.call("POST", Path+"/x", "", minimal), 405, "invalid_request", "")
 	r.wants("a path below", r.call("GET", Path+"/x/y", "", ""), 404, "not_found", "")
-	r.wants("no id", r.call("GET", Path+"/", "", ""), 404, "not_found", "")
 	form := httptest.NewRequest("POST", Path, strings.NewReader("a=b"))
 	form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.wants("a form", r.serve(form), 415, "invalid_request", "application/json")
+	r.handler = r.endpoint // openapi.yaml has no path like this
+	r.wants("no id", r.call("GET", Path+"/", "", ""), 404, "not_found", "")
 	broken := start(t, func(o *Options) {
 		o.Clients.Store = downStore{}
 	})

@@ -77,6 +77,7 @@ func sources(s settings) config.Sources {
 	keys := map[string]string{
 		"serve.proxy.host": "127.0.0.1", "serve.public.host": "127.0.0.1",
 		"serve.proxy.port": "0", "serve.api.port": "0", "serve.public.port": "0",
+		"serve.farewell": "0s", // tests keep connections that nobody will use again
 	}
 	if s.files == nil {
 		keys["secrets.system"], keys["auto_migrate"], keys["dsn"] = systemSecret, "true", "memory"

@@ -80,13 +80,16 @@ type Deps struct {
 	LoginApp    oauth2.LoginApp
 	LogoutApp   oauth2.LogoutApp
 	// ConsentApp is what the one app of Hydra 0.10 and 0.11 calls.
-	ConsentApp  oauth2.ConsentApp
-	DeviceApp   oauth2.DeviceApp
-	Sessions    *manage.Sessions
-	TrustGrants *manage.TrustGrants
-	Tokens      *manage.Tokens
-	Decisions   Decisions
-	Metrics     http.Handler
+	ConsentApp oauth2.ConsentApp
+	DeviceApp  oauth2.DeviceApp
+	// BackchannelApp answers requests that wait for people (OpenID CIBA Core); nil: there are
+	// none.
+	BackchannelApp oauth2.BackchannelApp
+	Sessions       *manage.Sessions
+	TrustGrants    *manage.TrustGrants
+	Tokens         *manage.Tokens
+	Decisions      Decisions
+	Metrics        http.Handler
 	// Reload reads configuration, certificates and rules again: POST /reload.
 	Reload func(ctx context.Context) (Reloaded, error)
 
