@@ -18,6 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/oauth2"
@@ -222,7 +223,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Warden:      engine,
 		Clients:     &manage.Clients{Store: store, Hasher: hasher, Now: time.Now},
 		Users:       &manage.Users{Store: store, Now: time.Now},
-		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
+		Keys:        &manage.Keys{Store: store, Own: map[string]*keys.Ring{"own": nil}, Now: time.Now},
 		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
 		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps,
 		Sessions:    &manage.Sessions{Server: f.apps},
