@@ -204,19 +204,22 @@ type Step struct {
 // Token is what is known about an access token after introspection (RFC 7662
 // section 2.2). The zero value is an inactive token.
 type Token struct {
-	Active    bool
-	ID        string // jti
-	Subject   string
-	ClientID  string
-	Username  string
-	Issuer    string
-	TokenType string // Bearer, DPoP
-	TokenUse  string // access_token, refresh_token; empty when unknown
-	Scope     []string
-	Audience  []string
-	IssuedAt  time.Time
-	NotBefore time.Time
-	ExpiresAt time.Time // zero: unknown
+	Active  bool
+	ID      string // jti
+	Subject string
+	// ClientSubject is the subject as the token's client knows the person (OpenID Connect
+	// Core section 8.1); empty: Subject.
+	ClientSubject string
+	ClientID      string
+	Username      string
+	Issuer        string
+	TokenType     string // Bearer, DPoP
+	TokenUse      string // access_token, refresh_token; empty when unknown
+	Scope         []string
+	Audience      []string
+	IssuedAt      time.Time
+	NotBefore     time.Time
+	ExpiresAt     time.Time // zero: unknown
 	// Bound says what the sender of the token must prove to hold (cnf).
 	Bound Confirmation
 	// Extra is the response's ext member: claims that the consent or the client added.

@@ -9,6 +9,8 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/keys"
+	"github.com/gatewarden/gatewarden/manage"
+	"github.com/gatewarden/gatewarden/oauth2/details"
 	"github.com/gatewarden/gatewarden/oauth2/server"
 	"github.com/gatewarden/gatewarden/store"
 )
@@ -36,24 +38,33 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if a.cfg.Clients.HTTP.DisallowPrivate {
 		operators, operatorsKeys = theirs.HTTP, theirs.Keys
 	}
+	a.sectors = &manage.Sectors{Operators: operators, Strangers: strange}
+	subjects := a.cfg.OIDC.Subjects
 	documents, err := a.documents(strange)
 	if err != nil {
 		return err
+	}
+	types, err := details.Load(a.cfg.OAuth2.Details.Types, a.cfg.OAuth2.Details.Schemas)
+	if err != nil {
+		return fmt.Errorf("oauth2.authorization_details.%w", err)
 	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
 		URLs:   a.loginURLs(), Subject: a.subject(),
-		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg, AccessTokens: a.rings.accessToken,
+		Store: a.store, IDTokens: a.rings.idToken, IDTokenAlg: a.cfg.OIDC.IDTokenAlg,
+		Subjects: server.Subjects{Types: subjects.Types, PairwiseSalt: subjects.Pairwise.Salt}, AccessTokens: a.rings.accessToken,
 		ClientAssertions: server.ClientAssertions{Audience: audience, MaxLifespan: a.cfg.OAuth2.ClientAssertion.MaxTTL},
 		ClientKeys:       operatorsKeys, Strangers: theirs, Registration: a.cfg.OIDC.Registration.Enabled, Documents: documents, Certificate: edge.CertificateOf,
 		Device:               server.Device{Lifespan: ttl.DeviceUserCode, Interval: a.cfg.OAuth2.Device.Interval},
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
 
+		Hooks:          server.Hooks{Token: hook(a.cfg.OAuth2.TokenHook), Refresh: hook(a.cfg.OAuth2.RefreshTokenHook), HTTP: outbound()},
+		TopLevelClaims: a.cfg.OAuth2.TopLevelClaims, TopLevelClaimsOnly: !a.cfg.OAuth2.MirrorTopLevelClaims,
 		LegacyErrors: a.cfg.OAuth2.LegacyErrors, MTLS: a.cfg.URLs.Self.MTLS,
-		Legacy: a.legacyGrants(),
-		PAR:    server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
+		Legacy: a.legacyGrants(), Details: types,
+		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: a.lasting(),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,
@@ -86,6 +97,14 @@ func (a *App) legacyGrants() server.Legacy {
 		}
 	}
 	return legacy
+}
+
+// hook is a hook as the server asks it; nil for none.
+func hook(h config.Hook) *server.Hook {
+	if h.URL == "" {
+		return nil
+	}
+	return &server.Hook{URL: h.URL, Name: h.Auth.Config.Name, Value: h.Auth.Config.Value, InCookie: h.Auth.Config.In == "cookie"}
 }
 
 // boundTokens says which proofs bind tokens to their sender.

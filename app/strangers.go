@@ -14,8 +14,9 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 )
 
-// maxStrangeAnswer is how much of an answer of a stranger is read, in bytes.
-const maxStrangeAnswer = 1 << 20
+// maxStrangeAnswer is how much of an answer of a stranger is read, in bytes. There may be
+// many, and what they answer is kept.
+const maxStrangeAnswer = 64 << 10
 
 // strangers is the client for addresses that strangers chose: of clients that registered
 // themselves and of metadata documents. They get one short https request to a public

@@ -38,6 +38,9 @@ oidc:
       salt: youReallyNeedToChangeThis
 `)
 	cfg := load(t, Sources{Files: []string{file}, Environ: []string{"DSN=sqlite:///var/lib/sqlite/db.sqlite?_fk=true"}})
+	if diff := cmp.Diff(Subjects{Types: []string{"pairwise", "public"}, Pairwise: Pairwise{Salt: "youReallyNeedToChangeThis"}}, cfg.OIDC.Subjects); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
 	got := []string{cfg.DSN, cfg.URLs.Self.Issuer, cfg.URLs.Login, cfg.URLs.Consent, cfg.URLs.Logout, cfg.Secrets.System[0]}
 	want := []string{
 		"sqlite:///var/lib/sqlite/db.sqlite?_fk=true", "http://127.0.0.1:4444", "http://127.0.0.1:3000/login",
@@ -101,5 +104,25 @@ authorizers:
 	}
 	if len(warnings) > 0 {
 		t.Errorf("warnings %q", warnings)
+	}
+}
+
+func TestHooksAreWrittenAsInHydra(t *testing.T) {
+	file := write(t, "hydra.yml", `oauth2:
+  refresh_token_hook: https://hooks.example/refresh
+  token_hook:
+    url: https://hooks.example/token
+    auth:
+      type: api_key
+      config: {in: cookie, name: key, value: secret}
+  mirror_top_level_claims: false
+`)
+	cfg := load(t, Sources{Files: []string{file}})
+	want := []Hook{{URL: "https://hooks.example/token", Auth: HookAuth{Type: "api_key", Config: HookAPIKey{In: "cookie", Name: "key", Value: "secret"}}}, {URL: "https://hooks.example/refresh"}}
+	if diff := cmp.Diff(want, []Hook{cfg.OAuth2.TokenHook, cfg.OAuth2.RefreshTokenHook}); diff != "" || cfg.OAuth2.MirrorTopLevelClaims {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if cfg := load(t, Sources{Environ: []string{"OAUTH2_TOKEN_HOOK=https://hooks.example/short"}}); cfg.OAuth2.TokenHook.URL != "https://hooks.example/short" || !cfg.OAuth2.MirrorTopLevelClaims {
+		t.Errorf("got %+v", cfg.OAuth2.TokenHook)
 	}
 }

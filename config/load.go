@@ -364,4 +364,9 @@ var early = map[string][]string{
 	"strategies.access_token":          {"OAUTH2_ACCESS_TOKEN_STRATEGY"},
 	"id_token.jwk_set_id":              {"HYDRA_JWK_SET_ID"},
 	"serve.management.resource_prefix": {"RESOURCE_NAME_PREFIX"},
+
+	"oidc.subject_identifiers.supported_types": {"OIDC_SUBJECT_TYPES_SUPPORTED"},
+	"oidc.subject_identifiers.pairwise.salt":   {"OIDC_SUBJECT_TYPE_PAIRWISE_SALT"},
+	"oauth2.token_hook.url":                    {"OAUTH2_TOKEN_HOOK"},
+	"oauth2.refresh_token_hook.url":            {"OAUTH2_REFRESH_TOKEN_HOOK"},
 }

@@ -140,6 +140,12 @@ type rig struct {
 
 func start(t *testing.T, theme login.Theme, changes ...func(*server.Options)) *rig {
 	t.Helper()
+	return startWith(t, func(o *login.Options) { o.Theme = theme }, changes...)
+}
+
+// startWith is start with other options of the pages.
+func startWith(t *testing.T, change func(*login.Options), changes ...func(*server.Options)) *rig {
+	t.Helper()
 	st, err := sql.Open(t.Context(), sql.Options{DSN: "memory"})
 	if err != nil {
 		t.Fatal(err)
@@ -160,10 +166,12 @@ func start(t *testing.T, theme login.Theme, changes ...func(*server.Options)) *r
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages, err := login.New(login.Options{
-		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st,
-		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Theme: theme,
-	})
+	options := login.Options{
+		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st, Factors: st,
+		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Identities: st,
+	}
+	change(&options)
+	pages, err := login.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,8 +46,9 @@ func (k *checker) fail(reason, pointer, format string, args ...any) {
 	k.faults = append(k.faults, &fault.Error{Kind: fault.Invalid, Reason: reason, Pointer: pointer, Message: fmt.Sprintf(format, args...)})
 }
 
-// checkClient reports everything that is wrong with a complete client.
-func checkClient(c oauth2.Client) error {
+// checkClient reports everything that is wrong with a complete client; subjects are the
+// subject types that there are.
+func checkClient(c oauth2.Client, subjects []string) error {
 	k := &checker{}
 	if !clientID.MatchString(c.ID) {
 		k.fail(metadata, "/client_id", "must be 1 to 255 printable ASCII characters")
@@ -74,9 +75,12 @@ func checkClient(c oauth2.Client) error {
 			k.fail(metadata, fmt.Sprintf("/audience/%d", i), "must be without spaces")
 		}
 	}
-	if c.SubjectType != "public" {
-		k.fail(metadata, "/subject_type", "must be public; pairwise subjects are not supported")
+	for i, t := range c.AuthorizationDetailsTypes {
+		if t == "" || len(t) > 255 {
+			k.fail(metadata, fmt.Sprintf("/authorization_details_types/%d", i), "must have 1 to 255 bytes")
+		}
 	}
+	k.checkSubjects(c, subjects)
 	if c.AccessTokenStrategy != "" && c.AccessTokenStrategy != "opaque" && c.AccessTokenStrategy != "jwt" {
 		k.fail(metadata, "/access_token_strategy", "must be opaque or jwt")
 	}

@@ -47,15 +47,26 @@ func TestClientsAreChecked(t *testing.T) {
 		"a public client told without TLS": {func(c *oauth2.Client) {
 			c.TokenEndpointAuthMethod, c.BackchannelLogoutURI = "none", "http://app.example/out"
 		}, []string{"invalid_client_metadata /backchannel_logout_uri"}},
-		"an unknown auth method":     {func(c *oauth2.Client) { c.TokenEndpointAuthMethod = "smile" }, []string{"invalid_client_metadata /token_endpoint_auth_method"}},
-		"an unknown grant type":      {func(c *oauth2.Client) { c.GrantTypes = []string{"magic"} }, []string{"invalid_client_metadata /grant_types/0"}},
-		"an unknown response type":   {func(c *oauth2.Client) { c.ResponseTypes = []string{"code", "code magic", ""} }, []string{"invalid_client_metadata /response_types/1", "invalid_client_metadata /response_types/2"}},
-		"a broken scope":             {func(c *oauth2.Client) { c.Scope = `a "b"` }, []string{"invalid_client_metadata /scope"}},
-		"pairwise subjects":          {func(c *oauth2.Client) { c.SubjectType = "pairwise" }, []string{"invalid_client_metadata /subject_type"}},
-		"an id with a control byte":  {func(c *oauth2.Client) { c.ID = "a\x00" }, []string{"invalid_client_metadata /client_id"}},
-		"an unsigned ID token":       {func(c *oauth2.Client) { c.IDTokenAlg = "none" }, []string{"invalid_client_metadata /id_token_signed_response_alg"}},
-		"an unsigned request object": {func(c *oauth2.Client) { c.RequestObjectAlg = "none" }, []string{"invalid_client_metadata /request_object_signing_alg"}},
-		"a symmetric assertion":      {func(c *oauth2.Client) { c.TokenEndpointAuthAlg = "HS256" }, []string{"invalid_client_metadata /token_endpoint_auth_signing_alg"}},
+		"an unknown auth method":   {func(c *oauth2.Client) { c.TokenEndpointAuthMethod = "smile" }, []string{"invalid_client_metadata /token_endpoint_auth_method"}},
+		"an unknown grant type":    {func(c *oauth2.Client) { c.GrantTypes = []string{"magic"} }, []string{"invalid_client_metadata /grant_types/0"}},
+		"an unknown response type": {func(c *oauth2.Client) { c.ResponseTypes = []string{"code", "code magic", ""} }, []string{"invalid_client_metadata /response_types/1", "invalid_client_metadata /response_types/2"}},
+		"a broken scope":           {func(c *oauth2.Client) { c.Scope = `a "b"` }, []string{"invalid_client_metadata /scope"}},
+		"pairwise subjects":        {func(c *oauth2.Client) { c.SubjectType = "pairwise" }, nil},
+		"subjects of another kind": {func(c *oauth2.Client) { c.SubjectType = "secret" }, []string{"invalid_client_metadata /subject_type"}},
+		"pairwise subjects of one host": {func(c *oauth2.Client) {
+			c.SubjectType, c.RedirectURIs = "pairwise", []string{"https://app.example/cb", "https://app.example/other"}
+		}, nil},
+		"pairwise subjects of two hosts": {func(c *oauth2.Client) {
+			c.SubjectType, c.RedirectURIs = "pairwise", []string{"https://app.example/cb", "https://app2.example/cb"}
+		}, []string{"invalid_client_metadata /sector_identifier_uri"}},
+		"pairwise subjects of no host": {func(c *oauth2.Client) {
+			c.SubjectType, c.RedirectURIs = "pairwise", []string{"org.example:/cb"}
+		}, []string{"invalid_client_metadata /sector_identifier_uri"}},
+		"a sector that anybody on the way can join": {func(c *oauth2.Client) { c.SectorIdentifierURI = "http://app.example/list" }, []string{"invalid_client_metadata /sector_identifier_uri"}},
+		"an id with a control byte":                 {func(c *oauth2.Client) { c.ID = "a\x00" }, []string{"invalid_client_metadata /client_id"}},
+		"an unsigned ID token":                      {func(c *oauth2.Client) { c.IDTokenAlg = "none" }, []string{"invalid_client_metadata /id_token_signed_response_alg"}},
+		"an unsigned request object":                {func(c *oauth2.Client) { c.RequestObjectAlg = "none" }, []string{"invalid_client_metadata /request_object_signing_alg"}},
+		"a symmetric assertion":                     {func(c *oauth2.Client) { c.TokenEndpointAuthAlg = "HS256" }, []string{"invalid_client_metadata /token_endpoint_auth_signing_alg"}},
 		"a key of its own": {func(c *oauth2.Client) {
 			c.TokenEndpointAuthMethod, c.JWKS = "private_key_jwt", json.RawMessage(`{"keys":[`+publicJWK+`]}`)
 		}, nil},
@@ -102,7 +113,7 @@ func TestClientsAreChecked(t *testing.T) {
 			}
 			c.change(&client)
 			var got []string
-			if joined, ok := checkClient(client).(interface{ Unwrap() []error }); ok {
+			if joined, ok := checkClient(client, []string{"public", "pairwise"}).(interface{ Unwrap() []error }); ok {
 				for _, err := range joined.Unwrap() {
 					var f *fault.Error
 					if !errors.As(err, &f) || f.Kind != fault.Invalid {

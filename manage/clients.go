@@ -40,6 +40,10 @@ type Clients struct {
 	Now    func() time.Time
 	// DefaultScope is that of clients that name none; empty: the package's.
 	DefaultScope string
+	// SubjectTypes are those that clients may have; nil: public.
+	SubjectTypes []string
+	// Sectors is asked about sector_identifier_uri; nil: no client may have one.
+	Sectors *Sectors
 }
 
 // List returns clients by id, and how many there are.
@@ -88,7 +92,7 @@ func (s *Clients) Create(ctx context.Context, c oauth2.Client) (oauth2.Client, e
 	c.SecretHash, c.RotatedSecretHashes, c.Origin = "", nil, oauth2.ByOperator
 	c.CreatedAt = s.Now().UTC().Truncate(time.Second)
 	c.UpdatedAt = c.CreatedAt
-	secret, err := s.settle(&c)
+	secret, err := s.settle(ctx, &c, oauth2.Client{})
 	if err != nil {
 		return c, err
 	}
@@ -161,7 +165,7 @@ func (s *Clients) replace(ctx context.Context, old, c oauth2.Client) (oauth2.Cli
 	c.AuthMethodSet = c.TokenEndpointAuthMethod != "" && (old.AuthMethodSet || c.TokenEndpointAuthMethod != old.TokenEndpointAuthMethod)
 	c.ETag, c.Origin = old.ETag, old.Origin
 	c.CreatedAt, c.UpdatedAt = old.CreatedAt, s.Now().UTC().Truncate(time.Second)
-	secret, err := s.settle(&c)
+	secret, err := s.settle(ctx, &c, old)
 	if err != nil {
 		return c, err
 	}
@@ -236,10 +240,13 @@ func (s *Clients) changed(ctx context.Context, c oauth2.Client, secret string) (
 	return c, apply(ctx, s.Reload)
 }
 
-// settle completes the client and turns a secret into its hash; it returns the secret for
-// the answer.
-func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
-	if err := Complete(c, s.DefaultScope); err != nil {
+// settle completes the client that takes the place of old and turns a secret into its
+// hash; it returns the secret for the answer.
+func (s *Clients) settle(ctx context.Context, c *oauth2.Client, old oauth2.Client) (secret string, err error) {
+	if err := Complete(c, s.DefaultScope, s.SubjectTypes); err != nil {
+		return "", err
+	}
+	if err := s.Sectors.check(ctx, *c, old); err != nil {
 		return "", err
 	}
 	secret, c.Secret = c.Secret, ""
@@ -255,9 +262,12 @@ func (s *Clients) settle(c *oauth2.Client) (secret string, err error) {
 }
 
 // Complete fills in the defaults and checks the client, whoever wrote it; an empty scope
-// stands for DefaultScope. Errors are fault.Invalid with the codes of RFC 7591 section
+// stands for DefaultScope, and no subject types for public. Errors are fault.Invalid with the codes of RFC 7591 section
 // 3.2.2 as reasons.
-func Complete(c *oauth2.Client, scope string) error {
+func Complete(c *oauth2.Client, scope string, subjects []string) error {
+	if len(subjects) == 0 {
+		subjects = []string{"public"}
+	}
 	if c.TokenEndpointAuthMethod == "" {
 		c.TokenEndpointAuthMethod = "client_secret_basic"
 	}
@@ -271,7 +281,9 @@ func Complete(c *oauth2.Client, scope string) error {
 		c.Scope = cmp.Or(scope, DefaultScope)
 	}
 	if c.SubjectType == "" {
-		c.SubjectType = "public"
+		if c.SubjectType = subjects[0]; slices.Contains(subjects, "public") {
+			c.SubjectType = "public" // Hydra's default
+		}
 	}
 	if c.UserinfoAlg == "" {
 		c.UserinfoAlg = "none"
@@ -282,5 +294,5 @@ func Complete(c *oauth2.Client, scope string) error {
 		}
 	}
 	c.SecretExpiresAt = 0
-	return checkClient(*c)
+	return checkClient(*c, subjects)
 }

@@ -34,7 +34,7 @@ func (s *Registrations) Create(ctx context.Context, c oauth2.Client) (created oa
 	c.Secret, c.SecretHash, c.RotatedSecretHashes, c.Origin = "", "", nil, oauth2.ByRegistration
 	c.CreatedAt = s.Clients.Now().UTC().Truncate(time.Second)
 	c.UpdatedAt = c.CreatedAt
-	secret, err := s.Clients.settle(&c)
+	secret, err := s.Clients.settle(ctx, &c, oauth2.Client{})
 	if err != nil {
 		return c, "", err
 	}
@@ -92,7 +92,7 @@ func (s *Registrations) Replace(ctx context.Context, id, token string, edit func
 		c.Secret, c.SecretHash, c.RotatedSecretHashes = "", old.SecretHash, old.RotatedSecretHashes
 		c.AuthMethodSet = c.TokenEndpointAuthMethod != "" && (old.AuthMethodSet || c.TokenEndpointAuthMethod != old.TokenEndpointAuthMethod)
 		c.CreatedAt, c.UpdatedAt = old.CreatedAt, s.Clients.Now().UTC().Truncate(time.Second)
-		secret, err := s.Clients.settle(&c)
+		secret, err := s.Clients.settle(ctx, &c, old)
 		if err != nil {
 			return c, "", err
 		}

@@ -173,9 +173,10 @@ func (d *Documents) ask(ctx context.Context, id string) (c oauth2.Client, age ti
 }
 
 // documented are the members of settable that a document has. A certificate that is known
-// by its name would need an authority that knows strangers.
+// by its name would need an authority that knows strangers, and nobody asks a sector
+// whether a document belongs to it.
 func documented(name string) bool {
-	return slices.Contains(settable, name) && !strings.HasPrefix(name, "tls_client_auth_")
+	return slices.Contains(settable, name) && !strings.HasPrefix(name, "tls_client_auth_") && name != "sector_identifier_uri"
 }
 
 // document returns the client of a document. It is written for many servers, so that what
@@ -200,11 +201,16 @@ func (p *Policy) document(id string, body []byte) (oauth2.Client, error) {
 	}
 	p.narrow(&c)
 	c.ID, c.Origin, c.AuthMethodSet = id, oauth2.ByDocument, true
+	// The address that vouches for the client is its sector; redirect URIs may be anybody's.
+	c.SectorIdentifierURI = id
 	if err := p.check(c, oauth2.Client{}); err != nil {
 		return oauth2.Client{}, unusable(told(err))
 	}
-	if err := manage.Complete(&c, strings.Join(p.scope(), " ")); err != nil {
+	if err := manage.Complete(&c, strings.Join(p.scope(), " "), p.SubjectTypes); err != nil {
 		return oauth2.Client{}, unusable(told(err))
+	}
+	if c.SubjectType != "pairwise" {
+		c.SectorIdentifierURI = ""
 	}
 	return c, nil
 }

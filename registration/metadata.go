@@ -18,7 +18,7 @@ import (
 // is ignored, as RFC 7591 wants it.
 var settable = []string{
 	"redirect_uris", "token_endpoint_auth_method", "grant_types", "response_types", "client_name", "client_uri", "logo_uri", "scope", "contacts",
-	"tos_uri", "policy_uri", "jwks_uri", "jwks", "audience", "subject_type", "request_uris", "post_logout_redirect_uris",
+	"tos_uri", "policy_uri", "jwks_uri", "jwks", "audience", "subject_type", "sector_identifier_uri", "request_uris", "post_logout_redirect_uris",
 	"frontchannel_logout_uri", "frontchannel_logout_session_required", "backchannel_logout_uri", "backchannel_logout_session_required",
 	"token_endpoint_auth_signing_alg", "request_object_signing_alg", "userinfo_signed_response_alg", "id_token_signed_response_alg",
 	"introspection_signed_response_alg", "authorization_signed_response_alg",

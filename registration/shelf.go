@@ -23,7 +23,7 @@ const (
 	staleFor = time.Hour
 	// fetchFor bounds one fetch, atOnce how many run.
 	fetchFor = 5 * time.Second
-	atOnce   = 16
+	atOnce   = 64
 )
 
 // shelf keeps documents. Each is fetched by one at a time, for all who wait.

@@ -143,6 +143,9 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 			return invalid("The parameter 'code_challenge' must be a SHA-256 hash in base64url without padding.")
 		}
 	}
+	if _, err := s.detailsOf(c, form); err != nil {
+		return err
+	}
 	if jkt := form.Get("dpop_jkt"); jkt != "" && !isSHA256(jkt) {
 		return invalid("The parameter 'dpop_jkt' must be a SHA-256 thumbprint in base64url without padding.")
 	}
@@ -182,8 +185,12 @@ type flowData struct {
 	Device   bool     `json:"device,omitempty"`
 	Scope    []string `json:"scope,omitempty"`
 	Audience []string `json:"audience,omitempty"`
+	// Details are the requested authorization_details.
+	Details []json.RawMessage `json:"details,omitempty"`
 	// HintSubject is the subject of id_token_hint.
 	HintSubject string `json:"hint_subject,omitempty"`
+	// HintSession is its sid, when it was issued to the client.
+	HintSession string `json:"hint_session,omitempty"`
 	// Session is the browser's login session when the flow began; Skip says that it
 	// is enough.
 	Session      *oauth2.LoginSession  `json:"session,omitempty"`
@@ -231,6 +238,13 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 		return
 	}
 	d := &flowData{Form: form, RequestedAt: s.now(), Scope: request.RequestedScope, Audience: request.RequestedAudience}
+	if c, ok := request.Client.(*client); ok {
+		d.Details, err = s.detailsOf(c, form)
+	}
+	if err != nil {
+		s.refuse(w, r, request, err)
+		return
+	}
 	if came.Has("request") || came.Has("request_uri") {
 		d.From = from
 	}
@@ -253,6 +267,9 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 	if hint := form.Get("id_token_hint"); hint != "" {
 		if d.OIDC.IDTokenHintClaims, err = s.hintClaims(ctx, hint); err == nil {
 			d.HintSubject, _ = d.OIDC.IDTokenHintClaims["sub"].(string)
+			if audience, _ := d.OIDC.IDTokenHintClaims["aud"].([]any); slices.Contains(audience, any(f.ClientID)) {
+				d.HintSession, _ = d.OIDC.IDTokenHintClaims["sid"].(string)
+			}
 		}
 	}
 	if err == nil {
@@ -262,7 +279,11 @@ func (s *Server) askLogin(w http.ResponseWriter, r *http.Request, f oauth2.Flow,
 		s.refuse(w, r, request, err)
 		return
 	}
-	d.Skip = s.loginSuffices(d)
+	c, _ := request.Client.(*client)
+	if d.Skip, err = s.loginSuffices(c, d); err != nil {
+		s.refuse(w, r, request, err)
+		return
+	}
 	if d.prompt("none") && !d.Skip {
 		s.refuse(w, r, request, fosite.ErrLoginRequired)
 		return
@@ -304,17 +325,17 @@ func (s *Server) pageURL(configured, name string) string {
 
 // loginSuffices reports whether the browser's login session answers the request
 // without asking the person: prompt, max_age and id_token_hint allow it.
-func (s *Server) loginSuffices(d *flowData) bool {
+func (s *Server) loginSuffices(c *client, d *flowData) (bool, error) {
 	if d.Session == nil || d.prompt("login") || d.prompt("select_account") {
-		return false
+		return false, nil
 	}
 	if age := d.Form.Get("max_age"); age != "" {
 		seconds, _ := strconv.Atoi(age) // checkAuthorize has seen it
 		if !s.now().Before(d.Session.AuthenticatedAt.Add(time.Duration(seconds) * time.Second)) {
-			return false
+			return false, nil
 		}
 	}
-	return d.HintSubject == "" || d.HintSubject == d.Session.Subject
+	return s.hinted(c, d, d.Session.Subject, "")
 }
 
 // hintClaims returns the claims of an ID token of ours, which may have expired

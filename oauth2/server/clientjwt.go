@@ -118,8 +118,8 @@ type clientKeySets struct {
 	open    *otter.Cache[string, *keys.Remote]
 }
 
-func newClientKeySets(remotes *keys.Remotes) *clientKeySets {
-	return &clientKeySets{remotes: remotes, open: otter.Must(&otter.Options[string, *keys.Remote]{MaximumSize: 10_000})}
+func newClientKeySets(remotes *keys.Remotes, size int) *clientKeySets {
+	return &clientKeySets{remotes: remotes, open: otter.Must(&otter.Options[string, *keys.Remote]{MaximumSize: size})}
 }
 
 // at returns the set at an http or https URL.

@@ -338,8 +338,12 @@ func (s *Server) deviceRequest(ctx context.Context, clientID string, d *flowData
 // approveDevice stores what the device code buys, under its signature, as the code of
 // any other flow, and tells the person.
 func (s *Server) approveDevice(w http.ResponseWriter, r *http.Request, f oauth2.Flow, d *flowData, request *fosite.AuthorizeRequest) {
-	request.SetSession(s.about(f, d))
-	g, err := grantOf(request)
+	about, err := s.about(request, f, d)
+	var g oauth2.Grant
+	if err == nil {
+		request.SetSession(about)
+		g, err = grantOf(request)
+	}
 	if err == nil {
 		err = s.o.Store.CreateCode(r.Context(), oauth2.Token{Signature: f.ID, Grant: g, ExpiresAt: s.now().Add(s.o.Lifespans.AuthorizeCode)})
 	}

@@ -67,6 +67,12 @@ func (h *exchangeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite
 	if err != nil {
 		return invalidTarget.WithHint(err.Error())
 	}
+	about.Details = h.s.o.Details.Of(about.Details, u.client.AuthorizationDetailsTypes)
+	if about.ClientSubject = ""; about.consentID != "" || about.AuthTime != 0 { // a person's: the client knows them in its own way
+		if about.ClientSubject, err = h.s.clientSubject(u.client, about.subject, ""); err != nil {
+			return err
+		}
+	}
 	about.Act = &actor{Subject: u.client.ID, Act: about.Act}
 	u.subject, u.notAfter = t, t.ExpiresAt
 	r.SetID(t.Grant.RequestID)

@@ -30,6 +30,9 @@ const (
 	// being told.
 	maxNotices    = 10_000
 	noticesAtOnce = 32
+	// Strangers have places of their own: nobody is kept waiting by those who do not answer.
+	maxStrangeNotices    = 1000
+	strangeNoticesAtOnce = 16
 	// partingFor is how long a server that is closed waits for those being told.
 	partingFor = 3 * time.Second
 )
@@ -47,33 +50,50 @@ type notice struct {
 // notices tells clients in the background that sessions have ended, so that nobody who
 // logs out waits for them.
 type notices struct {
-	s    *Server
-	http *http.Client
-	// strangers asks the addresses of strangers; nil: nobody does.
-	strangers *http.Client
-	slot      chan struct{}
+	s                    *Server
+	operators, strangers lane
 	// leaving ends the pauses, over everything.
 	leaving, over context.Context
 	leave, end    context.CancelFunc
 
-	mu      sync.Mutex
-	waiting int
-	closed  bool
-	all     sync.WaitGroup
+	mu     sync.Mutex
+	closed bool
+	all    sync.WaitGroup
+}
+
+// lane is how clients of one kind are told.
+type lane struct {
+	http    *http.Client // nil: they are not
+	slot    chan struct{}
+	waiting int // under the mutex of notices
+	most    int
+}
+
+// laneOf returns how a client is told.
+func (n *notices) laneOf(c *client) *lane {
+	if c.Stranger() {
+		return &n.strangers
+	}
+	return &n.operators
 }
 
 func newNotices(s *Server, operators, strangers *http.Client) *notices {
-	n := &notices{s: s, http: direct(operators), slot: make(chan struct{}, noticesAtOnce)}
-	if strangers != nil {
-		n.strangers = direct(strangers)
+	n := &notices{
+		s:         s,
+		operators: lane{http: direct(operators), slot: make(chan struct{}, noticesAtOnce), most: maxNotices},
+		strangers: lane{http: direct(strangers), slot: make(chan struct{}, strangeNoticesAtOnce), most: maxStrangeNotices},
 	}
 	n.leaving, n.leave = context.WithCancel(context.Background())
 	n.over, n.end = context.WithCancel(context.Background())
 	return n
 }
 
-// direct is c without redirects: nobody may send us elsewhere than was registered.
+// direct is c without redirects: nobody may send us elsewhere than was registered. Nil
+// stays nil.
 func direct(c *http.Client) *http.Client {
+	if c == nil {
+		return nil
+	}
 	d := *c
 	d.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &d
@@ -81,21 +101,22 @@ func direct(c *http.Client) *http.Client {
 
 // add has a client told, soon.
 func (n *notices) add(x notice) error {
+	l := n.laneOf(x.client)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case n.closed:
 		return errors.New("the server is closed")
-	case n.waiting >= maxNotices:
+	case l.waiting >= l.most:
 		return errors.New("too many clients wait to be told")
 	}
-	n.waiting++
+	l.waiting++
 	n.all.Go(func() {
-		n.slot <- struct{}{}
+		l.slot <- struct{}{}
 		err := n.tell(x)
-		<-n.slot
+		<-l.slot
 		n.mu.Lock()
-		n.waiting--
+		l.waiting--
 		n.mu.Unlock()
 		n.s.noticed(x, err)
 	})
@@ -149,10 +170,7 @@ func (n *notices) post(x notice) error {
 		return refusedNotice(0)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	asked := n.http
-	if x.client.Stranger() {
-		asked = n.strangers
-	}
+	asked := n.laneOf(x.client).http
 	if asked == nil {
 		return refusedNotice(0)
 	}
@@ -207,8 +225,15 @@ func (s *Server) noticed(x notice, err error) {
 // with a back-channel soon, those with a front-channel by the browser, which has to open
 // the returned addresses in frames.
 func (s *Server) farewell(ctx context.Context, participants []oauth2.Participant) (frames []string) {
+	// Nobody who logs out waits for the hosts of documents one after the other.
+	documents, cancel := context.WithTimeout(ctx, noticeFor)
+	defer cancel()
 	for _, p := range participants {
-		c, err := s.clients.get(ctx, p.ClientID)
+		within := ctx
+		if s.o.Documents != nil && s.o.Documents.Names(p.ClientID) {
+			within = documents
+		}
+		c, err := s.clients.get(within, p.ClientID)
 		if err != nil {
 			if !fault.Is(err, fault.NotFound) {
 				s.o.Log.Error("a client was not told of a logout", "client", p.ClientID, "error", err)

@@ -655,8 +655,16 @@ func TestAnAuthorizationRequestMayBePosted(t *testing.T) {
 }
 
 func TestTheClientSeesTheForcedSubject(t *testing.T) {
-	r := start(t)
-	r.client()
+	r := start(t, salted)
+	r.client(pairwise)
+	r.client(func(c *oauth2.Client) { c.ID = "open" })
+	o := r.browser()
+	// It has no effect on clients that know people as everybody does.
+	open := r.postRaw("/oauth2/token", "open:secret", pairs("grant_type", "authorization_code", "redirect_uri", "http://127.0.0.1/cb", "code_verifier", verifier,
+		"code", o.consent(o.login(request("client_id", "open"), oauth2.AcceptLogin{Subject: "alice", ForceSubjectIdentifier: "pairwise-1"})).Query().Get("code")).Encode())
+	if sub := said(t, open.str("id_token"), "JWT")["sub"]; sub != "alice" {
+		t.Errorf("a public subject is %v", sub)
+	}
 	b := r.browser()
 	a := r.redeem(b.consent(b.login(request(), oauth2.AcceptLogin{Subject: "alice", ForceSubjectIdentifier: "pairwise-1"})).Query().Get("code"))
 	payload, err := ring().Verify(context.Background(), a.str("id_token"), "JWT")

@@ -81,7 +81,9 @@ func (s *Server) beginLogout(w http.ResponseWriter, r *http.Request, form url.Va
 		s.browse(w, d.RedirectTo, nil)
 		return nil
 	}
-	d.Proven = knows(hint, session)
+	if d.Proven, err = s.knows(c, hint, session); err != nil {
+		return err
+	}
 	challenge := randomString()
 	f := oauth2.Flow{
 		ID: randomString(), State: oauth2.FlowLoginRequested, LoginChallenge: hashed(logoutChallenge, challenge),

@@ -137,10 +137,28 @@ func TestAServerThatIsClosedWaitsForNoPause(t *testing.T) {
 	})
 }
 
-func TestClientsThatWaitToBeToldAreBounded(t *testing.T) {
+func TestClientsThatWaitToBeToldAreBoundedAndStrangersKeepNobodyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, who, _ := noticesTo(&told{answers: []int{503}})
+		operators := &told{answers: []int{503}}
+		s, who, _ := noticesTo(operators)
+		s.notices.strangers.http = direct(&http.Client{Transport: &told{answers: []int{503}, began: time.Now()}})
+		stranger := &client{Client: who.Client}
+		stranger.Origin = oauth2.ByRegistration
 		var refused error
+		for range maxStrangeNotices + 1 {
+			refused = s.notices.add(notice{stranger, "s", time.Now()})
+		}
+		if refused == nil {
+			t.Error("there is no bound for strangers")
+		}
+		synctest.Wait()
+		if err := s.notices.add(notice{who, "s", time.Now()}); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if len(operators.at) != 1 {
+			t.Errorf("an operator's client was told %d times while strangers do not answer", len(operators.at))
+		}
 		for range maxNotices + 1 {
 			refused = s.notices.add(notice{who, "s", time.Now()})
 		}
@@ -164,7 +182,7 @@ func TestAStrangerIsToldByTheClientForStrangersOnly(t *testing.T) {
 				}
 				s.notices.all.Wait()
 			}
-			s.notices.strangers = direct(&http.Client{Transport: strangers})
+			s.notices.strangers.http = direct(&http.Client{Transport: strangers})
 			if err := s.notices.add(notice{who, "s", time.Now()}); err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/oauth2/details"
 	"github.com/gatewarden/gatewarden/users"
 )
 
@@ -202,7 +203,13 @@ type Options struct {
 	IDTokenAlg string
 	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
 	AccessTokenAlg string
-	ClientSecrets  SecretVerifier
+	Subjects       Subjects
+	Hooks          Hooks
+	// TopLevelClaims of what consents and hooks say of access tokens stand in JWT access
+	// tokens themselves as well as in ext, or with TopLevelClaimsOnly there is no ext.
+	TopLevelClaims     []string
+	TopLevelClaimsOnly bool
+	ClientSecrets      SecretVerifier
 	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
 	// a person who must not have tokens any more. Nil: everybody may.
 	Subject          func(ctx context.Context, id string) error
@@ -223,6 +230,8 @@ type Options struct {
 	PAR         PAR
 	Device      Device
 	Legacy      Legacy
+	// Details are the types of authorization_details (RFC 9396); nil: there are none.
+	Details *details.Types
 	// RefreshGrace lets clients use a rotated refresh token again for a while.
 	RefreshGrace RefreshGrace
 	// JWTBearerMaxLifespan bounds how far the exp of an assertion that buys a token may be
@@ -286,6 +295,8 @@ func (o Options) complete() (Options, error) {
 		return o, errors.New("store: is required")
 	case o.IDTokens == nil || o.AccessTokens == nil:
 		return o, errors.New("signing rings: are required")
+	case (o.Hooks.Token != nil || o.Hooks.Refresh != nil) && o.Hooks.HTTP == nil:
+		return o, errors.New("hooks: an HTTP client is required")
 	case o.ClientSecrets == nil:
 		return o, errors.New("client secret verifier: is required")
 	case len(o.Secrets) == 0:
@@ -310,6 +321,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.IDTokenAlg == "" {
 		o.IDTokenAlg = string(jose.RS256)
+	}
+	if len(o.Subjects.Types) == 0 {
+		o.Subjects.Types = []string{"public"}
 	}
 	if o.AccessTokenAlg == "" {
 		o.AccessTokenAlg = string(jose.RS256)

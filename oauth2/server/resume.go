@@ -105,6 +105,11 @@ func (s *Server) resumeLogin(w http.ResponseWriter, r *http.Request, verifier st
 	if err == nil && d.Rejected == nil {
 		d.ConsentSkip, err = s.consentSuffices(ctx, request, d, f.Subject)
 	}
+	hinted := false
+	if err == nil && d.Rejected == nil {
+		c, _ := request.Client.(*client)
+		hinted, err = s.hinted(c, d, f.Subject, d.Login.ForceSubjectIdentifier)
+	}
 	switch {
 	case err != nil:
 		s.refuse(w, r, request, err)
@@ -112,7 +117,7 @@ func (s *Server) resumeLogin(w http.ResponseWriter, r *http.Request, verifier st
 	case d.Rejected != nil:
 		s.end(w, r, f, request, rejection(d.Rejected))
 		return
-	case d.HintSubject != "" && d.HintSubject != f.Subject && d.HintSubject != d.Login.ForceSubjectIdentifier:
+	case !hinted:
 		s.end(w, r, f, request, fosite.ErrLoginRequired.WithHint("Another person than 'id_token_hint' names has logged in."))
 		return
 	case d.prompt("none") && !d.ConsentSkip:
@@ -186,6 +191,9 @@ func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeR
 	if c.SkipConsent {
 		return true, nil
 	}
+	if len(d.Details) > 0 { // each is for one occasion: no earlier consent was about it
+		return false, nil
+	}
 	if c.Public() && !fosite.IsRedirectURISecureStrict(ctx, request.RedirectURI) {
 		return false, nil
 	}
@@ -238,7 +246,12 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 		s.approveDevice(w, r, f, d, request)
 		return
 	}
-	params, err := s.respond(ctx, request, s.about(f, d))
+	about, err := s.about(request, f, d)
+	if err != nil {
+		s.refuse(w, r, request, err)
+		return
+	}
+	params, err := s.respond(ctx, request, about)
 	if err != nil {
 		s.refuse(w, r, request, err)
 		return
@@ -248,16 +261,21 @@ func (s *Server) resumeConsent(w http.ResponseWriter, r *http.Request, verifier 
 }
 
 // about returns what the grant's tokens will say about the person.
-func (s *Server) about(f oauth2.Flow, d *flowData) *session {
+func (s *Server) about(request *fosite.AuthorizeRequest, f oauth2.Flow, d *flowData) (*session, error) {
+	c, _ := request.Client.(*client)
+	shown, err := s.clientSubject(c, f.Subject, d.Login.ForceSubjectIdentifier)
+	if err != nil {
+		return nil, err
+	}
 	about := &session{
-		ClientSubject: d.Login.ForceSubjectIdentifier, AuthTime: d.AuthTime.Unix(), RequestedAt: d.RequestedAt.Unix(),
-		ACR: d.Login.ACR, AMR: d.Login.AMR, AccessToken: d.Consent.Session.AccessToken, IDToken: d.Consent.Session.IDToken,
+		ClientSubject: shown, AuthTime: d.AuthTime.Unix(), RequestedAt: d.RequestedAt.Unix(),
+		ACR: d.Login.ACR, AMR: d.Login.AMR, AccessToken: d.Consent.Session.AccessToken, IDToken: d.Consent.Session.IDToken, Details: d.Consent.GrantDetails,
 		subject: f.Subject, consentID: f.ID, sessionID: f.SessionID,
 	}
 	if about.ACR == "" && d.Form.Get("acr_values") != "" {
 		about.ACR = "0" // the least: OpenID Connect Core section 2
 	}
-	return about
+	return about, nil
 }
 
 // consentRecord is what is stored of an answered consent request, for listing.

@@ -90,7 +90,7 @@ func New(options Options) (*Server, error) {
 		s.scopes = fosite.WildcardScopeStrategy
 	}
 	s.clients = newClientCache(o.Store.Client, o.Documents, o.Metrics, o.FreshClients)
-	s.keySets, s.strangersKeySets = newClientKeySets(o.ClientKeys), newClientKeySets(o.Strangers.Keys)
+	s.keySets, s.strangersKeySets = newClientKeySets(o.ClientKeys, 10_000), newClientKeySets(o.Strangers.Keys, 1000)
 	if s.proofs, err = newProofs(o); err != nil {
 		return nil, err
 	}

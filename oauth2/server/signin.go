@@ -36,7 +36,10 @@ func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, returnTo string,
 	if again {
 		d.Form.Set("prompt", "login")
 	}
-	d.Skip = s.loginSuffices(d)
+	if d.Skip, err = s.loginSuffices(nil, d); err != nil {
+		s.refuse(w, r, nil, err)
+		return
+	}
 	s.ask(w, r, oauth2.Flow{ID: randomString(), ExpiresAt: s.now().Add(s.o.Lifespans.LoginConsent)}, d, nil, s.o.Store.CreateFlow)
 }
 
@@ -75,12 +78,13 @@ func (s *Server) BelongsTo(ctx context.Context, r *http.Request, by oauth2.FlowK
 	return s.sameBrowser(r, d.Browser), nil
 }
 
-// knows reports whether an ID token hint is about the session: of the same login, or
-// without a sid of the same person.
-func knows(hint map[string]any, session *oauth2.LoginSession) bool {
+// knows reports whether an ID token hint of a client is about the session: of the same
+// login, or without a sid of the same person.
+func (s *Server) knows(c *client, hint map[string]any, session *oauth2.LoginSession) (bool, error) {
 	if sid, _ := hint["sid"].(string); sid != "" {
-		return subtle.ConstantTimeCompare([]byte(sid), []byte(session.ID)) == 1
+		return subtle.ConstantTimeCompare([]byte(sid), []byte(session.ID)) == 1, nil
 	}
 	sub, _ := hint["sub"].(string)
-	return sub != "" && sub == session.Subject
+	shown, err := s.subjectFor(c, session.Subject)
+	return err == nil && sub != "" && sub == shown, err
 }

@@ -89,8 +89,37 @@ type accessClaims struct {
 	AMR      []string       `json:"amr,omitempty"`
 	Extra    map[string]any `json:"ext,omitempty"`
 	Act      *actor         `json:"act,omitempty"`
+	// Details are authorization_details (RFC 9396 section 9.1).
+	Details []json.RawMessage `json:"authorization_details,omitempty"`
 	// Bound is RFC 8705 section 3.1 and RFC 9449 section 6.1.
 	Bound *access.Confirmation `json:"cnf,omitempty"`
+}
+
+// ownAccessClaims are those of JWT access tokens that only the server sets: what
+// accessClaims has, and what others give a meaning for security.
+var ownAccessClaims = map[string]bool{
+	"iss": true, "sub": true, "aud": true, "client_id": true, "exp": true, "iat": true, "nbf": true, "jti": true, "scope": true, "scp": true,
+	"auth_time": true, "acr": true, "amr": true, "ext": true, "act": true, "may_act": true, "cnf": true, "azp": true, "sid": true, "nonce": true,
+	"authorization_details": true, "events": true, "token_introspection": true,
+}
+
+// withTopLevel adds the claims that the operator wants at the top to a JWT's payload, an
+// object; the server's own are never among them, so that no name occurs twice.
+func (s *Server) withTopLevel(payload []byte, said map[string]any) ([]byte, error) {
+	top := map[string]any{}
+	for _, name := range s.o.TopLevelClaims {
+		if value, has := said[name]; has && !ownAccessClaims[name] {
+			top[name] = value
+		}
+	}
+	if len(top) == 0 {
+		return payload, nil
+	}
+	more, err := json.Marshal(top)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(payload[:len(payload)-1], ','), more[1:]...), nil
 }
 
 // signAccessToken returns a JWT access token. The store knows it by its jti, so it
@@ -102,16 +131,22 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 	}
 	expires := s.accessExpiry(u)
 	c := accessClaims{
-		Issuer: s.o.Issuer, Subject: about.subject, Audience: u.audienceFor(r.GetGrantedAudience()), ClientID: u.client.ID,
+		Issuer: s.o.Issuer, Subject: about.shownSubject(), Audience: u.audienceFor(r.GetGrantedAudience()), ClientID: u.client.ID,
 		ExpiresAt: expires.Unix(), IssuedAt: u.now.Unix(), NotBefore: u.now.Unix(), ID: randomString(),
 		Scope: strings.Join(r.GetGrantedScopes(), " "), Scopes: append([]string{}, r.GetGrantedScopes()...),
-		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act, Bound: about.Bound,
+		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act, Bound: about.Bound, Details: u.detailsFor(about.Details),
 	}
 	if len(c.Audience) == 0 {
 		c.Audience = []string{s.o.Issuer} // aud is required: RFC 9068 section 3
 	}
+	if s.o.TopLevelClaimsOnly {
+		c.Extra = nil
+	}
 	payload, err := json.Marshal(c)
 	if err != nil {
+		return "", "", err
+	}
+	if payload, err = s.withTopLevel(payload, about.AccessToken); err != nil {
 		return "", "", err
 	}
 	token, err = s.o.AccessTokens.Sign(ctx, s.o.AccessTokenAlg, accessTokenType, payload, expires)

@@ -68,16 +68,17 @@ func (s *Store) UpdateRegistration(ctx context.Context, c oauth2.Client, old, to
 // SweepRegistrations first notes who holds a token now, so that issuing tokens need not.
 func (s *Store) SweepRegistrations(ctx context.Context, now, since time.Time, limit int) (swept int, err error) {
 	const holds = "EXISTS (SELECT 1 FROM gw_tokens WHERE gw_tokens.client_id = gw_registrations.client_id)"
-	if _, err := s.exec(ctx, "UPDATE gw_registrations SET used_at = ? WHERE used_at <= ? AND "+holds, millis(now), millis(now.Add(-markUsed))); err != nil {
+	// They are read first: an update that reads tokens would lock them.
+	used, err := s.registrations(ctx, holds, now.Add(-markUsed), limit)
+	for _, id := range used {
+		if err == nil {
+			_, err = s.exec(ctx, "UPDATE gw_registrations SET used_at = ? WHERE client_id = ? AND used_at < ?", millis(now), id, millis(now))
+		}
+	}
+	if err != nil {
 		return 0, err
 	}
-	var unused []string
-	err = s.each(ctx, "SELECT client_id FROM gw_registrations WHERE used_at <= ? AND NOT "+holds+" ORDER BY used_at LIMIT ?", []any{millis(since), limit}, func(rows *sql.Rows) error {
-		var id string
-		err := rows.Scan(&id)
-		unused = append(unused, id)
-		return err
-	})
+	unused, err := s.registrations(ctx, "NOT "+holds, since, limit)
 	for _, id := range unused {
 		if err != nil {
 			break
@@ -94,4 +95,16 @@ func (s *Store) SweepRegistrations(ctx context.Context, now, since time.Time, li
 		}
 	}
 	return swept, err
+}
+
+// registrations lists clients that meet a condition and were last seen with a token until
+// then.
+func (s *Store) registrations(ctx context.Context, condition string, until time.Time, limit int) (ids []string, err error) {
+	err = s.each(ctx, "SELECT client_id FROM gw_registrations WHERE used_at <= ? AND "+condition+" ORDER BY used_at LIMIT ?", []any{millis(until), limit}, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, err
 }
