@@ -37,6 +37,7 @@ import (
 	"github.com/gatewarden/gatewarden/rules/source"
 	"github.com/gatewarden/gatewarden/store"
 	"github.com/gatewarden/gatewarden/store/sql"
+	"github.com/gatewarden/gatewarden/supervisor"
 	"github.com/gatewarden/gatewarden/telemetry"
 )
 
@@ -61,6 +62,11 @@ type Options struct {
 	Output io.Writer
 	// Reload asks for App.Reload (SIGHUP); may be nil.
 	Reload <-chan os.Signal
+	// Process is this process as its starter knows it; may be nil.
+	Process *supervisor.Process
+	// Upgrade asks for the next process, which Next starts and waits for; may be nil.
+	Upgrade <-chan os.Signal
+	Next    func(context.Context, []supervisor.Handed) (pid int, err error)
 	// Read reads the configuration again, for App.Reload; nil: it stays as it is. Files
 	// are those that it reads, which are watched.
 	Read  func() (*config.Config, []string, error)
@@ -71,15 +77,17 @@ type Options struct {
 
 // App is the whole program.
 type App struct {
-	cfg    *config.Config
-	parts  Parts
-	build  telemetry.Build
-	log    *slog.Logger
-	output io.Writer
-	reload <-chan os.Signal
-	read   func() (*config.Config, []string, error)
-	files  []string
-	level  *slog.LevelVar
+	cfg     *config.Config
+	parts   Parts
+	build   telemetry.Build
+	log     *slog.Logger
+	output  io.Writer
+	reload  <-chan os.Signal
+	upgrade upgrade
+	process *supervisor.Process // may be nil
+	read    func() (*config.Config, []string, error)
+	files   []string
+	level   *slog.LevelVar
 
 	listeners []listener
 	acme      *acme.Manager // nil: no certificates are got
@@ -118,6 +126,7 @@ type App struct {
 func New(ctx context.Context, o Options) (_ *App, err error) {
 	a := &App{
 		cfg: o.Config, parts: o.Parts, build: o.Build, log: o.Log, output: o.Output, reload: o.Reload,
+		process: o.Process, upgrade: upgrade{asked: o.Upgrade, next: o.Next, done: make(chan error, 1)},
 		read: o.Read, files: o.Files, level: o.Level,
 		metrics: telemetry.New(o.Build), engine: new(rules.Engine),
 	}
@@ -234,6 +243,7 @@ func (a *App) greet() {
 
 // Close frees what New opened. Call it after Run.
 func (a *App) Close() error {
+	a.process.Close()
 	for _, l := range a.listeners {
 		_ = l.Listener.Close()
 		if l.packets != nil {

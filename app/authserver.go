@@ -10,6 +10,7 @@ import (
 	"github.com/gatewarden/gatewarden/edge"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/manage"
+	"github.com/gatewarden/gatewarden/oauth2/details"
 	"github.com/gatewarden/gatewarden/oauth2/server"
 	"github.com/gatewarden/gatewarden/store"
 )
@@ -43,6 +44,10 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	types, err := details.Load(a.cfg.OAuth2.Details.Types, a.cfg.OAuth2.Details.Schemas)
+	if err != nil {
+		return fmt.Errorf("oauth2.authorization_details.%w", err)
+	}
 	ttl := a.cfg.TTL
 	a.oauth2, err = server.New(server.Options{
 		Issuer: a.issuer(),
@@ -56,8 +61,8 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
 
 		LegacyErrors: a.cfg.OAuth2.LegacyErrors, MTLS: a.cfg.URLs.Self.MTLS,
-		Legacy: a.legacyGrants(),
-		PAR:    server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
+		Legacy: a.legacyGrants(), Details: types,
+		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: a.lasting(),
 		Lifespans: server.Lifespans{
 			AccessToken: ttl.AccessToken, RefreshToken: ttl.RefreshToken, IDToken: ttl.IDToken, AuthorizeCode: ttl.AuthCode,

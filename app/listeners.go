@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/supervisor"
 )
 
 // listener is one bound address and the server behind it.
@@ -40,7 +42,7 @@ func (a *App) bind(name, setting string, l config.Listener) error {
 	if err != nil {
 		return fmt.Errorf("%s.proxy_protocol.trusted: %w", setting, err)
 	}
-	bound, err := open(setting, l)
+	bound, err := a.open(name, setting, l)
 	if err != nil {
 		return err
 	}
@@ -49,9 +51,13 @@ func (a *App) bind(name, setting string, l config.Listener) error {
 	return nil
 }
 
-// open listens at an address or a Unix socket.
-func open(setting string, l config.Listener) (net.Listener, error) {
-	if path := l.Path(); path != "" {
+// open listens at an address or a Unix socket, unless the socket was handed over.
+func (a *App) open(name, setting string, l config.Listener) (net.Listener, error) {
+	path := l.Path()
+	if s, ok := a.process.Take(name, cmp.Or(path, l.Address())); ok {
+		return adopt(setting, path, s)
+	}
+	if path != "" {
 		bound, err := edge.ListenUnix(path, edge.SocketOptions{Owner: l.Socket.Owner, Group: l.Socket.Group, Mode: os.FileMode(l.Socket.Mode)})
 		if err != nil {
 			return nil, fmt.Errorf("%s.host: cannot listen on %s: %w", setting, path, reason(err))
@@ -63,6 +69,22 @@ func open(setting string, l config.Listener) (net.Listener, error) {
 		return nil, fmt.Errorf("%s.port: cannot listen on %s: %w", setting, l.Address(), reason(err))
 	}
 	return bound, nil
+}
+
+// adopt uses a socket that was open already.
+func adopt(setting, path string, s supervisor.Socket) (net.Listener, error) {
+	switch bound := s.Listener.(type) {
+	case *net.UnixListener:
+		if path == "" {
+			path = bound.Addr().String()
+		}
+		return edge.AdoptUnix(bound, path, s.Handed)
+	case *net.TCPListener:
+		if path == "" {
+			return bound, nil
+		}
+	}
+	return nil, fmt.Errorf("%s.host: the socket %q that was handed over is of another kind: %s", setting, s.Name, s.Addr().Network())
 }
 
 // reason strips what net repeats about the address.
@@ -136,23 +158,20 @@ func (a *App) Run(ctx context.Context) error {
 		a.greet()
 	}
 
-	var err error
-	for running := true; running; {
-		select {
-		case <-ctx.Done():
-			running = false
-		case err = <-failed:
-			running = false
-		case <-a.reload:
-			_, _ = a.Reload(ctx) // logged, and in the readiness
-		}
-	}
+	a.tell("ready", a.process.Ready())
+	err, replaced := a.wait(ctx, failed)
 	a.draining.Store(true)
+	if !replaced { // else the supervisor has a new process
+		a.tell("stopping", a.process.Stopping())
+	}
+	for _, l := range a.listeners {
+		l.server.Leave()
+	}
 	if a.extAuthz != nil {
 		a.extAuthz.Drain()
 	}
 	a.log.Info("draining", "timeout", a.cfg.Serve.Shutdown.String())
-	if err == nil {
+	if err == nil && !replaced {
 		time.Sleep(a.cfg.Serve.DrainDelay) // load balancers notice before the listeners close
 	}
 	a.shutdown(func(name string) bool { return name == "proxy" || name == "public" })
@@ -161,6 +180,39 @@ func (a *App) Run(ctx context.Context) error {
 	wait()
 	a.log.Info("stopped")
 	return err
+}
+
+// wait does what signals ask for until the servers are to end; replaced: by the next
+// process, which has their sockets.
+func (a *App) wait(ctx context.Context, failed <-chan error) (err error, replaced bool) {
+	var alive <-chan time.Time
+	if every := a.watchdog(); every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		alive = t.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, false
+		case err := <-failed:
+			return err, false
+		case <-a.reload:
+			a.tell("reloading", a.process.Reloading())
+			_, _ = a.Reload(ctx) // logged, and in the readiness
+			a.tell("ready", a.process.Ready())
+		case <-a.upgrade.asked:
+			a.startNext(ctx)
+		case err := <-a.upgrade.done:
+			a.upgrade.running = false
+			if err == nil {
+				return nil, true
+			}
+			a.log.Error("the upgrade failed; this process goes on", "error", err)
+		case <-alive: // by this loop, so that one that hangs is noticed
+			a.tell("alive", a.process.Alive())
+		}
+	}
 }
 
 // shutdown drains the listeners that pick selects, side by side.

@@ -52,6 +52,9 @@ func (a *App) subject() func(ctx context.Context, id string) error {
 	}
 }
 
+// secondFactors are the words of login.second_factor, which config has checked.
+var secondFactors = map[string]login.SecondFactor{"optional": login.SecondFactorOptional, "required": login.SecondFactorRequired, "off": login.NoSecondFactor}
+
 // openLogin makes the built-in pages.
 func (a *App) openLogin(context.Context) error {
 	if !a.builtInLogin() || a.parts&Public == 0 {
@@ -67,9 +70,9 @@ func (a *App) openLogin(context.Context) error {
 	}
 	look := a.cfg.Login
 	a.login, err = login.New(login.Options{
-		Issuer: a.issuer(), Requests: a.oauth2, Sessions: a.oauth2, Users: a.store, Attempts: a.store, Replays: a.store, Client: peers.Client,
+		Issuer: a.issuer(), Requests: a.oauth2, Sessions: a.oauth2, Users: a.store, Attempts: a.store, Replays: a.store, Factors: a.store, SecondFactor: secondFactors[look.SecondFactor], Client: peers.Client,
 		Passwords: passwords.New(passwords.Options{OnCache: func(hit bool) { a.metrics.Cache("user_password", hit) }}), DummyHash: a.hasher.DummyHash(),
-		Accounts: &manage.Users{Store: a.store, Logins: a.oauth2, Reload: manage.ReloadFunc(a.follower.poll), Now: a.now},
+		Accounts: &manage.Users{Store: a.store, Factors: a.store, Logins: a.oauth2, Reload: manage.ReloadFunc(a.follower.poll), Now: a.now},
 		Secrets:  keyed(a.secrets), Keep: a.cfg.TTL.AuthenticationSession,
 		Providers: providers, Identities: a.store,
 		Theme: login.Theme{Name: look.Name, Logo: look.Logo, Accent: look.Accent, Templates: look.Templates, Messages: look.Messages},

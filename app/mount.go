@@ -49,7 +49,7 @@ func (a *App) listen(context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return a.process.Left()
 }
 
 // port returns the bound port of a listener; empty when it is not open.
@@ -68,7 +68,7 @@ func (a *App) mount(context.Context) error {
 	s := a.cfg.Serve
 	for i := range a.listeners {
 		l := &a.listeners[i]
-		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Log: a.log}
+		o := edge.ServerOptions{TLS: l.tls.config(), H2C: true, ProxyProtocol: l.proxied, Standard: !a.fast(l.name), Farewell: s.Farewell, Log: a.log}
 		var err error
 		switch l.name {
 		case "proxy":
@@ -328,7 +328,7 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Groups = &manage.Groups{Store: a.store, Engine: a.policies}
 	d.Warden, d.ByRules = a.policies, byRules
 	d.Clients = a.clients()
-	d.Users = &manage.Users{Store: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
+	d.Users = &manage.Users{Store: a.store, Factors: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2

@@ -25,7 +25,7 @@ func (a *App) clients() *manage.Clients {
 func (a *App) registrationPolicy() *registration.Policy {
 	r := a.cfg.OIDC.Registration
 	return &registration.Policy{DefaultScope: r.DefaultScope, Scopes: r.Scopes, Audience: r.Audience, GrantTypes: r.GrantTypes, AuthMethods: r.AuthMethods,
-		RedirectSchemes: r.RedirectSchemes, RedirectHosts: r.RedirectHosts}
+		RedirectSchemes: r.RedirectSchemes, RedirectHosts: r.RedirectHosts, SubjectTypes: a.cfg.OIDC.Subjects.Types}
 }
 
 // documents are the clients whose ids are addresses; nil: there are none.

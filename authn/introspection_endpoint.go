@@ -134,6 +134,7 @@ func decodeIntrospection(raw []byte) (access.Token, error) {
 		Scope     any            `json:"scope"`
 		Audience  any            `json:"aud"`
 		Extra     map[string]any `json:"ext"`
+		Details   any            `json:"authorization_details"`
 		Bound     any            `json:"cnf"`
 		IssuedAt  any            `json:"iat"`
 		NotBefore any            `json:"nbf"`
@@ -150,6 +151,9 @@ func decodeIntrospection(raw []byte) (access.Token, error) {
 	}
 	t := access.Token{Active: true, ID: r.ID, Subject: r.Subject, ClientID: r.ClientID, Username: r.Username, Issuer: r.Issuer,
 		TokenType: r.TokenType, TokenUse: r.TokenUse, Extra: r.Extra}
+	if r.Details != nil {
+		t.Claims = map[string]any{"authorization_details": r.Details}
+	}
 	var err error
 	if r.Bound != nil {
 		if t.Bound, err = confirmation(r.Bound); err != nil {

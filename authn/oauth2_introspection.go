@@ -265,7 +265,12 @@ func introspected(t access.Token) (*facts, error) {
 		extra[name] = v
 	}
 	extra["username"], extra["client_id"], extra["scope"] = t.Username, t.ClientID, strings.Join(t.Scope, " ")
-	delete(extra, "aud") // a name of the server, which ext must not speak for
+	// Names of the server, which ext must not speak for.
+	delete(extra, "aud")
+	delete(extra, "authorization_details")
+	if details, ok := t.Claims["authorization_details"]; ok { // RFC 9396 section 9.2
+		extra["authorization_details"] = details
+	}
 	if len(t.Audience) > 0 {
 		extra["aud"] = t.Audience
 	}

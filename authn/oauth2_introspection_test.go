@@ -63,18 +63,19 @@ func (e *endpoint) config(more string) string {
 }
 
 const active = `{"active":true,"sub":"alice","client_id":"app","username":"Alice","scope":"read write","aud":["api"],
-	"iss":"https://issuer.example","exp":1777640400,"iat":1777633200,"token_use":"access_token","email":"a@b","ext":{"tenant":7,"client_id":"forged","aud":"forged"}}` // exp: an hour after start
+	"iss":"https://issuer.example","exp":1777640400,"iat":1777633200,"token_use":"access_token","email":"a@b","authorization_details":[{"type":"files"}],
+	"ext":{"tenant":7,"client_id":"forged","aud":"forged","authorization_details":"forged"}}` // exp: an hour after start
 
 func TestTheSubjectOfAnIntrospectedTokenIsThatOfOathkeeper(t *testing.T) {
 	e := newEndpoint(t, says(active))
 	a := build(t, Deps{Now: newClock().Now}, "oauth2_introspection", e.config(""))
 	got := must(a.Authenticate(t.Context(), bearerRequest("x")))(t)
 	want := access.Subject{ID: "alice", Via: "oauth2_introspection", Token: "x", Extra: map[string]any{
-		"tenant": 7.0, "username": "Alice", "client_id": "app", "scope": "read write", "aud": []string{"api"}}}
+		"tenant": 7.0, "username": "Alice", "client_id": "app", "scope": "read write", "aud": []string{"api"}, "authorization_details": []any{map[string]any{"type": "files"}}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	bare := says(`{"active":true,"ext":{"aud":["forged"]}}`)
+	bare := says(`{"active":true,"ext":{"aud":["forged"],"authorization_details":["forged"]}}`)
 	e.answer.Store(&bare)
 	got = must(a.Authenticate(t.Context(), bearerRequest("x")))(t)
 	want = access.Subject{Via: "oauth2_introspection", Token: "x", Extra: map[string]any{"username": "", "client_id": "", "scope": ""}}

@@ -86,6 +86,11 @@ type Serve struct {
 	Cookies    Cookies    `key:"cookies"`
 	// Shutdown bounds the wait for running requests after SIGTERM.
 	Shutdown time.Duration `key:"shutdown_timeout"`
+	// Farewell bounds the wait for clients that keep connections, after the listeners are
+	// closed, to be told with their next answer.
+	Farewell time.Duration `key:"farewell"`
+	// UpgradeTimeout bounds the wait for the next process to be ready.
+	UpgradeTimeout time.Duration `key:"upgrade_timeout"`
 	// DrainDelay is the time between a readiness of 503 and closing the listeners.
 	DrainDelay time.Duration `key:"drain_delay"`
 }
@@ -408,6 +413,9 @@ type Login struct {
 	Accent    string `key:"accent"`    // #rrggbb
 	Templates string `key:"templates"` // folder of files that replace built-in ones
 	Messages  string `key:"messages"`  // folder of texts, fr.json
+	// SecondFactor says who is asked for a second factor: nobody (off), who has one
+	// (optional), everybody (required).
+	SecondFactor string `key:"second_factor"`
 	// Providers are those that people may log in with beside their password.
 	Providers []Provider `key:"providers"`
 }
@@ -438,6 +446,7 @@ type OAuth2 struct {
 	PAR               PAR               `key:"par"`
 	Grant             Grant             `key:"grant"`
 	Device            Device            `key:"device_authorization"`
+	Details           Details           `key:"authorization_details"`
 	Documents         ClientDocuments   `key:"client_id_metadata_documents"`
 	// LegacyErrors adds what errors of Hydra 1 had.
 	LegacyErrors bool `key:"include_legacy_error_fields"`
@@ -462,6 +471,14 @@ type DPoP struct {
 	// Nonce is off or required.
 	Nonce    string        `key:"nonce"`
 	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// Details is about authorization_details (RFC 9396).
+type Details struct {
+	// Types are those that clients may register and ask for.
+	Types []string `key:"types"`
+	// Schemas is a folder with a JSON schema for each type that has members of its own.
+	Schemas string `key:"schemas"`
 }
 
 // Device is about the grant of devices without a browser (RFC 8628).
@@ -641,6 +658,7 @@ func Default() Config {
 			Management: Guard{ResourcePrefix: "rn:hydra"},
 			Cookies:    Cookies{SameSite: "Lax"},
 			Shutdown:   30 * time.Second,
+			Farewell:   500 * time.Millisecond, UpgradeTimeout: time.Minute,
 		},
 		TTL: TTL{
 			LoginConsentRequest:   30 * time.Minute,
@@ -652,6 +670,7 @@ func Default() Config {
 			AuthenticationSession: 720 * time.Hour,
 		},
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
+		Login:      Login{SecondFactor: "optional"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
 			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, Documents: ClientDocuments{MaxAge: time.Hour}, IntrospectionCacheSize: 100_000},
 		OIDC:        OIDC{IDTokenAlg: "RS256", Subjects: Subjects{Types: []string{"public"}}, Registration: defaultRegistration()},

@@ -52,6 +52,7 @@ func (c *Config) checkWords(v *validation) {
 	v.oneOf("strategies.access_token", c.Strategies.AccessToken, "opaque", "jwt")
 	v.oneOf("oauth2.client_assertion.audience", c.OAuth2.ClientAssertion.Audience, "issuer", "endpoints")
 	v.oneOf("oauth2.dpop.nonce", c.OAuth2.DPoP.Nonce, "off", "required")
+	v.oneOf("login.second_factor", c.Login.SecondFactor, "off", "optional", "required")
 	if c.OAuth2.Grant.Password.Enabled && c.URLs.Login != "" {
 		v.fault("oauth2.grant.password.enabled", "needs the built-in login: urls.login must be empty")
 	}

@@ -39,6 +39,9 @@ type ServerOptions struct {
 	// Refused is called for each connection that is closed for being too many. Nil:
 	// nothing. It must not block.
 	Refused func()
+	// Farewell bounds the wait, at a Shutdown, for clients that keep a connection to learn
+	// from their next answer that it ends. What is idle then is closed. 0: no wait.
+	Farewell time.Duration
 	// Log gets the server's own complaints at level debug. Nil: none.
 	Log *slog.Logger
 }
@@ -52,11 +55,17 @@ type Server struct {
 	crowd   crowd // but for its Listener
 	cancel  context.CancelFunc
 	running atomic.Int64 // handlers
+
+	farewell time.Duration
+	leaving  atomic.Bool
+	stopping atomic.Bool
+	standard atomic.Int64                 // connections of http
+	listener atomic.Pointer[net.Listener] // nil: it does not serve yet
 }
 
 // NewServer returns a Server that is not yet serving.
 func NewServer(o ServerOptions) *Server {
-	s := &Server{proxied: o.ProxyProtocol, crowd: crowd{most: o.ConnectionsPerClient, exempt: o.Exempt, refused: o.Refused, of: map[netip.Prefix]int{}}}
+	s := &Server{proxied: o.ProxyProtocol, farewell: o.Farewell, crowd: crowd{most: o.ConnectionsPerClient, exempt: o.Exempt, refused: o.Refused, of: map[netip.Prefix]int{}}}
 	if o.Refused == nil {
 		s.crowd.refused = func() {}
 	}
@@ -78,6 +87,7 @@ func NewServer(o ServerOptions) *Server {
 		Protocols:         &protocols,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnState:         s.follow,
 		// OPTIONS * is nobody's resource; it is refused like any other such target.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -107,6 +117,10 @@ func (s *Server) Serve(l net.Listener) error {
 		s.crowd.Listener = l
 		l = &s.crowd
 	}
+	s.listener.Store(&l)
+	if s.stopping.Load() {
+		return l.Close()
+	}
 	switch {
 	case s.http.TLSConfig != nil:
 		err = s.http.ServeTLS(l, "", "")
@@ -115,16 +129,49 @@ func (s *Server) Serve(l net.Listener) error {
 	default:
 		err = s.http.Serve(l)
 	}
-	if err == http.ErrServerClosed {
+	if err == http.ErrServerClosed || s.stopping.Load() {
 		return nil
 	}
 	return err
+}
+
+// Leave has every answer of HTTP/1.1 end its connection from now on, so that clients
+// that keep connections are elsewhere when Shutdown comes.
+func (s *Server) Leave() { s.leaving.Store(true) }
+
+// follow counts the connections that net/http serves.
+func (s *Server) follow(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.standard.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.standard.Add(-1)
+	}
+}
+
+// depart accepts nothing new, and waits a moment for the connections that are kept to
+// end with their next answer: to close one that is idle may take a request that is on
+// its way with it.
+func (s *Server) depart(ctx context.Context) {
+	s.stopping.Store(true)
+	s.Leave()
+	if l := s.listener.Load(); l != nil {
+		_ = (*l).Close()
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(s.farewell); time.Now().Before(end) && ctx.Err() == nil; <-tick.C {
+		if s.standard.Load() == 0 && (s.wire == nil || s.wire.Connections() == 0) {
+			return
+		}
+	}
 }
 
 // Shutdown stops accepting and waits until running requests are done, upgraded
 // connections included. When ctx ends first, it cuts what is left and returns
 // ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.depart(ctx)
 	shutdown, cut := s.http.Shutdown, s.http.Close
 	if s.wire != nil {
 		shutdown, cut = s.wire.Shutdown, s.wire.Close
@@ -145,7 +192,7 @@ func (s *Server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.running.Add(1)
 		defer s.running.Add(-1)
-		if doubtful(r) {
+		if doubtful(r) || r.ProtoMajor == 1 && s.leaving.Load() {
 			w = closing{w}
 		}
 		next.ServeHTTP(w, r)
@@ -173,8 +220,8 @@ func doubtful(r *http.Request) bool {
 	return r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0)
 }
 
-// closing ends the connection after the answer, so that what follows on it is nobody's
-// request (RFC 9112 section 6.1).
+// closing ends the connection after the answer, so that no request follows on it (RFC
+// 9112 sections 6.1 and 9.6).
 type closing struct{ http.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.

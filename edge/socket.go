@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -116,11 +117,32 @@ func (o SocketOptions) apply(path string) error {
 	return os.Chmod(path, mode)
 }
 
+// AdoptUnix returns the socket at path, which another process has bound, as ListenUnix
+// does. Its path goes with it only if owned is set.
+func AdoptUnix(bound *net.UnixListener, path string, owned bool) (net.Listener, error) {
+	bound.SetUnlinkOnClose(false)
+	l := &unixListener{UnixListener: bound, path: path}
+	if !owned {
+		return l, nil
+	}
+	var err error
+	l.file, err = os.Lstat(path)
+	return l, err
+}
+
+// KeepUnix lets the path of a Unix socket be when l is closed: another process serves it.
+func KeepUnix(l net.Listener) {
+	if u, ok := l.(*unixListener); ok {
+		u.kept.Store(true)
+	}
+}
+
 // unixListener is a Unix socket with a name that is not the one it was bound to.
 type unixListener struct {
 	*net.UnixListener
 	path string
-	file fs.FileInfo
+	file fs.FileInfo // nil: the path is somebody else's
+	kept atomic.Bool
 }
 
 // Accept implements net.Listener.
@@ -137,7 +159,7 @@ func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net:
 
 // Close implements net.Listener.
 func (l *unixListener) Close() error {
-	if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.file) {
+	if now, err := os.Lstat(l.path); err == nil && l.file != nil && !l.kept.Load() && os.SameFile(now, l.file) {
 		_ = os.Remove(l.path) // else the next start replaces it
 	}
 	return l.UnixListener.Close()

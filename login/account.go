@@ -23,6 +23,8 @@ type accountPage struct {
 	Sessions    []accountSession
 	Consents    []accountConsent
 	Identities  []accountIdentity
+	// Factors are nil where second factors are off.
+	Factors *accountFactors
 	// Providers are those to link another identity of.
 	Providers []providerChoice
 }
@@ -95,6 +97,9 @@ func (x *exchange) account(status int, session *oauth2.LoginSession, u users.Use
 	if err := x.listIdentities(&page, u); err != nil {
 		return err
 	}
+	if err := x.listFactors(&page, u); err != nil {
+		return err
+	}
 	x.protect(AccountPath, session.ID)
 	x.render(status, "account", page)
 	return nil
@@ -119,7 +124,9 @@ func (x *exchange) submitAccount() error {
 	} else if identity != "" {
 		return x.unlink(session, u, identity)
 	}
-	switch x.form.Get("action") {
+	switch action := x.form.Get("action"); action {
+	case "add-generator", "confirm-generator", "remove-generator", "new-codes":
+		return x.submitFactor(session, u, action)
 	case "password":
 		status, err = x.changePassword(session, u)
 	case "end-session":

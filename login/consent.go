@@ -1,6 +1,8 @@
 package login
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,6 +22,8 @@ type consentPage struct {
 	Unknown  bool
 	Scopes   []scopeChoice
 	Audience []string
+	// Details are authorization details as JSON, indented.
+	Details []string
 	// Home, Policy and Terms are pages of the client; empty for none.
 	Home, Policy, Terms string
 }
@@ -86,6 +90,13 @@ func (x *exchange) consentForm(status int, asked oauth2.ConsentRequest, u users.
 	for _, scope := range asked.RequestedScope {
 		page.Scopes = append(page.Scopes, scopeChoice{Name: scope, Text: x.v.Scope(scope), Required: scope == "openid"})
 	}
+	for _, one := range asked.RequestedDetails {
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, one, "", "  "); err != nil {
+			return err
+		}
+		page.Details = append(page.Details, indented.String())
+	}
 	x.protect(ConsentPath, asked.Challenge)
 	x.render(status, "consent", page)
 	return nil
@@ -102,7 +113,7 @@ func webPage(address string) string {
 // grant accepts a consent with the claims that the granted scopes stand for.
 func (x *exchange) grant(asked oauth2.ConsentRequest, u users.User, scopes []string, remember bool) (string, error) {
 	return x.p.o.Requests.AcceptConsent(x.ctx, asked.Challenge, oauth2.AcceptConsent{
-		GrantScope: scopes, GrantAudience: asked.RequestedAudience, Remember: remember,
+		GrantScope: scopes, GrantAudience: asked.RequestedAudience, GrantDetails: asked.RequestedDetails, Remember: remember,
 		Session: oauth2.ConsentSession{IDToken: u.Released(scopes)},
 	})
 }

@@ -144,7 +144,7 @@ func (x *exchange) listIdentities(page *accountPage, u users.User) error {
 // sure reports whether it is the person who changes how to log in: by the password, else
 // by a login a short time ago. If not, the page says what is wrong, or the browser was
 // sent to log in.
-func (x *exchange) sure(session *oauth2.LoginSession, u users.User) (bool, error) {
+func (x *exchange) sure(session *oauth2.LoginSession, u users.User, field string) (bool, error) {
 	if u.PasswordHash == "" {
 		if x.p.o.Now().Sub(session.AuthenticatedAt) < freshFor {
 			return true, nil
@@ -152,7 +152,7 @@ func (x *exchange) sure(session *oauth2.LoginSession, u users.User) (bool, error
 		x.p.o.Sessions.SignIn(x.w, x.r, AccountPath, true)
 		return false, nil
 	}
-	status, err := x.confirm(u, "link_password")
+	status, err := x.confirm(u, field)
 	if status != 0 {
 		return false, x.account(status, session, u)
 	}
@@ -165,7 +165,7 @@ func (x *exchange) beginLink(session *oauth2.LoginSession, u users.User, id stri
 	if provider == nil {
 		return fault.New(fault.Invalid, "invalid_form", "there is no such provider")
 	}
-	if ok, err := x.sure(session, u); !ok {
+	if ok, err := x.sure(session, u, "link_password"); !ok {
 		return err
 	}
 	err := x.beginUpstream(provider, url.Values{"prompt": {"select_account"}}, upstreamAttempt{Session: session.ID, MaxAge: -1})
@@ -226,7 +226,7 @@ func (x *exchange) unlink(session *oauth2.LoginSession, u users.User, key string
 	if n < 0 {
 		return fault.New(fault.NotFound, "identity_not_found", "there is no such identity")
 	}
-	if ok, err := x.sure(session, u); !ok {
+	if ok, err := x.sure(session, u, "link_password"); !ok {
 		return err
 	}
 	err = x.p.o.Identities.UnlinkIdentity(x.ctx, own[n], x.p.issuers())

@@ -93,6 +93,9 @@ type Options struct {
 	// there are whose; with no provider it may be nil.
 	Providers  []Provider
 	Identities users.IdentityStore
+	// Factors keeps second factors, SecondFactor says who must have one.
+	Factors      users.FactorStore
+	SecondFactor SecondFactor
 	// Replays remembers which steps of logins were done.
 	Replays oauth2.ReplayStore
 	// Client returns the address that a request comes from.

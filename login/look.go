@@ -36,7 +36,7 @@ type Theme struct {
 }
 
 // pageNames are the pages, each a template file.
-var pageNames = []string{"login", "consent", "logout", "done", "error", "account", "continue"}
+var pageNames = []string{"login", "consent", "logout", "done", "error", "account", "continue", "code", "enrol", "codes"}
 
 // look is a theme that was read: everything that a page needs.
 type look struct {

@@ -56,7 +56,11 @@ func (p *Pages) CheckPassword(ctx context.Context, clientID, login, password str
 	}
 	p.rehash(ctx, u, password)
 	came := progress{Subject: u.ID, AMR: []string{"pwd"}}
-	if next(came, u) != stepFinish { // the password is not all that the person needs
+	f, err := p.o.Factors.Factors(ctx, u.ID)
+	if err != nil {
+		return PasswordPerson{}, err
+	}
+	if next(came, u, f, p.o.SecondFactor) != stepFinish { // the password is not all that the person needs
 		return PasswordPerson{}, fault.New(fault.Unauthenticated, "wrong_login", "the login needs more than a password")
 	}
 	who := PasswordPerson{User: u}

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"net/http"
 	"slices"
 	"time"
 
@@ -62,14 +63,22 @@ type step int
 const (
 	stepRefuse step = iota
 	stepFinish
+	stepCode  // a second factor is to be shown
+	stepEnrol // there is none yet, and has to be
 )
 
 // next is the one place that decides what a login needs next. The user is read anew for
 // every step.
-func next(p progress, u users.User) step {
+func next(p progress, u users.User, f users.Factors, policy SecondFactor) step {
 	switch {
 	case p.Subject == "" || p.Subject != u.ID || u.Disabled:
 		return stepRefuse
+	case p.Second || policy == NoSecondFactor:
+		return stepFinish
+	case f.Any():
+		return stepCode
+	case policy == SecondFactorRequired:
+		return stepEnrol
 	default:
 		return stepFinish
 	}
@@ -82,9 +91,18 @@ func (x *exchange) proceed(asked oauth2.LoginRequest, p progress) error {
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	switch next(p, u) {
+	f, err := x.p.o.Factors.Factors(x.ctx, p.Subject)
+	if err != nil {
+		return err
+	}
+	switch next(p, u, f, x.p.o.SecondFactor) {
 	case stepFinish:
 		return x.finish(asked, p)
+	case stepCode:
+		return x.askCode(http.StatusOK, asked, p, f)
+	case stepEnrol:
+		e := enrolment{Generator: newGenerator(x.p.o.Now()), Progress: p}
+		return x.showEnrolment(http.StatusOK, enrolPage{Where: LoginPath, Challenge: asked.Challenge}, asked.Challenge, e, u)
 	default:
 		return x.loginRefused(asked, p)
 	}
@@ -93,7 +111,8 @@ func (x *exchange) proceed(asked oauth2.LoginRequest, p progress) error {
 // finish is the one place where a login ends: it tells the authorization server who the
 // person is and how that was shown, and sends the browser on.
 func (x *exchange) finish(asked oauth2.LoginRequest, p progress) error {
-	accept := oauth2.AcceptLogin{Subject: p.Subject, Remember: true}
+	// Of a login that a session would have answered the session learns how it went.
+	accept := oauth2.AcceptLogin{Subject: p.Subject, Remember: true, ExtendSessionLifespan: asked.Skip}
 	accept.ACR, accept.AMR = p.context()
 	if p.At != 0 {
 		accept.AuthenticatedAt = time.Unix(p.At, 0)

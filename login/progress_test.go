@@ -131,20 +131,33 @@ func TestATicketIsGoodForItsBrowserPurposeAndSubjectInTimeAndOnce(t *testing.T) 
 }
 
 func TestALoginGoesOnForTheOneWhoWasIdentifiedAlone(t *testing.T) {
+	ada, pwd, both := users.User{ID: "ada"}, progress{Subject: "ada", AMR: []string{"pwd"}}, progress{Subject: "ada", Second: true}
+	app := users.Factors{Generator: &users.Generator{}}
+	key := users.Factors{Passkeys: []users.Passkey{{}}}
 	for name, c := range map[string]struct {
 		progress progress
 		user     users.User
+		factors  users.Factors
+		policy   SecondFactor
 		want     step
 	}{
-		"nothing at all":       {progress{}, users.User{}, stepRefuse},
-		"nobody":               {progress{AMR: []string{"pwd"}, Second: true}, users.User{ID: "ada"}, stepRefuse},
-		"somebody else":        {progress{Subject: "ada"}, users.User{ID: "eve"}, stepRefuse},
-		"who is gone":          {progress{Subject: "ada"}, users.User{}, stepRefuse},
-		"who is disabled":      {progress{Subject: "ada", Second: true}, users.User{ID: "ada", Disabled: true}, stepRefuse},
-		"who was identified":   {progress{Subject: "ada"}, users.User{ID: "ada"}, stepFinish},
-		"who showed two of it": {progress{Subject: "ada", Second: true}, users.User{ID: "ada"}, stepFinish},
+		"nothing at all":                         {progress{}, users.User{}, users.Factors{}, NoSecondFactor, stepRefuse},
+		"nobody":                                 {progress{AMR: []string{"pwd"}, Second: true}, ada, users.Factors{}, 0, stepRefuse},
+		"somebody else":                          {pwd, users.User{ID: "eve"}, users.Factors{}, 0, stepRefuse},
+		"who is gone":                            {pwd, users.User{}, users.Factors{}, 0, stepRefuse},
+		"who is disabled":                        {both, users.User{ID: "ada", Disabled: true}, users.Factors{}, 0, stepRefuse},
+		"who has nothing else":                   {pwd, ada, users.Factors{}, SecondFactorOptional, stepFinish},
+		"who showed two of it":                   {both, ada, users.Factors{}, SecondFactorOptional, stepFinish},
+		"who has an app":                         {pwd, ada, app, SecondFactorOptional, stepCode},
+		"who has a passkey":                      {pwd, ada, key, SecondFactorOptional, stepCode},
+		"who has recovery codes alone":           {pwd, ada, users.Factors{RecoveryCodes: 3}, SecondFactorOptional, stepFinish},
+		"who has an app and must":                {pwd, ada, app, SecondFactorRequired, stepCode},
+		"who has nothing else and must":          {pwd, ada, users.Factors{}, SecondFactorRequired, stepEnrol},
+		"who showed two of it and must":          {both, ada, app, SecondFactorRequired, stepFinish},
+		"who has an app that nobody asks for":    {pwd, ada, app, NoSecondFactor, stepFinish},
+		"who came from elsewhere and has an app": {progress{Subject: "ada"}, ada, app, SecondFactorOptional, stepCode},
 	} {
-		if got := next(c.progress, c.user); got != c.want {
+		if got := next(c.progress, c.user, c.factors, c.policy); got != c.want {
 			t.Errorf("%s: step %d, want %d", name, got, c.want)
 		}
 	}

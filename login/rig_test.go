@@ -167,7 +167,7 @@ func startWith(t *testing.T, change func(*login.Options), changes ...func(*serve
 		t.Fatal(err)
 	}
 	options := login.Options{
-		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st,
+		Issuer: r.url, Requests: s, Sessions: s, Users: st, Passwords: r.hashes, DummyHash: "h:nobody's", Accounts: accounts{st, &r.anew}, Attempts: st, Replays: st, Factors: st,
 		Client: func(*http.Request) netip.Addr { return r.client.Load().(netip.Addr) }, Secrets: secret, Keep: 720 * time.Hour, Identities: st,
 	}
 	change(&options)

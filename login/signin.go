@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,12 +52,19 @@ func (x *exchange) showLogin() error {
 		return err
 	}
 	if asked.Skip {
-		return x.skipLogin(asked)
+		enough, err := x.suffices(asked)
+		if err != nil {
+			return err
+		}
+		if enough || slices.Contains(asked.Prompt, "none") {
+			return x.skipLogin(asked, enough)
+		}
 	}
 	return x.loginForm(http.StatusOK, asked, loginPage{Login: x.hinted(asked)})
 }
 
-func (x *exchange) skipLogin(asked oauth2.LoginRequest) error {
+// skipLogin answers for the session, or rejects what it is not enough for.
+func (x *exchange) skipLogin(asked oauth2.LoginRequest, enough bool) error {
 	u, err := x.p.o.Users.User(x.ctx, asked.Subject)
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
@@ -64,6 +72,8 @@ func (x *exchange) skipLogin(asked oauth2.LoginRequest) error {
 	var to string
 	if err != nil || u.Disabled {
 		to, err = x.p.o.Requests.RejectLogin(x.ctx, asked.Challenge, oauth2.Rejection{Error: "login_required", ErrorDescription: "The user is not known any more."})
+	} else if !enough {
+		to, err = x.p.o.Requests.RejectLogin(x.ctx, asked.Challenge, oauth2.Rejection{Error: "login_required", ErrorDescription: "A second factor is needed."})
 	} else {
 		to, err = x.p.o.Requests.AcceptLogin(x.ctx, asked.Challenge, oauth2.AcceptLogin{Subject: asked.Subject})
 	}
@@ -127,6 +137,14 @@ func (x *exchange) submitLogin() error {
 		}
 		return err
 	}
+	switch x.form.Get("action") {
+	case "code":
+		return x.submitCode(asked)
+	case "confirm-generator":
+		return x.submitEnrolment(asked)
+	case "seen":
+		return x.submitSeen(asked)
+	}
 	if id := x.form.Get("provider"); id != "" {
 		return x.submitProvider(asked, page, id)
 	}
@@ -182,6 +200,9 @@ func (x *exchange) refused(err error) int {
 	switch {
 	case errors.Is(err, errRefused):
 		x.fault("login", "fault.refused")
+		return http.StatusForbidden
+	case errors.Is(err, errCode):
+		x.fault("code", "fault.code")
 		return http.StatusForbidden
 	case errors.As(err, &slow):
 		x.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(slow.wait.Seconds()))))

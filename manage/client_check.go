@@ -75,6 +75,11 @@ func checkClient(c oauth2.Client, subjects []string) error {
 			k.fail(metadata, fmt.Sprintf("/audience/%d", i), "must be without spaces")
 		}
 	}
+	for i, t := range c.AuthorizationDetailsTypes {
+		if t == "" || len(t) > 255 {
+			k.fail(metadata, fmt.Sprintf("/authorization_details_types/%d", i), "must have 1 to 255 bytes")
+		}
+	}
 	k.checkSubjects(c, subjects)
 	if c.AccessTokenStrategy != "" && c.AccessTokenStrategy != "opaque" && c.AccessTokenStrategy != "jwt" {
 		k.fail(metadata, "/access_token_strategy", "must be opaque or jwt")

@@ -26,8 +26,10 @@ type Users struct {
 		// RevokeOtherLoginSessions ends all logins of a user but one, which may be empty.
 		RevokeOtherLoginSessions(ctx context.Context, subject, keep string) error
 	}
-	Reload Reloader
-	Now    func() time.Time
+	// Factors keeps second factors.
+	Factors users.FactorStore
+	Reload  Reloader
+	Now     func() time.Time
 }
 
 // List returns users by id; a non-empty login selects the one who has it.
@@ -92,6 +94,15 @@ func (s *Users) SetPassword(ctx context.Context, id, password, keepSession strin
 		return old
 	})
 	return err
+}
+
+// ResetSecondFactor takes away what a user has beside the password, such as an app for
+// one-time codes that was lost, and ends the user's logins. Errors: fault.NotFound.
+func (s *Users) ResetSecondFactor(ctx context.Context, id string) error {
+	if err := s.Factors.ResetFactors(ctx, id); err != nil {
+		return err
+	}
+	return s.farewell(ctx, id, "")
 }
 
 // Rehash keeps the password of a user, as it was read, under a hash of today's kind. Who

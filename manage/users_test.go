@@ -21,7 +21,7 @@ func TestAPasswordIsHashedAnewUnlessTheUserChangedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	m := &manage.Users{Store: store, Now: time.Now}
+	m := &manage.Users{Store: store, Factors: store, Now: time.Now}
 	foreign, err := bcrypt.GenerateFromPassword([]byte("correct horse"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestClientsHearOfEveryLoginThatAChangeOfItsUserEnds(t *testing.T) {
 	}
 	defer store.Close()
 	heard := &farewells{}
-	m := &manage.Users{Store: store, Logins: heard, Now: time.Now}
+	m := &manage.Users{Store: store, Factors: store, Logins: heard, Now: time.Now}
 	check := func(what string, err error, want ...string) {
 		t.Helper()
 		if diff := cmp.Diff(want, heard.calls); err != nil || diff != "" {
@@ -101,6 +101,7 @@ func TestClientsHearOfEveryLoginThatAChangeOfItsUserEnds(t *testing.T) {
 	check("a new user", err)
 	check("an own new password", m.SetPassword(t.Context(), "ada", "another horse", "this session"), "ada but this session")
 	check("a password that an operator sets", m.SetPassword(t.Context(), "ada", "a third horse", ""), "ada but ")
+	check("second factors that an operator takes away", m.ResetSecondFactor(t.Context(), "ada"), "ada but ")
 	ada.Password = ""
 	_, err = m.Replace(t.Context(), ada, "")
 	check("a change of something else", err)

@@ -51,6 +51,7 @@ type Client struct {
 	RequirePAR                 bool            `json:"require_pushed_authorization_requests,omitempty"`
 	RequireSignedRequestObject bool            `json:"require_signed_request_object,omitempty"`
 	AuthorizationResponseAlg   string          `json:"authorization_signed_response_alg,omitempty"` // of response modes that sign (JARM)
+	AuthorizationDetailsTypes  []string        `json:"authorization_details_types,omitempty"`       // RFC 9396 section 10
 	RequestURIs                []string        `json:"request_uris,omitempty"`
 	RequestObjectAlg           string          `json:"request_object_signing_alg,omitempty"`
 	UserinfoAlg                string          `json:"userinfo_signed_response_alg"`

@@ -2,6 +2,7 @@ package oauth2
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/gatewarden/gatewarden/access"
@@ -61,20 +62,22 @@ type Rejection struct {
 
 // ConsentRequest is what a consent app is asked, in Hydra's JSON.
 type ConsentRequest struct {
-	Challenge         string         `json:"challenge"`
-	ConsentRequestID  string         `json:"consent_request_id,omitempty"`
-	RequestedScope    []string       `json:"requested_scope"`
-	RequestedAudience []string       `json:"requested_access_token_audience"`
-	Skip              bool           `json:"skip"`
-	Subject           string         `json:"subject"`
-	OIDCContext       OIDCContext    `json:"oidc_context"`
-	Client            Client         `json:"client"`
-	RequestURL        string         `json:"request_url"`
-	LoginChallenge    string         `json:"login_challenge"`
-	LoginSessionID    string         `json:"login_session_id"`
-	ACR               string         `json:"acr"`
-	AMR               []string       `json:"amr,omitempty"`
-	Context           map[string]any `json:"context"`
+	Challenge         string   `json:"challenge"`
+	ConsentRequestID  string   `json:"consent_request_id,omitempty"`
+	RequestedScope    []string `json:"requested_scope"`
+	RequestedAudience []string `json:"requested_access_token_audience"`
+	// RequestedDetails are authorization_details (RFC 9396), objects with a type.
+	RequestedDetails []json.RawMessage `json:"requested_authorization_details,omitempty"`
+	Skip             bool              `json:"skip"`
+	Subject          string            `json:"subject"`
+	OIDCContext      OIDCContext       `json:"oidc_context"`
+	Client           Client            `json:"client"`
+	RequestURL       string            `json:"request_url"`
+	LoginChallenge   string            `json:"login_challenge"`
+	LoginSessionID   string            `json:"login_session_id"`
+	ACR              string            `json:"acr"`
+	AMR              []string          `json:"amr,omitempty"`
+	Context          map[string]any    `json:"context"`
 }
 
 // ConsentSession holds the claims that a consent app adds.
@@ -85,13 +88,16 @@ type ConsentSession struct {
 
 // AcceptConsent is a consent app's yes. What it grants must have been requested.
 type AcceptConsent struct {
-	GrantScope    []string       `json:"grant_scope"`
-	GrantAudience []string       `json:"grant_access_token_audience"`
-	Session       ConsentSession `json:"session"`
-	Remember      bool           `json:"remember"`
-	RememberFor   int            `json:"remember_for"` // seconds; 0: for good
-	HandledAt     time.Time      `json:"handled_at,omitzero"`
-	Context       map[string]any `json:"context,omitempty"`
+	GrantScope    []string `json:"grant_scope"`
+	GrantAudience []string `json:"grant_access_token_audience"`
+	// GrantDetails are requested ones, or such with fewer words in locations, actions,
+	// datatypes or privileges. Empty: none is granted.
+	GrantDetails []json.RawMessage `json:"grant_authorization_details,omitempty"`
+	Session      ConsentSession    `json:"session"`
+	Remember     bool              `json:"remember"`
+	RememberFor  int               `json:"remember_for"` // seconds; 0: for good
+	HandledAt    time.Time         `json:"handled_at,omitzero"`
+	Context      map[string]any    `json:"context,omitempty"`
 }
 
 // ConsentGrant is one remembered consent, as the session listing shows it.
@@ -139,6 +145,8 @@ type Introspection struct {
 	Bound *access.Confirmation `json:"cnf,omitempty"`
 	// Act is who acts for the subject (RFC 8693 section 4.1): sub, and act in it.
 	Act any `json:"act,omitempty"`
+	// Details are authorization_details (RFC 9396 section 9.2).
+	Details any `json:"authorization_details,omitempty"`
 }
 
 // Handled is the error of an answer to a request that was answered before: HTTP

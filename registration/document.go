@@ -201,11 +201,16 @@ func (p *Policy) document(id string, body []byte) (oauth2.Client, error) {
 	}
 	p.narrow(&c)
 	c.ID, c.Origin, c.AuthMethodSet = id, oauth2.ByDocument, true
+	// The address that vouches for the client is its sector; redirect URIs may be anybody's.
+	c.SectorIdentifierURI = id
 	if err := p.check(c, oauth2.Client{}); err != nil {
 		return oauth2.Client{}, unusable(told(err))
 	}
-	if err := manage.Complete(&c, strings.Join(p.scope(), " "), nil); err != nil {
+	if err := manage.Complete(&c, strings.Join(p.scope(), " "), p.SubjectTypes); err != nil {
 		return oauth2.Client{}, unusable(told(err))
+	}
+	if c.SubjectType != "pairwise" {
+		c.SectorIdentifierURI = ""
 	}
 	return c, nil
 }

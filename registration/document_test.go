@@ -127,6 +127,12 @@ func TestADocumentIsAClientWithinThePolicy(t *testing.T) {
 			t.Errorf("%s: %v (-want +got):\n%s", c.name, err, diff)
 		}
 	}
+	// Its sector is its own address, whatever it says.
+	pairwise := newHost(t, func(o *DocumentsOptions) { o.Policy.SubjectTypes = []string{"pairwise"} })
+	pairwise.serve(pairwise.document(object{"sector_identifier_uri": "https://bank.example/list"}))
+	if got, err := pairwise.get(); err != nil || got.SubjectType != "pairwise" || got.SectorIdentifierURI != pairwise.id() {
+		t.Errorf("%v: got %+v", err, got)
+	}
 	p := newPublisher(t, "k")
 	h.serve(h.document(object{"token_endpoint_auth_method": "private_key_jwt", "jwks": object{"keys": []any{p.key.Public()}}}))
 	h.wait(2 * time.Hour)
@@ -149,6 +155,7 @@ func TestABadDocumentIsNoClientAndItsAuthorLearnsWhy(t *testing.T) {
 		{"no redirect URI", h.document(object{"redirect_uris": nil}), "/redirect_uris"},
 		{"no redirect URI that is open", h.document(object{"redirect_uris": []string{"cursor://cb", "javascript:alert(1)"}}), "/redirect_uris"},
 		{"no grant that is open", h.document(object{"grant_types": []string{"client_credentials"}}), "/grant_types"},
+		{"subjects that there are not", h.document(object{"subject_type": "pairwise"}), "/subject_type"},
 		{"keys by http", h.document(object{"jwks_uri": "http://127.0.0.1/"}), "/jwks_uri"},
 		{"a name that turns what follows", h.document(object{"client_name": "a\u202eb"}), "/client_name"},
 		{"a member twice", strings.Replace(h.document(nil), "{", `{"client_name":"x",`, 1), "occurs twice"},

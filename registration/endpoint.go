@@ -71,9 +71,19 @@ func New(o Options) *Endpoint {
 // Handles reports whether a path is the endpoint's.
 func Handles(path string) bool { return path == Path || strings.HasPrefix(path, Path+"/") }
 
-// answered is a client as it is told of itself, in Hydra's JSON (RFC 7591 section 3.2.1).
+// answered is a client as it is told of itself, in Hydra's JSON (RFC 7591 section 3.2.1)
+// but for members that say nothing: libraries take an empty text for a bad address, and
+// an algorithm none for a signature that they have to expect.
 type answered struct {
 	oauth2.Client
+	Name        string `json:"client_name,omitempty"`
+	Owner       string `json:"owner,omitempty"`
+	ClientURI   string `json:"client_uri,omitempty"`
+	LogoURI     string `json:"logo_uri,omitempty"`
+	PolicyURI   string `json:"policy_uri,omitempty"`
+	TermsURI    string `json:"tos_uri,omitempty"`
+	UserinfoAlg string `json:"userinfo_signed_response_alg,omitempty"`
+
 	IssuedAt  int64  `json:"client_id_issued_at"`
 	Token     string `json:"registration_access_token"`
 	URI       string `json:"registration_client_uri"`
@@ -81,9 +91,12 @@ type answered struct {
 }
 
 func (e *Endpoint) answer(c oauth2.Client, token string) answered {
-	// What operators keep for themselves.
-	c.Metadata, c.Owner, c.Origin = nil, "", oauth2.ByOperator
-	return answered{Client: c, IssuedAt: c.CreatedAt.Unix(), Token: token, URI: e.base + "/" + url.PathEscape(c.ID)}
+	c.Metadata, c.Origin = nil, oauth2.ByOperator // what operators keep for themselves, and the owner
+	alg := c.UserinfoAlg
+	if alg == "none" {
+		alg = ""
+	}
+	return answered{Client: c, Name: c.Name, ClientURI: c.ClientURI, LogoURI: c.LogoURI, PolicyURI: c.PolicyURI, TermsURI: c.TermsOfServiceURI, UserinfoAlg: alg, IssuedAt: c.CreatedAt.Unix(), Token: token, URI: e.base + "/" + url.PathEscape(c.ID)}
 }
 
 // ServeHTTP serves the endpoint and those of single clients.

@@ -51,6 +51,9 @@ type Policy struct {
 	// RedirectHosts are those of http and https redirect URIs: names, or *.example.org for
 	// the names below one. Empty: any.
 	RedirectHosts []string
+	// SubjectTypes are those of documents; nil: public. For registrations package manage
+	// has them.
+	SubjectTypes []string
 }
 
 // scope is what a client gets that names none.
@@ -185,7 +188,7 @@ func checkTexts(v *violations, c oauth2.Client) {
 	}
 	for pointer, raw := range map[string]string{
 		"/client_uri": c.ClientURI, "/logo_uri": c.LogoURI, "/policy_uri": c.PolicyURI, "/tos_uri": c.TermsOfServiceURI, "/jwks_uri": c.JWKSURI,
-		"/frontchannel_logout_uri": c.FrontchannelLogoutURI, "/backchannel_logout_uri": c.BackchannelLogoutURI,
+		"/frontchannel_logout_uri": c.FrontchannelLogoutURI, "/backchannel_logout_uri": c.BackchannelLogoutURI, "/sector_identifier_uri": c.SectorIdentifierURI,
 	} {
 		if u, err := url.Parse(raw); raw != "" && (err != nil || u.Scheme != "https" || len(raw) > maxURI) {
 			v.add(invalidMetadata, pointer, "must be an https URL of at most %d bytes", maxURI)

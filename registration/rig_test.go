@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatewarden/gatewarden/internal/testopenapi"
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/oauth2/secrets"
@@ -23,7 +24,8 @@ type rig struct {
 	store    *sql.Store
 	hasher   *secrets.Hasher
 	endpoint *Endpoint
-	codes    []string // of answers
+	handler  http.Handler // checks that what is sent conforms to openapi.yaml
+	codes    []string     // of answers
 }
 
 func policy() *Policy {
@@ -54,6 +56,7 @@ func start(t *testing.T, changes ...func(*Options)) *rig {
 		change(&o)
 	}
 	r.endpoint = New(o)
+	r.handler = testopenapi.Handler(t, "public", r.endpoint)
 	return r
 }
 
@@ -83,7 +86,7 @@ func (r *rig) call(method, path, token, body string) answer {
 func (r *rig) serve(q *http.Request) answer {
 	r.t.Helper()
 	w := httptest.NewRecorder()
-	r.endpoint.ServeHTTP(w, q)
+	r.handler.ServeHTTP(w, q)
 	a := answer{status: w.Code, header: w.Header(), raw: w.Body.String()}
 	if a.raw != "" {
 		if err := json.Unmarshal([]byte(a.raw), &a.json); err != nil {

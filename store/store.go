@@ -32,6 +32,7 @@ type Store interface {
 	users.Store
 	users.IdentityStore
 	users.AttemptStore
+	users.FactorStore
 	relyingparty.LogoutStore
 	Changes
 

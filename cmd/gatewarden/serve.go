@@ -1,18 +1,22 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gatewarden/gatewarden/app"
 	"github.com/gatewarden/gatewarden/config"
+	"github.com/gatewarden/gatewarden/supervisor"
 	"github.com/gatewarden/gatewarden/telemetry"
 )
 
@@ -67,20 +71,47 @@ func serveParts(environ []string, parts app.Parts, c *cobra.Command) *cobra.Comm
 		for _, w := range warnings {
 			log.Warn(w)
 		}
+		process, err := supervisor.Inherit()
+		if err != nil {
+			return err
+		}
+		next, err := program()
+		if err != nil {
+			return err
+		}
+		upgrade := make(chan os.Signal, 1)
+		if s := supervisor.UpgradeSignal(); s != nil {
+			signal.Notify(upgrade, s)
+			defer signal.Stop(upgrade)
+		}
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
 		defer signal.Stop(hangup)
 		a, err := app.New(c.Context(), app.Options{
 			Config: cfg, Parts: parts, Build: build(), Log: log, Output: c.OutOrStdout(), Reload: hangup,
+			Process: process, Upgrade: upgrade, Next: func(ctx context.Context, sockets []supervisor.Handed) (int, error) {
+				return process.Upgrade(ctx, next, os.Args, os.Environ(), sockets)
+			},
 			Read:  func() (*config.Config, []string, error) { return load(*files, environ, flags...) },
 			Files: *files, Level: level,
 		})
 		if err != nil {
+			process.Close()
 			return err
 		}
 		return errors.Join(a.Run(c.Context()), a.Close())
 	}
 	return c
+}
+
+// program is the path that this program was started by: after an upgrade of its file, or
+// of a link that leads there, the next one is there.
+func program() (string, error) {
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
 }
 
 // configFlag adds --config to a command.

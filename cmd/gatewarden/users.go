@@ -27,7 +27,7 @@ func newUsers(environ []string) *cobra.Command {
 			parent.AddCommand(c)
 		}
 	}
-	parent.AddCommand(createUser(r), updateUser(r), setPassword(r), importUsers(r))
+	parent.AddCommand(createUser(r), updateUser(r), setPassword(r), resetSecondFactor(r), importUsers(r))
 	return parent
 }
 
@@ -161,6 +161,13 @@ func setPassword(r *remote) *cobra.Command {
 		return api.SetPassword(ctx, args[0], plain)
 	})
 	return c
+}
+
+func resetSecondFactor(r *remote) *cobra.Command {
+	return &cobra.Command{Use: "reset-second-factor id", Short: "Take a user's second factors and recovery codes away and end the user's logins", Args: cobra.ExactArgs(1),
+		RunE: r.run(func(ctx context.Context, _ *cobra.Command, api *client.Client, args []string) error {
+			return api.ResetSecondFactor(ctx, args[0])
+		})}
 }
 
 // progressEvery is how many users of an import make a line of progress.

@@ -133,6 +133,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
+// Connections are those that it serves itself, with a request or without.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 // Close closes all connections at once and cancels the requests on them.
 func (s *Server) Close() error {
 	s.stop()

@@ -96,6 +96,30 @@ func TestEverySecurityRuleIsProvedByTestsOfThePackageNamed(t *testing.T) {
 	}
 }
 
+func TestEveryModuleOfTheConformancePlansIsAnsweredByATestOrNotMet(t *testing.T) {
+	_, tests := names(t)
+	rows := 0
+	for _, line := range strings.Split(read(t, "../../docs/conformance.md"), "\n") {
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		if !strings.HasPrefix(line, "| `") || len(cells) != 2 {
+			continue
+		}
+		rows++
+		named := testName.FindAllString(cells[1], -1)
+		for _, name := range named {
+			if !tests[name] {
+				t.Errorf("%s: there is no test %s", cells[0], name)
+			}
+		}
+		if len(named) == 0 && !strings.HasPrefix(cells[1], "not met: ") {
+			t.Errorf("%s: neither a test nor a reason", cells[0])
+		}
+	}
+	if rows < 130 {
+		t.Errorf("found %d modules; is the table still read right?", rows)
+	}
+}
+
 func TestEveryDirectDependencyHasItsReason(t *testing.T) {
 	reasons := read(t, "../../docs/decisions/0001-dependencies.md")
 	found := 0

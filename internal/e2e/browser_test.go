@@ -23,7 +23,7 @@ func newBrowser(t *testing.T) *browser {
 	c := client()
 	c.Jar = jar
 	t.Cleanup(c.CloseIdleConnections)
-	return &browser{client: c}
+	return &browser{client: described(t, c)}
 }
 
 // get opens an address and returns the foreign address where it ends.

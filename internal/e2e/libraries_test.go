@@ -64,7 +64,8 @@ func libraryWorld(t *testing.T) (environ []string) {
 	})
 	at := testenv.FreeAddress(t)
 	issuer := "https://" + at
-	keys := map[string]string{"urls.self.issuer": issuer, "serve.public.port": strings.TrimPrefix(at, "127.0.0.1:"), "oauth2.dpop.nonce": "required"}
+	keys := map[string]string{"urls.self.issuer": issuer, "serve.public.port": strings.TrimPrefix(at, "127.0.0.1:"), "oauth2.dpop.nonce": "required",
+		"oidc.dynamic_client_registration.enabled": "true", "oidc.dynamic_client_registration.allowed_scopes": "profile"}
 	for _, listener := range []string{"proxy", "public"} {
 		keys["serve."+listener+".tls.cert.base64"] = base64.StdEncoding.EncodeToString(testca.PEM(certificate.Leaf))
 		keys["serve."+listener+".tls.key.base64"] = base64.StdEncoding.EncodeToString(certificate.KeyPEM(t))

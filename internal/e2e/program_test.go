@@ -17,6 +17,7 @@ import (
 	"github.com/gatewarden/gatewarden/app"
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/internal/testenv"
+	"github.com/gatewarden/gatewarden/internal/testopenapi"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -76,6 +77,7 @@ func sources(s settings) config.Sources {
 	keys := map[string]string{
 		"serve.proxy.host": "127.0.0.1", "serve.public.host": "127.0.0.1",
 		"serve.proxy.port": "0", "serve.api.port": "0", "serve.public.port": "0",
+		"serve.farewell": "0s", // tests keep connections that nobody will use again
 	}
 	if s.files == nil {
 		keys["secrets.system"], keys["auto_migrate"], keys["dsn"] = systemSecret, "true", "memory"
@@ -134,6 +136,9 @@ func start(t testing.TB, s settings) *program {
 	})
 	p.app = a
 	at := a.Addresses()
+	for name, address := range at {
+		listeners.Store(address, name)
+	}
 	p.proxy, p.management, p.public = "http://"+at["proxy"], "http://"+at["management"], "http://"+at["public"]
 	return p
 }
@@ -161,6 +166,29 @@ func client() *http.Client {
 	}
 }
 
+// listeners are those of all programs, by their addresses.
+var listeners sync.Map
+
+// described returns c, whose traffic with the listeners of the API must be as openapi.yaml
+// says.
+func described(t testing.TB, c *http.Client) *http.Client {
+	held := *c
+	base := c.Transport
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	held.Transport = testopenapi.Transport(t, func(r *http.Request) string {
+		switch name, _ := listeners.Load(r.URL.Host); name {
+		case "management", "admin":
+			return "management"
+		case "public":
+			return "public"
+		}
+		return ""
+	}, base)
+	return &held
+}
+
 // send makes one request; header pairs are name, value.
 func send(t *testing.T, method, target, body string, header ...string) answer {
 	t.Helper()
@@ -178,7 +206,7 @@ func sendWith(t *testing.T, c *http.Client, method, target, body string, header 
 		r.Header.Set(header[i], header[i+1])
 	}
 	defer c.CloseIdleConnections()
-	res, err := c.Do(r)
+	res, err := described(t, c).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

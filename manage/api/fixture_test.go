@@ -18,6 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/internal/testopenapi"
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/oauth2"
@@ -33,6 +34,7 @@ import (
 type fixture struct {
 	t     *testing.T
 	api   *api.API
+	http  http.Handler // api, held to openapi.yaml
 	deps  api.Deps
 	store *sql.Store
 	apps  *apps
@@ -67,6 +69,11 @@ func (c *compiler) count() int {
 	return c.reloads
 }
 
+// registered is a client as the store gives it.
+func registered() oauth2.Client {
+	return oauth2.Client{ID: "app", Secret: "must not be shown", SubjectType: "public", TokenEndpointAuthMethod: "client_secret_basic", UserinfoAlg: "none"}
+}
+
 // apps is the authorization server as login apps see it. The challenge "good" is
 // open, "used" was answered, all others are unknown.
 type apps struct {
@@ -91,7 +98,7 @@ func known(challenge string) error {
 }
 
 func (a *apps) LoginRequest(_ context.Context, c string) (oauth2.LoginRequest, error) {
-	return oauth2.LoginRequest{Challenge: c, Client: oauth2.Client{ID: "app"}}, known(c)
+	return oauth2.LoginRequest{Challenge: c, RequestedScope: []string{}, RequestedAudience: []string{}, Client: registered()}, known(c)
 }
 
 func (a *apps) AcceptLogin(_ context.Context, c string, body oauth2.AcceptLogin) (string, error) {
@@ -113,7 +120,7 @@ func (a *apps) RejectLogin(_ context.Context, c string, r oauth2.Rejection) (str
 }
 
 func (a *apps) ConsentRequest(_ context.Context, c string) (oauth2.ConsentRequest, error) {
-	return oauth2.ConsentRequest{Challenge: c}, known(c)
+	return oauth2.ConsentRequest{Challenge: c, RequestedScope: []string{}, RequestedAudience: []string{}, Client: registered()}, known(c)
 }
 
 func (a *apps) AcceptConsent(_ context.Context, c string, body oauth2.AcceptConsent) (string, error) {
@@ -155,7 +162,7 @@ func (a *apps) ConsentSessions(_ context.Context, f oauth2.ConsentFilter, limit,
 	if subject != "alice" || f.LoginSessionID == "another" || offset > 0 || limit == 0 {
 		return nil, nil
 	}
-	return []oauth2.ConsentGrant{{AcceptConsent: oauth2.AcceptConsent{GrantScope: []string{"openid"}}, ConsentRequest: oauth2.ConsentRequest{Subject: subject, Client: oauth2.Client{ID: "app", Secret: "must not be shown"}}}}, nil
+	return []oauth2.ConsentGrant{{AcceptConsent: oauth2.AcceptConsent{GrantScope: []string{"openid"}}, ConsentRequest: oauth2.ConsentRequest{Subject: subject, RequestedScope: []string{}, RequestedAudience: []string{}, Client: registered()}}}, nil
 }
 
 func (a *apps) RevokeConsents(_ context.Context, subject, client string) error {
@@ -221,7 +228,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Groups:      &manage.Groups{Store: store, Engine: engine},
 		Warden:      engine,
 		Clients:     &manage.Clients{Store: store, Hasher: hasher, Now: time.Now},
-		Users:       &manage.Users{Store: store, Now: time.Now},
+		Users:       &manage.Users{Store: store, Factors: store, Now: time.Now},
 		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
 		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
 		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps,
@@ -239,6 +246,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		change(&f.deps)
 	}
 	f.api = api.New(f.deps)
+	f.http = testopenapi.Handler(t, "management", f.api)
 	return f
 }
 
@@ -283,7 +291,7 @@ func (f *fixture) call(method, target, body string, headers ...string) answer {
 		r.Header.Del("Test-Certificate")
 	}
 	w := httptest.NewRecorder()
-	f.api.ServeHTTP(w, r)
+	f.http.ServeHTTP(w, r)
 	return answer{f.t, w.Code, w.Header(), w.Body.String()}
 }
 

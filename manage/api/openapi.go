@@ -15,6 +15,9 @@ var openAPI []byte
 // document is the description of the API in both forms.
 type document struct{ yaml, json []byte }
 
+// Document returns the description as /openapi.json serves it.
+func Document() []byte { return loadDocument().json }
+
 // loadDocument makes the JSON form, in which paths marked with x-admin are written
 // out a second time below /admin.
 func loadDocument() document {
@@ -30,6 +33,7 @@ func loadDocument() document {
 		}
 		delete(methods, "x-admin")
 		copied := maps.Clone(methods)
+		delete(copied, "x-listeners") // the public listener has no /admin
 		for name, operation := range copied {
 			if o, ok := operation.(map[string]any); ok {
 				o = maps.Clone(o)

@@ -23,6 +23,7 @@ func (a *API) userRoutes() {
 	a.route(problem, "/users/{id}", methods{
 		http.MethodGet: one.to(a.getUser, "get"), http.MethodPut: one.to(a.replaceUser, "update"), http.MethodDelete: one.to(a.deleteUser, "delete"),
 	})
+	a.route(problem, "/users/{id}/second-factor", methods{http.MethodDelete: one.to(a.resetSecondFactor, "update")})
 	a.route(problem, "/users/{id}/password", methods{http.MethodPut: one.to(a.setPassword, "update")})
 }
 
@@ -111,6 +112,17 @@ func (a *API) setPassword(x *exchange) error {
 		return err
 	}
 	if err := a.Users.SetPassword(x.r.Context(), id, body.Password, ""); err != nil {
+		return err
+	}
+	return x.none()
+}
+
+func (a *API) resetSecondFactor(x *exchange) error {
+	id, err := x.id("id")
+	if err != nil {
+		return err
+	}
+	if err := a.Users.ResetSecondFactor(x.r.Context(), id); err != nil {
 		return err
 	}
 	return x.none()

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/gatewarden/gatewarden/passwords"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 func TestUsersAreCreatedChangedAndDeletedAndNothingOfAPasswordIsAnswered(t *testing.T) {
@@ -39,6 +40,14 @@ func TestUsersAreCreatedChangedAndDeletedAndNothingOfAPasswordIsAnswered(t *test
 	if now, _ := f.store.User(t.Context(), "ada"); passwords.New(passwords.Options{}).Verify(t.Context(), now.PasswordHash, "another horse") != nil {
 		t.Error("the new password does not verify")
 	}
+	if err := f.store.EnrolGenerator(t.Context(), "ada", users.Generator{ID: "g", Secret: []byte("s")}, 1, []string{"h"}); err != nil {
+		t.Fatal(err)
+	}
+	f.call("DELETE", "/users/ada/second-factor", "").want(http.StatusNoContent)
+	if left, err := f.store.Factors(t.Context(), "ada"); err != nil || left.Any() || left.RecoveryCodes > 0 {
+		t.Errorf("after a reset there is %+v %v", left, err)
+	}
+	f.call("DELETE", "/users/nobody/second-factor", "").want(http.StatusNotFound)
 	if ids := f.call("GET", "/users?login=nobody", "").ids("id"); len(ids) != 0 {
 		t.Errorf("a login of nobody lists %v", ids)
 	}

@@ -66,6 +66,11 @@ func (c *Client) SetPassword(ctx context.Context, id, password string) error {
 	return c.do(ctx, request{method: http.MethodPut, path: c.Users.at(id, "password"), body: map[string]string{"password": password}}, nil)
 }
 
+// ResetSecondFactor takes a user's second factors away and ends the user's logins.
+func (c *Client) ResetSecondFactor(ctx context.Context, id string) error {
+	return c.do(ctx, request{method: http.MethodDelete, path: c.Users.at(id, "second-factor")}, nil)
+}
+
 // Consents returns what a subject has consented to, newest first.
 func (c *Client) Consents(ctx context.Context, subject string) ([]oauth2.ConsentGrant, error) {
 	return Collection[oauth2.ConsentGrant]{c, "/oauth2/auth/sessions/consent"}.All(ctx, url.Values{"subject": {subject}})

@@ -143,6 +143,9 @@ func (s *Server) checkAuthorize(c *client, form url.Values) error {
 			return invalid("The parameter 'code_challenge' must be a SHA-256 hash in base64url without padding.")
 		}
 	}
+	if _, err := s.detailsOf(c, form); err != nil {
+		return err
+	}
 	if jkt := form.Get("dpop_jkt"); jkt != "" && !isSHA256(jkt) {
 		return invalid("The parameter 'dpop_jkt' must be a SHA-256 thumbprint in base64url without padding.")
 	}
@@ -182,6 +185,8 @@ type flowData struct {
 	Device   bool     `json:"device,omitempty"`
 	Scope    []string `json:"scope,omitempty"`
 	Audience []string `json:"audience,omitempty"`
+	// Details are the requested authorization_details.
+	Details []json.RawMessage `json:"details,omitempty"`
 	// HintSubject is the subject of id_token_hint.
 	HintSubject string `json:"hint_subject,omitempty"`
 	// HintSession is its sid, when it was issued to the client.
@@ -233,6 +238,13 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, form url.Values) 
 		return
 	}
 	d := &flowData{Form: form, RequestedAt: s.now(), Scope: request.RequestedScope, Audience: request.RequestedAudience}
+	if c, ok := request.Client.(*client); ok {
+		d.Details, err = s.detailsOf(c, form)
+	}
+	if err != nil {
+		s.refuse(w, r, request, err)
+		return
+	}
 	if came.Has("request") || came.Has("request_uri") {
 		d.From = from
 	}

@@ -67,7 +67,8 @@ func (h *exchangeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite
 	if err != nil {
 		return invalidTarget.WithHint(err.Error())
 	}
-	if about.ClientSubject = ""; about.consentID != "" { // a person's: the client knows them in its own way
+	about.Details = h.s.o.Details.Of(about.Details, u.client.AuthorizationDetailsTypes)
+	if about.ClientSubject = ""; about.consentID != "" || about.AuthTime != 0 { // a person's: the client knows them in its own way
 		if about.ClientSubject, err = h.s.clientSubject(u.client, about.subject, ""); err != nil {
 			return err
 		}

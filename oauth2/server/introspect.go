@@ -114,6 +114,14 @@ func (s *Server) describe(t oauth2.Token, use string) (access.Token, error) {
 	if about.Act != nil {
 		claims = map[string]any{"act": about.Act.claim()}
 	}
+	if len(about.Details) > 0 {
+		if claims == nil {
+			claims = map[string]any{}
+		}
+		if claims[detailsClaim], err = plainDetails(about.Details); err != nil {
+			return access.Token{}, err
+		}
+	}
 	return access.Token{
 		Claims: claims,
 		Active: true, Subject: t.Grant.Subject, ClientSubject: about.ClientSubject, ClientID: t.Grant.ClientID, Issuer: s.o.Issuer,
@@ -145,7 +153,7 @@ func (s *Server) IntrospectWire(ctx context.Context, token, scope string) (oauth
 		bound = &t.Bound
 	}
 	return oauth2.Introspection{
-		Act: t.Claims["act"], Active: true, Scope: strings.Join(t.Scope, " "), ClientID: t.ClientID, Subject: t.Subject, ObfuscatedSubject: t.ClientSubject, ExpiresAt: seconds(t.ExpiresAt),
+		Act: t.Claims["act"], Details: t.Claims[detailsClaim], Active: true, Scope: strings.Join(t.Scope, " "), ClientID: t.ClientID, Subject: t.Subject, ObfuscatedSubject: t.ClientSubject, ExpiresAt: seconds(t.ExpiresAt),
 		IssuedAt: seconds(t.IssuedAt), NotBefore: seconds(t.NotBefore), ID: t.ID, Audience: t.Audience, Issuer: t.Issuer,
 		TokenType: t.TokenType, TokenUse: t.TokenUse, Extra: t.Extra, Bound: bound,
 	}, nil

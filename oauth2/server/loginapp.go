@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/oauth2/details"
 )
 
 // maxSubject is the longest subject, in bytes (OpenID Connect Core section 2).
@@ -142,7 +143,7 @@ func (s *Server) consentRequest(ctx context.Context, f oauth2.Flow, d *flowData)
 		return oauth2.ConsentRequest{}, err
 	}
 	return oauth2.ConsentRequest{
-		ConsentRequestID: f.ID, RequestedScope: list(d.Scope), RequestedAudience: list(d.Audience), Skip: d.ConsentSkip, Subject: f.Subject,
+		ConsentRequestID: f.ID, RequestedScope: list(d.Scope), RequestedAudience: list(d.Audience), RequestedDetails: d.Details, Skip: d.ConsentSkip, Subject: f.Subject,
 		OIDCContext: d.OIDC, Client: c.Client, RequestURL: s.requestURL(d), LoginChallenge: d.LoginAddress, LoginSessionID: f.SessionID,
 		ACR: d.Login.ACR, AMR: d.Login.AMR, Context: d.Login.Context,
 	}, nil
@@ -163,6 +164,9 @@ func (s *Server) AcceptConsent(ctx context.Context, challenge string, a oauth2.A
 		if !slices.Contains(d.Audience, audience) {
 			return "", invalid("grant_access_token_audience", fmt.Sprintf("%q was not requested", audience))
 		}
+	}
+	if !details.Narrowed(a.GrantDetails, d.Details) {
+		return "", invalid("grant_authorization_details", "has an object that was not requested, or more than was requested")
 	}
 	if a.RememberFor < 0 {
 		return "", invalid("remember_for", "must not be negative")

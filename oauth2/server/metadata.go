@@ -106,6 +106,7 @@ type providerMetadata struct {
 	RequireSignedRequestObject  bool     `json:"require_signed_request_object"`
 	RequestObjectAlgs           []string `json:"request_object_signing_alg_values_supported"`
 	GrantTypes                  []string `json:"grant_types_supported"`
+	DetailsTypes                []string `json:"authorization_details_types_supported,omitempty"`
 	SubjectTypes                []string `json:"subject_types_supported"`
 	IDTokenAlgs                 []string `json:"id_token_signing_alg_values_supported"`
 	UserinfoAlgs                []string `json:"userinfo_signing_alg_values_supported"`
@@ -207,6 +208,7 @@ func (s *Server) metadata() any {
 		RequestObjectAlgs:           signing,
 		RequestParameter:            true,
 		GrantTypes:                  s.grantTypeNames(),
+		DetailsTypes:                s.o.Details.Names(),
 		SubjectTypes:                s.o.Subjects.Types,
 		IDTokenAlgs:                 algs,
 		UserinfoAlgs:                append([]string{"none"}, algs...),

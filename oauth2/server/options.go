@@ -15,6 +15,7 @@ import (
 	"github.com/gatewarden/gatewarden/access"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
+	"github.com/gatewarden/gatewarden/oauth2/details"
 	"github.com/gatewarden/gatewarden/users"
 )
 
@@ -224,6 +225,8 @@ type Options struct {
 	PAR         PAR
 	Device      Device
 	Legacy      Legacy
+	// Details are the types of authorization_details (RFC 9396); nil: there are none.
+	Details *details.Types
 	// RefreshGrace lets clients use a rotated refresh token again for a while.
 	RefreshGrace RefreshGrace
 	// JWTBearerMaxLifespan bounds how far the exp of an assertion that buys a token may be

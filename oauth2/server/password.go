@@ -40,7 +40,11 @@ func (h *passwordGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite
 		u.failure = err
 		return err
 	}
-	about := &session{subject: who.Subject, AuthTime: u.now.Unix(), RequestedAt: u.now.Unix(), ACR: who.ACR, AMR: who.AMR}
+	shown, err := s.clientSubject(u.client, who.Subject, "")
+	if err != nil {
+		return err
+	}
+	about := &session{subject: who.Subject, ClientSubject: shown, AuthTime: u.now.Unix(), RequestedAt: u.now.Unix(), ACR: who.ACR, AMR: who.AMR}
 	if who.Claims != nil {
 		about.IDToken = who.Claims(r.GetRequestedScopes())
 	}

@@ -104,6 +104,14 @@ func parametersOf(said claims) (url.Values, error) {
 		case float64:
 			params.Set(name, strconv.FormatFloat(v, 'f', -1, 64))
 		case []any:
+			if name == "authorization_details" { // RFC 9396 section 3
+				text, err := json.Marshal(v)
+				if err != nil {
+					return nil, err
+				}
+				params.Set(name, string(text))
+				continue
+			}
 			if err := addList(params, name, v); err != nil {
 				return nil, err
 			}

@@ -191,6 +191,9 @@ func (s *Server) consentSuffices(ctx context.Context, request *fosite.AuthorizeR
 	if c.SkipConsent {
 		return true, nil
 	}
+	if len(d.Details) > 0 { // each is for one occasion: no earlier consent was about it
+		return false, nil
+	}
 	if c.Public() && !fosite.IsRedirectURISecureStrict(ctx, request.RedirectURI) {
 		return false, nil
 	}
@@ -266,7 +269,7 @@ func (s *Server) about(request *fosite.AuthorizeRequest, f oauth2.Flow, d *flowD
 	}
 	about := &session{
 		ClientSubject: shown, AuthTime: d.AuthTime.Unix(), RequestedAt: d.RequestedAt.Unix(),
-		ACR: d.Login.ACR, AMR: d.Login.AMR, AccessToken: d.Consent.Session.AccessToken, IDToken: d.Consent.Session.IDToken,
+		ACR: d.Login.ACR, AMR: d.Login.AMR, AccessToken: d.Consent.Session.AccessToken, IDToken: d.Consent.Session.IDToken, Details: d.Consent.GrantDetails,
 		subject: f.Subject, consentID: f.ID, sessionID: f.SessionID,
 	}
 	if about.ACR == "" && d.Form.Get("acr_values") != "" {

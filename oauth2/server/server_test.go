@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/gatewarden/gatewarden/fault"
+	"github.com/gatewarden/gatewarden/internal/testopenapi"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/oauth2/server"
@@ -146,9 +147,15 @@ type change func(*server.Options)
 
 func start(t testing.TB, changes ...change) *rig {
 	t.Helper()
+	return startAt(t, "memory", changes...)
+}
+
+// startAt is start with a database.
+func startAt(t testing.TB, dsn string, changes ...change) *rig {
+	t.Helper()
 	r := &rig{t: t, secrets: &hashes{}, log: &bytes.Buffer{}}
 	now := func() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
-	st, err := sql.Open(context.Background(), sql.Options{DSN: "memory", Now: now})
+	st, err := sql.Open(context.Background(), sql.Options{DSN: dsn, Secrets: []string{"a system secret of the test"}, AutoMigrate: true, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +174,7 @@ func start(t testing.TB, changes ...change) *rig {
 	if r.server, err = server.New(o); err != nil {
 		t.Fatal(err)
 	}
-	public.Config.Handler = r.server.Public()
+	public.Config.Handler = testopenapi.Handler(t, "public", r.server.Public())
 	if strings.HasPrefix(o.Issuer, "https:") {
 		public.StartTLS()
 	} else {

@@ -23,6 +23,8 @@ type session struct {
 	IDToken       map[string]any `json:"id_token,omitempty"`
 	// Bound is what the grant's access tokens are bound to; nil: nothing.
 	Bound *access.Confirmation `json:"cnf,omitempty"`
+	// Details are the granted authorization_details.
+	Details []json.RawMessage `json:"authorization_details,omitempty"`
 	// Act is who acts for the subject, after a token exchange.
 	Act *actor `json:"act,omitempty"`
 
@@ -43,7 +45,7 @@ func (s *session) Clone() fosite.Session {
 
 // encode returns what is stored; nil when there is nothing to say.
 func (s *session) encode() (json.RawMessage, error) {
-	if s.ClientSubject == "" && s.AuthTime == 0 && s.ACR == "" && len(s.AMR) == 0 && len(s.AccessToken) == 0 && len(s.IDToken) == 0 && s.Bound == nil && s.Act == nil {
+	if s.ClientSubject == "" && s.AuthTime == 0 && s.ACR == "" && len(s.AMR) == 0 && len(s.AccessToken) == 0 && len(s.IDToken) == 0 && s.Bound == nil && s.Act == nil && len(s.Details) == 0 {
 		return nil, nil
 	}
 	return json.Marshal(s)

@@ -89,6 +89,8 @@ type accessClaims struct {
 	AMR      []string       `json:"amr,omitempty"`
 	Extra    map[string]any `json:"ext,omitempty"`
 	Act      *actor         `json:"act,omitempty"`
+	// Details are authorization_details (RFC 9396 section 9.1).
+	Details []json.RawMessage `json:"authorization_details,omitempty"`
 	// Bound is RFC 8705 section 3.1 and RFC 9449 section 6.1.
 	Bound *access.Confirmation `json:"cnf,omitempty"`
 }
@@ -105,7 +107,7 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 		Issuer: s.o.Issuer, Subject: about.shownSubject(), Audience: u.audienceFor(r.GetGrantedAudience()), ClientID: u.client.ID,
 		ExpiresAt: expires.Unix(), IssuedAt: u.now.Unix(), NotBefore: u.now.Unix(), ID: randomString(),
 		Scope: strings.Join(r.GetGrantedScopes(), " "), Scopes: append([]string{}, r.GetGrantedScopes()...),
-		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act, Bound: about.Bound,
+		AuthTime: about.AuthTime, ACR: about.ACR, AMR: about.AMR, Extra: about.AccessToken, Act: about.Act, Bound: about.Bound, Details: u.detailsFor(about.Details),
 	}
 	if len(c.Audience) == 0 {
 		c.Audience = []string{s.o.Issuer} // aud is required: RFC 9068 section 3

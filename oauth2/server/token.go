@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ type tokenAnswer struct {
 	TokenType    string `json:"token_type"`
 	// IssuedTokenType is set by token exchange (RFC 8693 section 2.2.1).
 	IssuedTokenType string `json:"issued_token_type,omitempty"`
+	// Details are authorization_details (RFC 9396 section 7).
+	Details []json.RawMessage `json:"authorization_details,omitempty"`
 }
 
 // token is POST /oauth2/token.
@@ -84,7 +87,14 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if err := narrow(u, asked); err != nil {
 		return tokenAnswer{}, err
 	}
+	if err := s.narrowDetails(u, request, form); err != nil {
+		return tokenAnswer{}, err
+	}
 	answer, err := s.fosite.NewAccessResponse(ctx, request)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	issued, err := u.issuedDetails()
 	if err != nil {
 		return tokenAnswer{}, err
 	}
@@ -92,6 +102,7 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 		return tokenAnswer{}, err
 	}
 	out := tokenAnswer{
+		Details:     issued,
 		AccessToken: u.accessToken, ExpiresIn: int64(u.access.ExpiresAt.Sub(u.now).Seconds()),
 		RefreshToken: u.refreshToken, Scope: strings.Join(u.access.Grant.GrantedScope, " "), TokenType: "bearer",
 	}

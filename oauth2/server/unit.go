@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -37,6 +38,9 @@ type unit struct {
 	bound access.Confirmation
 	// audience is what of the granted audience the access token is for; nil: all.
 	audience []string
+	// details are what of the granted authorization_details the access token is for; nil:
+	// all.
+	details []json.RawMessage
 	// notAfter bounds the life of what is issued; zero: nothing does.
 	notAfter time.Time
 	// failure is an error of the store that fosite would only mention in a hint.
@@ -76,8 +80,14 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 			return fosite.ErrInvalidRequest.WithHintf("The client is no longer allowed to have audience '%s'.", audience)
 		}
 	}
+	about, err := sessionOf(granted)
+	if err != nil {
+		return err
+	}
+	if !s.o.Details.Known(about.Details, u.client.AuthorizationDetailsTypes) {
+		return invalidDetails("The client is no longer allowed to have one of the types.")
+	}
 	buy := oauth2.Issue{Access: u.access, Refresh: u.refresh}
-	var err error
 	switch u.grantType {
 	case "client_credentials":
 		return s.o.Store.IssueTokens(ctx, buy)

@@ -31,6 +31,8 @@ var sealedTables = [...]sealedTable{
 	{"gw_consents", "", "id", "data", sealConsents, rowID},
 	{"gw_users", "", "id", "data", sealUsers, rowID},
 	{"gw_user_identities", "issuer", "subject", "data", sealIdentities, identityRow},
+	{"gw_user_generators", "", "user_id", "data", sealGenerators, rowID},
+	{"gw_user_passkeys", "user_id", "id", "data", sealPasskeys, passkeyRow},
 }
 
 // sealedMeta holds the root of the database, without which no store opens: it is sealed

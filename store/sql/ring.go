@@ -25,6 +25,8 @@ const (
 	sealSessions   purpose = "login_sessions"
 	sealConsents   purpose = "consents"
 	sealUsers      purpose = "users"
+	sealGenerators purpose = "user_generators"
+	sealPasskeys   purpose = "user_passkeys"
 	sealIdentities purpose = "user_identities"
 )
 

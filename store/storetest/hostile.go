@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,13 @@ func impossibleKeys(t *testing.T, s store.Store) {
 		kind(t, "reading a user by identity", err, fault.NotFound)
 		equal(t, "identities", must(s.Identities(c, id))(t), []users.Identity(nil))
 		kind(t, "linking an identity", s.LinkIdentity(c, identity(id, provider, "s")), fault.NotFound)
+		equal(t, "factors", must(s.Factors(c, id))(t), users.Factors{})
+		kind(t, "enrolling", s.EnrolGenerator(c, id, users.Generator{ID: "g", Secret: []byte("s")}, 1, nil), fault.NotFound)
+		kind(t, "adding a passkey", s.AddPasskey(c, id, users.Passkey{ID: []byte("p")}), fault.NotFound)
+		kind(t, "resetting factors", s.ResetFactors(c, id), fault.NotFound)
+		if err := errors.Join(s.UseCode(c, id, id, 1), s.UseRecoveryCode(c, id, id), s.UsePasskey(c, id, users.Passkey{})); strings.Count(fmt.Sprint(err), users.ErrUsed.Error()) != 3 {
+			t.Errorf("factors of %q were used: %v", id, err)
+		}
 		kind(t, "unlinking an identity", s.UnlinkIdentity(c, identity(id, provider, "s"), nil), fault.NotFound)
 	}
 	broken := rule("broken")

@@ -13,6 +13,7 @@ import (
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/oauth2"
 	"github.com/gatewarden/gatewarden/store"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 const (
@@ -47,6 +48,8 @@ func fill(t *testing.T, s store.Store) {
 	known := identity("person", provider, "person")
 	known.Name = canary
 	check(t, s.LinkIdentity(c, known))
+	check(t, s.EnrolGenerator(c, "person", users.Generator{ID: "g", Secret: []byte(canary)}, 1, nil))
+	check(t, s.AddPasskey(c, "person", users.Passkey{ID: []byte(canary), Name: canary, Credential: json.RawMessage(`"` + canary + `"`)}))
 	must(s.CreateRule(c, rule("r")))(t)
 }
 
@@ -62,6 +65,9 @@ func readAll(t *testing.T, s store.Store) {
 	equal(t, "session", must(s.LoginSession(c, "sid"))(t).ACR, canary)
 	equal(t, "consent", string(must(s.Consents(c, oauth2.ConsentFilter{Subject: "subject"}, 1, 0))(t)[0].Data), `"`+canary+`"`)
 	equal(t, "user", must(s.User(c, "person"))(t).PasswordHash, canary)
+	factors := must(s.Factors(c, "person"))(t)
+	equal(t, "secret of one-time codes", string(factors.Generator.Secret), canary)
+	equal(t, "passkey", string(factors.Passkeys[0].Credential), `"`+canary+`"`)
 	equal(t, "identity", must(s.Identities(c, "person"))(t)[0].Name, canary)
 	equal(t, "rule", must(s.Rule(c, "r"))(t).Rule.ID, "r")
 }

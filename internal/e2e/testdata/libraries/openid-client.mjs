@@ -85,4 +85,15 @@ for (const signedResponse of [false, true]) {
   equal((await oidc.refreshTokenGrant(config, tokens.refresh_token, undefined, { DPoP })).token_type, 'dpop', 'a refresh with a proof')
   equal((await refused('a refresh without a proof', () => oidc.refreshTokenGrant(config, tokens.refresh_token))).error, 'invalid_dpop_proof', 'a refresh without a proof')
 }
+
+// A client that no operator knows registers itself (RFC 7591), with what the library does then.
+const own = await oidc.dynamicClientRegistration(new URL(ISSUER), { redirect_uris: [CALLBACK], client_name: 'Own', scope, grant_types: ['authorization_code', 'refresh_token'] }, undefined, { execute: [oidc.enableNonRepudiationChecks] })
+const [parameters, checks] = await request()
+const tokens = await oidc.authorizationCodeGrant(own, await approve(oidc.buildAuthorizationUrl(own, parameters).href, 'own'), checks)
+equal((await oidc.fetchUserInfo(own, tokens.access_token, 'ada')).name, 'Ada L.', 'userinfo of a client that registered itself')
+equal((await oidc.refreshTokenGrant(own, tokens.refresh_token)).token_type, 'bearer', 'a refresh of a client that registered itself')
+const { registration_client_uri: at, registration_access_token: token } = own.clientMetadata()
+equal((await fetch(at, { method: 'DELETE', headers: { authorization: `Bearer ${token}` } })).status, 204, 'a client deletes itself')
+const reserved = await refused('a grant that operators reserve', () => oidc.dynamicClientRegistration(new URL(ISSUER), { redirect_uris: [CALLBACK], grant_types: ['client_credentials'] }))
+equal([reserved.status, reserved.error], [400, 'invalid_client_metadata'], 'a grant that operators reserve')
 console.log('done')
