@@ -60,6 +60,8 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		RefreshGrace:         server.RefreshGrace{Period: a.cfg.OAuth2.Grant.RefreshToken.GracePeriod, Reuses: a.cfg.OAuth2.Grant.RefreshToken.GraceReuses},
 		JWTBearerMaxLifespan: a.cfg.OAuth2.Grant.JWT.MaxTTL,
 
+		Hooks:          server.Hooks{Token: hook(a.cfg.OAuth2.TokenHook), Refresh: hook(a.cfg.OAuth2.RefreshTokenHook), HTTP: outbound()},
+		TopLevelClaims: a.cfg.OAuth2.TopLevelClaims, TopLevelClaimsOnly: !a.cfg.OAuth2.MirrorTopLevelClaims,
 		LegacyErrors: a.cfg.OAuth2.LegacyErrors, MTLS: a.cfg.URLs.Self.MTLS,
 		Legacy: a.legacyGrants(), Details: types,
 		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
@@ -95,6 +97,14 @@ func (a *App) legacyGrants() server.Legacy {
 		}
 	}
 	return legacy
+}
+
+// hook is a hook as the server asks it; nil for none.
+func hook(h config.Hook) *server.Hook {
+	if h.URL == "" {
+		return nil
+	}
+	return &server.Hook{URL: h.URL, Name: h.Auth.Config.Name, Value: h.Auth.Config.Value, InCookie: h.Auth.Config.In == "cookie"}
 }
 
 // boundTokens says which proofs bind tokens to their sender.

@@ -106,3 +106,23 @@ authorizers:
 		t.Errorf("warnings %q", warnings)
 	}
 }
+
+func TestHooksAreWrittenAsInHydra(t *testing.T) {
+	file := write(t, "hydra.yml", `oauth2:
+  refresh_token_hook: https://hooks.example/refresh
+  token_hook:
+    url: https://hooks.example/token
+    auth:
+      type: api_key
+      config: {in: cookie, name: key, value: secret}
+  mirror_top_level_claims: false
+`)
+	cfg := load(t, Sources{Files: []string{file}})
+	want := []Hook{{URL: "https://hooks.example/token", Auth: HookAuth{Type: "api_key", Config: HookAPIKey{In: "cookie", Name: "key", Value: "secret"}}}, {URL: "https://hooks.example/refresh"}}
+	if diff := cmp.Diff(want, []Hook{cfg.OAuth2.TokenHook, cfg.OAuth2.RefreshTokenHook}); diff != "" || cfg.OAuth2.MirrorTopLevelClaims {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if cfg := load(t, Sources{Environ: []string{"OAUTH2_TOKEN_HOOK=https://hooks.example/short"}}); cfg.OAuth2.TokenHook.URL != "https://hooks.example/short" || !cfg.OAuth2.MirrorTopLevelClaims {
+		t.Errorf("got %+v", cfg.OAuth2.TokenHook)
+	}
+}

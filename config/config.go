@@ -448,6 +448,14 @@ type OAuth2 struct {
 	Device            Device            `key:"device_authorization"`
 	Details           Details           `key:"authorization_details"`
 	Documents         ClientDocuments   `key:"client_id_metadata_documents"`
+	// TokenHook is asked before tokens are issued, RefreshTokenHook before it about those
+	// of a refresh token; empty: nobody is.
+	TokenHook        Hook `key:"token_hook"`
+	RefreshTokenHook Hook `key:"refresh_token_hook"`
+	// TopLevelClaims are claims of ext that stand in JWT access tokens themselves, and with
+	// MirrorTopLevelClaims in ext as well; without it there is no ext.
+	TopLevelClaims       []string `key:"allowed_top_level_claims"`
+	MirrorTopLevelClaims bool     `key:"mirror_top_level_claims"`
 	// LegacyErrors adds what errors of Hydra 1 had.
 	LegacyErrors bool `key:"include_legacy_error_fields"`
 	// IntrospectionCacheSize bounds how many introspected tokens are kept in memory.
@@ -672,7 +680,7 @@ func Default() Config {
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
 		Login:      Login{SecondFactor: "optional"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
-			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, Documents: ClientDocuments{MaxAge: time.Hour}, IntrospectionCacheSize: 100_000},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, Documents: ClientDocuments{MaxAge: time.Hour}, MirrorTopLevelClaims: true, IntrospectionCacheSize: 100_000},
 		OIDC:        OIDC{IDTokenAlg: "RS256", Subjects: Subjects{Types: []string{"public"}}, Registration: defaultRegistration()},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},

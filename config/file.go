@@ -118,6 +118,10 @@ func (l *loader) tree(prefix string, tree map[string]any, place func(string) str
 			}
 			continue
 		}
+		if _, isText := value.(string); isText && slices.Contains(hookKeys, key) {
+			l.set(key+".url", value, place(key)) // Hydra's short form
+			continue
+		}
 		if sub, isMap := value.(map[string]any); isMap && l.parent(key) {
 			l.tree(key+".", sub, place)
 			continue
@@ -146,7 +150,7 @@ func (l *loader) outside(key string, value any, place string) (why string, handl
 // refused are keys of the older products whose effect is missed here: switching
 // one on is an error, because ignoring it would change who gets in.
 var refused = []string{
-	"hsm", "clients", "oauth2.token_hook", "oauth2.refresh_token_hook",
+	"hsm", "clients",
 	"oauth2.grant.jwt.jti_optional", "oidc.dynamic_client_registration",
 	"feature_flags", "serve.cookies.names", "serve.cookies.paths", "serve.cookies.secure",
 }

@@ -84,8 +84,6 @@ var idle = map[string]string{
 	"urls.self.public":                          "the endpoints lie below urls.self.issuer",
 	"urls.self.admin":                           "nothing points browsers to the management API",
 	"strategies.jwt":                            "JWT access tokens carry scope and scp (RFC 9068)",
-	"oauth2.allowed_top_level_claims":           "claims of a consent are in ext",
-	"oauth2.mirror_top_level_claims":            "claims of a consent are in ext",
 	"oauth2.expose_internal_errors":             "internal text never leaves the process",
 	"oauth2.exclude_not_before_claim":           "nbf is harmless to those who do not know it",
 	"oauth2.pkce.enforced_for_public_clients":   "public clients always need PKCE",

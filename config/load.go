@@ -367,4 +367,6 @@ var early = map[string][]string{
 
 	"oidc.subject_identifiers.supported_types": {"OIDC_SUBJECT_TYPES_SUPPORTED"},
 	"oidc.subject_identifiers.pairwise.salt":   {"OIDC_SUBJECT_TYPE_PAIRWISE_SALT"},
+	"oauth2.token_hook.url":                    {"OAUTH2_TOKEN_HOOK"},
+	"oauth2.refresh_token_hook.url":            {"OAUTH2_REFRESH_TOKEN_HOOK"},
 }

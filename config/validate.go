@@ -16,7 +16,7 @@ import (
 func (c *Config) validate(place func(key string) string) []error {
 	v := &validation{place: place}
 	for _, check := range []func(*validation){
-		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkManagement, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkRegistration, c.checkProviders,
+		c.checkWords, c.checkPorts, c.checkTLS, c.checkACME, c.checkTrust, c.checkManagement, c.checkCORS, c.checkURLs, c.checkSecrets, c.checkSpans, c.checkEdges, c.checkClients, c.checkOIDC, c.checkHooks, c.checkRegistration, c.checkProviders,
 	} {
 		check(v)
 	}
@@ -158,6 +158,7 @@ func (c *Config) checkCORS(v *validation) {
 func (c *Config) checkURLs(v *validation) {
 	for _, u := range []struct{ key, value string }{
 		{"backend_url", c.BackendURL}, {"urls.self.issuer", c.URLs.Self.Issuer}, {"urls.self.mtls", c.URLs.Self.MTLS},
+		{"oauth2.token_hook.url", c.OAuth2.TokenHook.URL}, {"oauth2.refresh_token_hook.url", c.OAuth2.RefreshTokenHook.URL},
 		{"urls.login", c.URLs.Login}, {"urls.consent", c.URLs.Consent}, {"urls.logout", c.URLs.Logout},
 		{"urls.error", c.URLs.Error}, {"urls.post_logout_redirect", c.URLs.PostLogoutRedirect},
 	} {

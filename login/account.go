@@ -124,8 +124,12 @@ func (x *exchange) submitAccount() error {
 	} else if identity != "" {
 		return x.unlink(session, u, identity)
 	}
-	switch action := x.form.Get("action"); action {
-	case "add-generator", "confirm-generator", "remove-generator", "new-codes":
+	action := x.form.Get("action")
+	if x.form.Has("remove_passkey") {
+		action = "remove-passkey"
+	}
+	switch action {
+	case "add-generator", "confirm-generator", "remove-generator", "new-codes", "add-passkey", "confirm-passkey", "remove-passkey":
 		return x.submitFactor(session, u, action)
 	case "password":
 		status, err = x.changePassword(session, u)

@@ -37,6 +37,8 @@ type codePage struct {
 	Challenge, Client, Ticket string
 	// Generator and Passkeys say what the person can show.
 	Generator, Passkeys bool
+	// Passkey is nil for who has none.
+	Passkey *ceremony
 }
 
 // codesPage is what codes.html shows: recovery codes, once. A login that waits goes on
@@ -52,6 +54,11 @@ func (x *exchange) askCode(status int, asked oauth2.LoginRequest, p progress, f 
 	var err error
 	if page.Ticket, err = x.issueTicket(codeTicket, asked.Challenge, p, stepFor); err != nil {
 		return err
+	}
+	if page.Passkeys {
+		if page.Passkey, err = x.offerPasskey(asked); err != nil {
+			return err
+		}
 	}
 	x.protect(LoginPath, asked.Challenge)
 	x.render(status, "code", page)
@@ -102,6 +109,26 @@ func (x *exchange) submitCode(asked oauth2.LoginRequest) error {
 		return err
 	}
 	return x.proceed(asked, p.with("otp"))
+}
+
+// submitPasskeyStep is the answer of a passkey: as a second factor where a ticket says
+// that the first was shown, else alone.
+func (x *exchange) submitPasskeyStep(asked oauth2.LoginRequest) error {
+	if x.p.passkeys == nil || x.p.o.SecondFactor == NoSecondFactor {
+		return fault.New(fault.Invalid, "invalid_form", "there are no passkeys")
+	}
+	var p progress
+	if !x.form.Has("ticket") {
+		return x.submitPasskey(asked, p)
+	}
+	t, _, ok, err := x.resume(asked, codeTicket, &p, &p)
+	if !ok {
+		return err
+	}
+	if err := x.useTicket(t); err != nil {
+		return err
+	}
+	return x.submitPasskey(asked, p)
 }
 
 // with is the progress after a second factor.
@@ -173,6 +200,9 @@ type accountFactors struct {
 	Since    string
 	Recovery int
 	Any      bool
+	Passkeys []accountPasskey
+	// CanPasskey says that passkeys can be added here.
+	CanPasskey bool
 }
 
 // listFactors puts a person's second factors on the page.
@@ -184,7 +214,7 @@ func (x *exchange) listFactors(page *accountPage, u users.User) error {
 	if err != nil {
 		return err
 	}
-	page.Factors = &accountFactors{Recovery: f.RecoveryCodes, Any: f.Any()}
+	page.Factors = &accountFactors{Recovery: f.RecoveryCodes, Any: f.Any(), Passkeys: listPasskeys(f), CanPasskey: x.p.passkeys != nil}
 	if f.Generator != nil {
 		page.Factors.Since = minute(f.Generator.CreatedAt)
 	}
@@ -197,8 +227,13 @@ func (x *exchange) submitFactor(session *oauth2.LoginSession, u users.User, acti
 	if x.p.o.SecondFactor == NoSecondFactor {
 		return fault.New(fault.Invalid, "invalid_form", "there are no second factors")
 	}
-	if action == "confirm-generator" {
+	switch {
+	case action == "confirm-generator":
 		return x.confirmGenerator(session, u)
+	case x.p.passkeys == nil && (action == "add-passkey" || action == "confirm-passkey"):
+		return fault.New(fault.Invalid, "invalid_form", "there are no passkeys at an address, or without TLS")
+	case action == "confirm-passkey":
+		return x.finishPasskey(session, u)
 	}
 	if ok, err := x.sure(session, u, "factor_password"); !ok {
 		return err
@@ -206,6 +241,10 @@ func (x *exchange) submitFactor(session *oauth2.LoginSession, u users.User, acti
 	switch action {
 	case "add-generator":
 		return x.showEnrolment(http.StatusOK, enrolPage{Where: AccountPath}, session.ID, enrolment{Generator: newGenerator(x.p.o.Now())}, u)
+	case "add-passkey":
+		return x.beginPasskey(session, u)
+	case "remove-passkey":
+		return x.removePasskey(session, u, x.form.Get("remove_passkey"))
 	case "remove-generator":
 		if err := x.p.o.Factors.RemoveGenerator(x.ctx, u.ID); err != nil {
 			return err

@@ -4,20 +4,24 @@
 // It is a login and consent app like anybody's: it answers challenges with the same
 // calls that the headless API has, in process, and can do nothing that such an app
 // could not. People log in with a password, or with an OpenID provider (upstream.go),
-// whose accounts become users here as identities.go says. Pages are made on the server, need no script, and are under a policy
-// that allows none. What people type is checked in limits.go and credentials.go;
+// whose accounts become users here as identities.go says. Pages are made on the server, and are under a policy
+// that allows no script but the one that asks the browser for passkeys (passkey.go);
+// everything else works without. What people type is checked in limits.go and credentials.go;
 // every form carries a token of its page (csrf.go).
 package login
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/go-webauthn/webauthn/webauthn"
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/oauth2"
@@ -118,7 +122,10 @@ type Pages struct {
 	look    *look
 	signing signing
 	sealing sealing
-	cross   *http.CrossOriginProtection
+	// passkeys is nil where browsers have none: without TLS, and at an address.
+	passkeys *webauthn.WebAuthn
+	script   string // address of the script
+	cross    *http.CrossOriginProtection
 }
 
 // New returns the pages. An error names the file of the theme that is wrong.
@@ -146,8 +153,16 @@ func New(o Options) (*Pages, error) {
 	if p.sealing, err = newSealing(o.Secrets); err != nil {
 		return nil, err
 	}
-	p.look, err = o.Theme.load()
-	return p, err
+	if p.look, err = o.Theme.load(); err != nil {
+		return nil, err
+	}
+	if _, notName := netip.ParseAddr(issuer.Hostname()); notName != nil && (p.secure || issuer.Hostname() == "localhost") {
+		if p.passkeys, err = relyingParty(issuer, p.look.name); err != nil {
+			return nil, fmt.Errorf("urls.self.issuer: %w", err)
+		}
+	}
+	p.script = issuer.Scheme + "://" + issuer.Host + p.base + assetsPath + p.look.script.name
+	return p, nil
 }
 
 // Handles reports whether a path is one of the pages.

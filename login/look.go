@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-//go:embed templates/*.html templates/style.css
+//go:embed templates/*.html templates/style.css templates/passkey.js
 var builtIn embed.FS
 
 // Theme is how the pages look. Zero fields are the built-in look.
@@ -36,7 +36,7 @@ type Theme struct {
 }
 
 // pageNames are the pages, each a template file.
-var pageNames = []string{"login", "consent", "logout", "done", "error", "account", "continue", "code", "enrol", "codes"}
+var pageNames = []string{"login", "consent", "logout", "done", "error", "account", "continue", "code", "enrol", "codes", "passkey"}
 
 // look is a theme that was read: everything that a page needs.
 type look struct {
@@ -44,6 +44,7 @@ type look struct {
 	pages    map[string]*template.Template
 	style    asset
 	logo     asset
+	script   asset
 	messages *catalog
 }
 
@@ -110,6 +111,12 @@ func (t Theme) load() (*look, error) {
 		style = append(style, "\n:root { --accent: "+t.Accent+"; }\n"...)
 	}
 	l.style = newAsset("style", ".css", "text/css; charset=utf-8", style)
+	// The script is not the theme's: it is the only one that the policy allows.
+	script, err := builtIn.ReadFile("templates/passkey.js")
+	if err != nil {
+		return nil, err
+	}
+	l.script = newAsset("passkey", ".js", "text/javascript; charset=utf-8", script)
 	if l.logo, err = readLogo(t.Logo); err != nil {
 		return nil, fmt.Errorf("login.logo: %s: %w", t.Logo, err)
 	}
@@ -148,7 +155,7 @@ func readLogo(file string) (asset, error) {
 
 // serveAsset answers with a static file.
 func (l *look) serveAsset(w http.ResponseWriter, r *http.Request, name string) {
-	for _, a := range []asset{l.style, l.logo} {
+	for _, a := range []asset{l.style, l.logo, l.script} {
 		if a.name != "" && a.name == name && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			w.Header().Set("Content-Type", a.media)
 			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
@@ -168,6 +175,8 @@ type view struct {
 	Style, Logo string
 	// Base is the path in front of all pages.
 	Base string
+	// Script is the address of the page's script; empty for none.
+	Script string
 	// CSRF is the field csrf_token of the page's form.
 	CSRF string
 	// Faults are what is wrong with the form that was sent.
@@ -201,10 +210,20 @@ func (v *view) T(key string, pairs ...string) string { return v.texts.text(key, 
 // Scope describes a scope; one without a message is shown as it is.
 func (v *view) Scope(name string) string { return v.texts.scope(name) }
 
+// policy is the one of pages (Content Security Policy Level 3).
+const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// allowScript puts the script for passkeys into the page, and that one file into its
+// policy.
+func (x *exchange) allowScript() {
+	x.v.Script = x.p.script
+	x.w.Header().Set("Content-Security-Policy", policy+"; script-src "+x.p.script)
+}
+
 // headers are those of every page (and Cache-Control of all but assets).
 func (x *exchange) headers() {
 	h := x.w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")

@@ -146,12 +146,18 @@ func start(t *testing.T, theme login.Theme, changes ...func(*server.Options)) *r
 // startWith is start with other options of the pages.
 func startWith(t *testing.T, change func(*login.Options), changes ...func(*server.Options)) *rig {
 	t.Helper()
+	return startAt(t, "127.0.0.1", change, changes...)
+}
+
+// startAt is startWith at another name of this machine.
+func startAt(t *testing.T, host string, change func(*login.Options), changes ...func(*server.Options)) *rig {
+	t.Helper()
 	st, err := sql.Open(t.Context(), sql.Options{DSN: "memory"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	listener := httptest.NewUnstartedServer(nil)
-	r := &rig{t: t, store: st, url: "http://" + listener.Listener.Addr().String(), hashes: &hashes{}}
+	r := &rig{t: t, store: st, url: "http://" + strings.Replace(listener.Listener.Addr().String(), "127.0.0.1", host, 1), hashes: &hashes{}}
 	r.client.Store(netip.MustParseAddr("192.0.2.1"))
 	secret := [][]byte{[]byte("a system secret of the test")}
 	o := server.Options{

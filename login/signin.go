@@ -21,6 +21,8 @@ type loginPage struct {
 	Challenge, Client, Login string
 	Keep                     bool
 	Providers                []providerChoice
+	// Passkey is nil where there are none.
+	Passkey *ceremony
 }
 
 // loginRequest reads the request of a challenge for the browser that it belongs to.
@@ -105,6 +107,10 @@ func loginOf(u users.User) string {
 
 func (x *exchange) loginForm(status int, asked oauth2.LoginRequest, page loginPage) error {
 	page.Challenge, page.Client, page.Providers = asked.Challenge, clientName(asked.Client), x.p.providerChoices()
+	var err error
+	if page.Passkey, err = x.offerPasskey(asked); err != nil {
+		return err
+	}
 	x.protect(LoginPath, asked.Challenge)
 	x.render(status, "login", page)
 	return nil
@@ -140,6 +146,8 @@ func (x *exchange) submitLogin() error {
 	switch x.form.Get("action") {
 	case "code":
 		return x.submitCode(asked)
+	case "passkey":
+		return x.submitPasskeyStep(asked)
 	case "confirm-generator":
 		return x.submitEnrolment(asked)
 	case "seen":

@@ -85,7 +85,10 @@ func (s *shelf) fresh(id string, k *kept) (running <-chan struct{}, err error) {
 	select {
 	case s.slots <- struct{}{}:
 	default:
-		return nil, fault.New(fault.Unavailable, "too_many_documents", "too many client metadata documents are being fetched")
+		if s.now().Before(k.stale) {
+			return nil, nil // as if its host did not answer
+		}
+		return nil, fault.New(fault.Unavailable, "client_metadata_document_unavailable", "too many client metadata documents are being fetched")
 	}
 	k.running = make(chan struct{})
 	go s.refresh(id, k)

@@ -98,6 +98,7 @@ var confined = map[string][]string{
 	"github.com/jackc/pgx/v5":                {"store/sql/...", "internal/testenv"},
 	"github.com/go-sql-driver/mysql":         {"store/sql/...", "internal/testenv"},
 	"github.com/pquerna/otp":                 {"login"},
+	"github.com/go-webauthn/webauthn":        {"login"},
 	"github.com/boombuler/barcode":           {"login"},
 	"github.com/redis/go-redis/v9":           {"redis"},
 	"github.com/go-git/go-git/v5":            {"rules/source"},

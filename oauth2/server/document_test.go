@@ -242,10 +242,15 @@ func TestAnOperatorEndsAClientThatIsADocument(t *testing.T) {
 
 func TestAHostThatIsAwayIsNoUnknownClient(t *testing.T) {
 	r, s := described(t)
-	s.set(func(s *shelf) { s.err = fault.New(fault.Unavailable, "", "dial 10.0.0.1: refused") })
+	s.set(func(s *shelf) {
+		s.err = fault.New(fault.Unavailable, "client_metadata_document_unavailable", "dial 10.0.0.1: refused")
+	})
 	to := r.browser().open(r.authURL(request("client_id", documentID, "redirect_uri", "https://app.example/cb")))
 	if to.Host != "login.test" || to.Query().Get("error") != "temporarily_unavailable" || strings.Contains(to.String(), "10.0.0.1") {
 		t.Errorf("got %s", to)
 	}
 	r.wants(r.postRaw("/oauth2/par", "", request("client_id", documentID, "redirect_uri", "https://app.example/cb").Encode()), 503, "temporarily_unavailable")
+	if strings.Contains(r.log.String(), "level=ERROR") {
+		t.Errorf("strangers bring about errors of ours: %s", r.log)
+	}
 }

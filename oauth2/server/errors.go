@@ -88,7 +88,11 @@ func (s *Server) report(ctx context.Context, endpoint string, e wireError, err e
 		code = "other"
 	}
 	s.o.Metrics.OAuth2(endpoint, code)
-	if e.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+	switch {
+	case e.Status < http.StatusInternalServerError || errors.Is(err, context.Canceled):
+	case fault.ReasonOf(err) == "client_metadata_document_unavailable": // which strangers bring about as they like
+		s.o.Log.InfoContext(ctx, "a client metadata document cannot be had", "endpoint", endpoint, "error", cause(err))
+	default:
 		s.o.Log.ErrorContext(ctx, "oauth2 request failed", "endpoint", endpoint, "error", cause(err))
 	}
 }

@@ -61,8 +61,14 @@ func (s *Server) issueAtFront(ctx context.Context, request *fosite.AuthorizeRequ
 	}
 	u := &unit{client: c, grantType: implicitGrantType, now: s.now()}
 	granted.RequestedAt = u.now
-	u.front = &granted
 	ctx = context.WithValue(ctx, unitKey{}, u)
+	if err := s.askHooks(ctx, u, request); err != nil {
+		return err
+	}
+	if granted.Session, err = about.encode(); err != nil { // hooks have their say
+		return err
+	}
+	u.front = &granted
 	if asked.token {
 		token, signature, err := (&strategy{s}).GenerateAccessToken(ctx, request)
 		if err != nil {

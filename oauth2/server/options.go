@@ -204,7 +204,12 @@ type Options struct {
 	// AccessTokenAlg is the JWS algorithm of JWT access tokens; default RS256.
 	AccessTokenAlg string
 	Subjects       Subjects
-	ClientSecrets  SecretVerifier
+	Hooks          Hooks
+	// TopLevelClaims of what consents and hooks say of access tokens stand in JWT access
+	// tokens themselves as well as in ext, or with TopLevelClaimsOnly there is no ext.
+	TopLevelClaims     []string
+	TopLevelClaimsOnly bool
+	ClientSecrets      SecretVerifier
 	// Subject is asked before a code is redeemed: fault.NotFound or fault.Forbidden for
 	// a person who must not have tokens any more. Nil: everybody may.
 	Subject          func(ctx context.Context, id string) error
@@ -290,6 +295,8 @@ func (o Options) complete() (Options, error) {
 		return o, errors.New("store: is required")
 	case o.IDTokens == nil || o.AccessTokens == nil:
 		return o, errors.New("signing rings: are required")
+	case (o.Hooks.Token != nil || o.Hooks.Refresh != nil) && o.Hooks.HTTP == nil:
+		return o, errors.New("hooks: an HTTP client is required")
 	case o.ClientSecrets == nil:
 		return o, errors.New("client secret verifier: is required")
 	case len(o.Secrets) == 0:

@@ -42,6 +42,7 @@ func (h *passwordGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite
 	}
 	shown, err := s.clientSubject(u.client, who.Subject, "")
 	if err != nil {
+		u.failure = err
 		return err
 	}
 	about := &session{subject: who.Subject, ClientSubject: shown, AuthTime: u.now.Unix(), RequestedAt: u.now.Unix(), ACR: who.ACR, AMR: who.AMR}

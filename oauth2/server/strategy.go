@@ -95,6 +95,33 @@ type accessClaims struct {
 	Bound *access.Confirmation `json:"cnf,omitempty"`
 }
 
+// ownAccessClaims are those of JWT access tokens that only the server sets: what
+// accessClaims has, and what others give a meaning for security.
+var ownAccessClaims = map[string]bool{
+	"iss": true, "sub": true, "aud": true, "client_id": true, "exp": true, "iat": true, "nbf": true, "jti": true, "scope": true, "scp": true,
+	"auth_time": true, "acr": true, "amr": true, "ext": true, "act": true, "may_act": true, "cnf": true, "azp": true, "sid": true, "nonce": true,
+	"authorization_details": true, "events": true, "token_introspection": true,
+}
+
+// withTopLevel adds the claims that the operator wants at the top to a JWT's payload, an
+// object; the server's own are never among them, so that no name occurs twice.
+func (s *Server) withTopLevel(payload []byte, said map[string]any) ([]byte, error) {
+	top := map[string]any{}
+	for _, name := range s.o.TopLevelClaims {
+		if value, has := said[name]; has && !ownAccessClaims[name] {
+			top[name] = value
+		}
+	}
+	if len(top) == 0 {
+		return payload, nil
+	}
+	more, err := json.Marshal(top)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(payload[:len(payload)-1], ','), more[1:]...), nil
+}
+
 // signAccessToken returns a JWT access token. The store knows it by its jti, so it
 // can be introspected and revoked like an opaque one.
 func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requester) (token, jti string, err error) {
@@ -112,8 +139,14 @@ func (s *Server) signAccessToken(ctx context.Context, u *unit, r fosite.Requeste
 	if len(c.Audience) == 0 {
 		c.Audience = []string{s.o.Issuer} // aud is required: RFC 9068 section 3
 	}
+	if s.o.TopLevelClaimsOnly {
+		c.Extra = nil
+	}
 	payload, err := json.Marshal(c)
 	if err != nil {
+		return "", "", err
+	}
+	if payload, err = s.withTopLevel(payload, about.AccessToken); err != nil {
 		return "", "", err
 	}
 	token, err = s.o.AccessTokens.Sign(ctx, s.o.AccessTokenAlg, accessTokenType, payload, expires)

@@ -90,6 +90,9 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if err := s.narrowDetails(u, request, form); err != nil {
 		return tokenAnswer{}, err
 	}
+	if err := s.askHooks(ctx, u, request); err != nil {
+		return tokenAnswer{}, err
+	}
 	answer, err := s.fosite.NewAccessResponse(ctx, request)
 	if err != nil {
 		return tokenAnswer{}, err
