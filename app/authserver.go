@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/oauth2/details"
@@ -63,7 +64,7 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		Hooks:          server.Hooks{Token: hook(a.cfg.OAuth2.TokenHook), Refresh: hook(a.cfg.OAuth2.RefreshTokenHook), HTTP: outbound()},
 		TopLevelClaims: a.cfg.OAuth2.TopLevelClaims, TopLevelClaimsOnly: !a.cfg.OAuth2.MirrorTopLevelClaims,
 		LegacyErrors: a.cfg.OAuth2.LegacyErrors, MTLS: a.cfg.URLs.Self.MTLS,
-		Legacy: a.legacyGrants(), Details: types,
+		Legacy: a.legacyGrants(), Details: types, Backchannel: a.backchannel(),
 		PAR: server.PAR{Required: a.cfg.OAuth2.PAR.Required, Lifespan: a.cfg.OAuth2.PAR.TTL}, DPoP: proofs, CanonicalURL: edge.CanonicalURL,
 		ClientSecrets: a.hasher, DummySecretHash: a.hasher.DummyHash(), Secrets: a.lasting(),
 		Lifespans: server.Lifespans{
@@ -84,6 +85,26 @@ func (a *App) openAuthorizationServer(context.Context) (err error) {
 		return fmt.Errorf("authorization server: %w", err)
 	}
 	return nil
+}
+
+// backchannel is how people who are elsewhere are found: local users by what they log in
+// with, others by their subject.
+func (a *App) backchannel() server.Backchannel {
+	c := a.cfg.OAuth2.CIBA
+	if !c.Enabled {
+		return server.Backchannel{}
+	}
+	person := func(_ context.Context, hint string) (string, error) { return hint, nil }
+	if a.builtInLogin() {
+		person = func(ctx context.Context, hint string) (string, error) {
+			u, err := a.store.UserByLogin(ctx, hint)
+			if err == nil && u.Disabled {
+				err = fault.New(fault.NotFound, "user_disabled", "the user is disabled")
+			}
+			return u.ID, err
+		}
+	}
+	return server.Backchannel{Person: person, Lifespan: c.TTL, Interval: c.Interval}
 }
 
 // legacyGrants are the grants of before OAuth 2.1 that are switched on.

@@ -332,6 +332,9 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
+	if a.cfg.OAuth2.CIBA.Enabled {
+		d.BackchannelApp = a.oauth2
+	}
 	d.TrustGrants = &manage.TrustGrants{Store: a.store, Now: a.now}
 	d.Sessions = &manage.Sessions{Server: a.oauth2, Reload: caughtUp}
 	d.Tokens = &manage.Tokens{Introspect: a.oauth2.IntrospectWire, Store: a.oauth2, Sweeper: a.store, Reload: caughtUp, Now: a.now}

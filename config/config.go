@@ -447,6 +447,7 @@ type OAuth2 struct {
 	Grant             Grant             `key:"grant"`
 	Device            Device            `key:"device_authorization"`
 	Details           Details           `key:"authorization_details"`
+	CIBA              CIBA              `key:"ciba"`
 	Documents         ClientDocuments   `key:"client_id_metadata_documents"`
 	// TokenHook is asked before tokens are issued, RefreshTokenHook before it about those
 	// of a refresh token; empty: nobody is.
@@ -479,6 +480,15 @@ type DPoP struct {
 	// Nonce is off or required.
 	Nonce    string        `key:"nonce"`
 	NonceTTL time.Duration `key:"nonce_ttl"`
+}
+
+// CIBA is about requests for people who are elsewhere (OpenID CIBA Core, poll mode).
+type CIBA struct {
+	Enabled bool `key:"enabled"`
+	// TTL is the longest that a request waits for its person.
+	TTL time.Duration `key:"ttl"`
+	// Interval is the time between two polls.
+	Interval time.Duration `key:"polling_interval"`
 }
 
 // Details is about authorization_details (RFC 9396).
@@ -680,7 +690,7 @@ func Default() Config {
 		Strategies: Strategies{Scope: "exact", AccessToken: "opaque"},
 		Login:      Login{SecondFactor: "optional"},
 		OAuth2: OAuth2{PKCE: PKCE{Enforced: true}, ClientAssertion: ClientAssertion{Audience: "issuer", MaxTTL: time.Hour},
-			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, Documents: ClientDocuments{MaxAge: time.Hour}, MirrorTopLevelClaims: true, IntrospectionCacheSize: 100_000},
+			DPoP: DPoP{Algorithms: []string{"ES256", "ES384", "ES512", "EdDSA", "PS256", "RS256"}, MaxAge: time.Minute, Leeway: 10 * time.Second, Nonce: "off", NonceTTL: 5 * time.Minute}, PAR: PAR{TTL: time.Minute}, CIBA: CIBA{TTL: 5 * time.Minute, Interval: 5 * time.Second}, Grant: Grant{JWT: JWTGrant{MaxTTL: 720 * time.Hour}}, Device: Device{Interval: 5 * time.Second}, Documents: ClientDocuments{MaxAge: time.Hour}, MirrorTopLevelClaims: true, IntrospectionCacheSize: 100_000},
 		OIDC:        OIDC{IDTokenAlg: "RS256", Subjects: Subjects{Types: []string{"public"}}, Registration: defaultRegistration()},
 		AccessRules: AccessRules{MatchingStrategy: "regexp", OnOverlap: "precedence", PollInterval: 30 * time.Second, OnMissing: "serve"},
 		RateLimits:  RateLimits{MaxKeys: 100_000, OnRedisFailure: "local"},

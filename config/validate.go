@@ -208,6 +208,8 @@ func (c *Config) checkSpans(v *validation) {
 		{"ttl.device_user_code", int64(c.TTL.DeviceUserCode), false},
 		{"oauth2.device_authorization.token_polling_interval", int64(c.OAuth2.Device.Interval), false},
 		{"oauth2.grant.jwt.max_ttl", int64(c.OAuth2.Grant.JWT.MaxTTL), false},
+		{"oauth2.ciba.ttl", int64(c.OAuth2.CIBA.TTL), false},
+		{"oauth2.ciba.polling_interval", int64(c.OAuth2.CIBA.Interval), false},
 		{"oauth2.par.ttl", int64(c.OAuth2.PAR.TTL), false},
 		{"oauth2.client_assertion.max_ttl", int64(c.OAuth2.ClientAssertion.MaxTTL), false},
 	} {

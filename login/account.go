@@ -18,6 +18,8 @@ const maxListed = 100
 
 // accountPage is what account.html shows.
 type accountPage struct {
+	// Waiting are requests of clients elsewhere.
+	Waiting     []waitingRequest
 	User, Login string
 	HasPassword bool
 	Sessions    []accountSession
@@ -94,6 +96,9 @@ func (x *exchange) account(status int, session *oauth2.LoginSession, u users.Use
 			}
 		}
 	}
+	if err := x.listWaiting(&page, u); err != nil {
+		return err
+	}
 	if err := x.listIdentities(&page, u); err != nil {
 		return err
 	}
@@ -133,6 +138,8 @@ func (x *exchange) submitAccount() error {
 		return x.submitFactor(session, u, action)
 	case "password":
 		status, err = x.changePassword(session, u)
+	case "allow-request", "deny-request":
+		err = x.answerWaiting(session, u, action == "allow-request")
 	case "end-session":
 		err = x.endSession(u, x.form.Get("session"))
 	case "end-consent":

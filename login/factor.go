@@ -144,6 +144,13 @@ func (x *exchange) submitEnrolment(asked oauth2.LoginRequest) error {
 	if !ok {
 		return err
 	}
+	f, err := x.p.o.Factors.Factors(x.ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	if f.Any() { // the page is of a time when there was none
+		return x.proceed(asked, e.Progress)
+	}
 	codes, refused, err := x.confirmEnrolment(e, t, u)
 	if refused {
 		return x.showEnrolment(http.StatusForbidden, enrolPage{Where: LoginPath, Challenge: asked.Challenge}, asked.Challenge, e, u)

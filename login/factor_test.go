@@ -15,6 +15,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/login"
+	"github.com/gatewarden/gatewarden/users"
 )
 
 // app is an authenticator app: its secret, and a clock that the pages go by too.
@@ -309,5 +310,19 @@ func TestAPasswordAloneBuysNothingForWhoHasASecondFactor(t *testing.T) {
 	pages = r.pages
 	if err := check(); !fault.Is(err, fault.Unauthenticated) {
 		t.Errorf("who must have one: %v", err)
+	}
+}
+
+func TestAPageOfEnrolmentIsWorthNothingOnceThereIsASecondFactor(t *testing.T) {
+	r, a := startFactors(t, login.SecondFactorRequired)
+	thief := r.browser().signIn().shows(http.StatusOK, "you need a second factor")
+	stolen := *a
+	stolen.scan(thief)
+	if err := r.store.AddPasskey(t.Context(), "ada", users.Passkey{ID: []byte("p"), Credential: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	thief.submit("code", stolen.next(), "action", "confirm-generator").shows(http.StatusOK, "One more step")
+	if f, err := r.store.Factors(t.Context(), "ada"); err != nil || f.Generator != nil {
+		t.Errorf("an app was enrolled: %v", err)
 	}
 }

@@ -58,6 +58,8 @@ type Sessions interface {
 	RevokeLoginSession(ctx context.Context, id string) error
 	ConsentSessions(ctx context.Context, f oauth2.ConsentFilter, limit, offset int) ([]oauth2.ConsentGrant, error)
 	RevokeConsents(ctx context.Context, subject, clientID string) error
+	// Requests that wait for a person (OpenID CIBA Core).
+	oauth2.BackchannelApp
 }
 
 // Users finds people.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/storage"
+	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 )
 
@@ -162,6 +163,39 @@ func (tab *Tab) Back(times int) {
 func (tab *Tab) Fill(selector, text string) {
 	tab.t.Helper()
 	step(tab, "fill in "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+// See waits until the page shows a text, where one page leads to another by itself.
+func (tab *Tab) See(text string) {
+	tab.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(tab.ctx, 5*time.Second)
+		shown, err := chromedp.Run(ctx, chromedp.Evaluate[string]("document.documentElement.innerText"))
+		cancel()
+		if err == nil && strings.Contains(shown, text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			tab.t.Fatalf("%q does not appear: %v; %s", text, err, tab.state())
+		}
+	}
+}
+
+// Authenticator gives the tab a virtual authenticator that verifies its person, as a
+// phone would (WebAuthn section 11).
+func (tab *Tab) Authenticator() {
+	tab.t.Helper()
+	ctx, cancel := context.WithTimeout(tab.ctx, patience)
+	defer cancel()
+	_, err := chromedp.Call(ctx, webauthn.Enable, webauthn.EnableParams{})
+	if err == nil {
+		_, err = chromedp.Call(ctx, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{Options: &webauthn.VirtualAuthenticatorOptions{
+			Protocol: "ctap2", Transport: "internal", HasResidentKey: true, HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
+		}})
+	}
+	if err != nil {
+		tab.t.Fatal(err)
+	}
 }
 
 // Address is what the address bar says.

@@ -80,11 +80,14 @@ type Deps struct {
 	LoginApp    oauth2.LoginApp
 	LogoutApp   oauth2.LogoutApp
 	DeviceApp   oauth2.DeviceApp
-	Sessions    *manage.Sessions
-	TrustGrants *manage.TrustGrants
-	Tokens      *manage.Tokens
-	Decisions   Decisions
-	Metrics     http.Handler
+	// BackchannelApp answers requests that wait for people (OpenID CIBA Core); nil: there are
+	// none.
+	BackchannelApp oauth2.BackchannelApp
+	Sessions       *manage.Sessions
+	TrustGrants    *manage.TrustGrants
+	Tokens         *manage.Tokens
+	Decisions      Decisions
+	Metrics        http.Handler
 	// Reload reads configuration, certificates and rules again: POST /reload.
 	Reload func(ctx context.Context) (Reloaded, error)
 

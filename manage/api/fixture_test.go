@@ -114,6 +114,20 @@ func (a *apps) AcceptUserCode(_ context.Context, c string, body oauth2.AcceptUse
 	return "https://as/device", known(c)
 }
 
+func (a *apps) BackchannelRequests(_ context.Context, subject string) ([]oauth2.BackchannelRequest, error) {
+	return []oauth2.BackchannelRequest{{ID: "good", Subject: subject, Client: registered(), RequestedScope: []string{"openid"}, RequestedAudience: []string{}}}, nil
+}
+
+func (a *apps) AcceptBackchannel(_ context.Context, id string, body oauth2.AcceptBackchannel) error {
+	a.did("backchannel " + body.Subject)
+	return known(id)
+}
+
+func (a *apps) RejectBackchannel(_ context.Context, id, subject string) error {
+	a.did("no backchannel " + subject)
+	return known(id)
+}
+
 func (a *apps) RejectLogin(_ context.Context, c string, r oauth2.Rejection) (string, error) {
 	a.did("no login " + r.Error)
 	return "https://as/login", known(c)
@@ -231,7 +245,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Users:       &manage.Users{Store: store, Factors: store, Now: time.Now},
 		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
 		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
-		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps,
+		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps, BackchannelApp: f.apps,
 		Sessions:    &manage.Sessions{Server: f.apps},
 		TrustGrants: &manage.TrustGrants{Store: store, Now: time.Now},
 		Tokens:      &manage.Tokens{Introspect: introspect, Store: store, Sweeper: store, Now: time.Now},

@@ -42,6 +42,11 @@ func (a *API) loginRoutes() {
 	if app := a.DeviceApp; app != nil {
 		a.route(hydra, requests+"device/accept", methods{http.MethodPut: asked("device").to(answer("device", app.AcceptUserCode), "accept")})
 	}
+	if a.BackchannelApp != nil {
+		a.route(hydra, requests+"backchannel", methods{http.MethodGet: asked("backchannel").to(a.listBackchannel, "get")})
+		a.route(hydra, requests+"backchannel/accept", methods{http.MethodPut: asked("backchannel").to(a.acceptBackchannel, "accept")})
+		a.route(hydra, requests+"backchannel/reject", methods{http.MethodPut: asked("backchannel").to(a.rejectBackchannel, "reject")})
+	}
 	if a.Sessions != nil {
 		consents := object{scope: "hydra.sessions", resource: "oauth2:auth:sessions:consent"}
 		a.route(hydra, "/oauth2/auth/sessions/consent", methods{http.MethodGet: consents.to(a.listConsents, "get"), http.MethodDelete: consents.to(a.revokeConsents, "delete")})

@@ -97,7 +97,7 @@ func (c *client) GetAudience() fosite.Arguments { return c.Audience }
 // GetGrantTypes returns the grant types that the server knows, in their exact
 // spelling, because fosite compares them without regard to case.
 func (c *client) GetGrantTypes() (known fosite.Arguments) {
-	for _, g := range append([]string{passwordGrantType}, grantTypes...) {
+	for _, g := range append([]string{passwordGrantType, backchannelGrantType}, grantTypes...) {
 		if c.allowsGrant(g) {
 			known = append(known, g)
 		}

@@ -84,10 +84,19 @@ func (s *Server) deviceData(c *client, form url.Values) (*flowData, error) {
 	if !c.allowsGrant(deviceGrantType) {
 		return nil, fosite.ErrUnauthorizedClient.WithHintf("The client is not registered for grant type '%s'.", deviceGrantType)
 	}
+	d, err := s.requestData(c, form)
+	if err == nil {
+		d.Device = true
+	}
+	return d, err
+}
+
+// requestData checks scope and audience of a request that no browser brought.
+func (s *Server) requestData(c *client, form url.Values) (*flowData, error) {
 	if err := checkScopes(form.Get("scope")); err != nil {
 		return nil, err
 	}
-	d := &flowData{Form: url.Values{"client_id": {c.ID}}, RequestedAt: s.now(), Device: true, Scope: strings.Fields(form.Get("scope"))}
+	d := &flowData{Form: url.Values{"client_id": {c.ID}}, RequestedAt: s.now(), Scope: strings.Fields(form.Get("scope"))}
 	for _, scope := range d.Scope {
 		if !s.scopes(c.scopes, scope) {
 			return nil, fosite.ErrInvalidScope.WithHintf("The client may not have scope '%s'.", scope)
@@ -322,8 +331,12 @@ func (s *Server) resumeDevice(w http.ResponseWriter, r *http.Request, verifier s
 // deviceRequest is a device's request as the steps after it know one. It has no
 // redirect URI, so that errors are shown to the person.
 func (s *Server) deviceRequest(ctx context.Context, clientID string, d *flowData) (*fosite.AuthorizeRequest, error) {
+	return s.polledRequest(ctx, clientID, d, deviceGrantType)
+}
+
+func (s *Server) polledRequest(ctx context.Context, clientID string, d *flowData, grantType string) (*fosite.AuthorizeRequest, error) {
 	c, err := s.clients.get(ctx, clientID)
-	if fault.Is(err, fault.NotFound) || err == nil && (c.Disabled || !c.allowsGrant(deviceGrantType)) {
+	if fault.Is(err, fault.NotFound) || err == nil && (c.Disabled || !c.allowsGrant(grantType)) {
 		return nil, fosite.ErrInvalidClient.WithHint("The client is gone or may not use the grant.")
 	}
 	if err != nil {

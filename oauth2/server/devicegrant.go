@@ -46,25 +46,31 @@ func (s *Server) returnGuess(ctx context.Context) error {
 	return s.o.Store.ReturnAttempt(ctx, wrongUserCodesKey, wrongUserCodes)
 }
 
-// deviceGrant is RFC 8628 section 3.4. fosite's handler never tells a device to slow
+// deviceGrant is RFC 8628 section 3.4, and OpenID CIBA Core section 10.1 with an
+// auth_req_id for the device code. fosite's handler never tells a device to slow
 // down, and leaves the single use to its storage.
-type deviceGrant struct{ grant }
+type deviceGrant struct {
+	grant
+	param    string // of the code
+	codes    opaque
+	interval time.Duration
+}
 
 var _ fosite.TokenEndpointHandler = (*deviceGrant)(nil)
 
 func (h *deviceGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	u, s := unitOf(ctx), h.s
-	signature, ok := s.deviceCodes.signature(r.GetRequestForm().Get("device_code"))
+	signature, ok := h.codes.signature(r.GetRequestForm().Get(h.param))
 	if !ok {
 		return fosite.ErrInvalidGrant
 	}
-	soon, err := s.o.Store.PollFlow(ctx, signature, u.client.ID, s.o.Device.Interval)
+	soon, err := s.o.Store.PollFlow(ctx, signature, u.client.ID, h.interval)
 	if err != nil {
 		u.failure = err
 		return err
 	}
 	if soon {
-		return deviceError("slow_down", "The device asks too often.")
+		return deviceError("slow_down", "The client asks too often.")
 	}
 	t, err := s.o.Store.Code(ctx, signature)
 	switch {
@@ -83,9 +89,9 @@ func (h *deviceGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		if u.failure = s.revokeFamily(ctx, t.Grant.RequestID); u.failure != nil {
 			return u.failure
 		}
-		return fosite.ErrInvalidGrant.WithHint("The device code has been used before.")
+		return fosite.ErrInvalidGrant.WithHint("The code has been used before.")
 	case s.expired(t):
-		return deviceError("expired_token", "The device code has expired.")
+		return deviceError("expired_token", "The code has expired.")
 	}
 	about, err := sessionOf(t.Grant)
 	if err != nil {
@@ -110,7 +116,7 @@ func (s *Server) pending(ctx context.Context, u *unit, signature string) error {
 	f, err := s.o.Store.Flow(ctx, oauth2.ByID, signature)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return deviceError("expired_token", "The device code has expired.")
+		return deviceError("expired_token", "The code has expired.")
 	case err != nil:
 		return err
 	case f.ClientID != u.client.ID:

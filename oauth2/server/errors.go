@@ -78,7 +78,7 @@ var counted = map[string]bool{
 	"invalid_request": true, "invalid_client": true, "invalid_grant": true, "unauthorized_client": true, "unsupported_grant_type": true,
 	"unsupported_response_type": true, "invalid_scope": true, "access_denied": true, "server_error": true, "temporarily_unavailable": true,
 	"login_required": true, "consent_required": true, "interaction_required": true, "request_forbidden": true, "request_not_supported": true,
-	"request_uri_not_supported": true, "slow_down": true, "registration_not_supported": true, "invalid_target": true, "invalid_authorization_details": true, "authorization_pending": true, "expired_token": true, "invalid_request_uri": true, "invalid_request_object": true, "invalid_dpop_proof": true, "use_dpop_nonce": true, "invalid_token": true, "insufficient_scope": true,
+	"request_uri_not_supported": true, "slow_down": true, "registration_not_supported": true, "invalid_target": true, "unknown_user_id": true, "invalid_binding_message": true, "invalid_authorization_details": true, "authorization_pending": true, "expired_token": true, "invalid_request_uri": true, "invalid_request_object": true, "invalid_dpop_proof": true, "use_dpop_nonce": true, "invalid_token": true, "insufficient_scope": true,
 }
 
 // report counts the error and logs what an operator must look at.

@@ -106,6 +106,9 @@ type providerMetadata struct {
 	RequireSignedRequestObject  bool     `json:"require_signed_request_object"`
 	RequestObjectAlgs           []string `json:"request_object_signing_alg_values_supported"`
 	GrantTypes                  []string `json:"grant_types_supported"`
+	BackchannelEndpoint         string   `json:"backchannel_authentication_endpoint,omitempty"`
+	BackchannelModes            []string `json:"backchannel_token_delivery_modes_supported,omitempty"`
+	BackchannelUserCode         *bool    `json:"backchannel_user_code_parameter_supported,omitempty"`
 	DetailsTypes                []string `json:"authorization_details_types_supported,omitempty"`
 	SubjectTypes                []string `json:"subject_types_supported"`
 	IDTokenAlgs                 []string `json:"id_token_signing_alg_values_supported"`
@@ -174,6 +177,9 @@ func (s *Server) grantTypeNames() []string {
 	if s.o.Legacy.Implicit || s.o.Legacy.Hybrid {
 		names = append(names, implicitGrantType)
 	}
+	if s.o.Backchannel.Person != nil {
+		names = append(names, backchannelGrantType)
+	}
 	if s.o.Legacy.Password != nil {
 		names = append(names, passwordGrantType)
 	}
@@ -187,7 +193,14 @@ func (s *Server) metadata() any {
 	if s.o.Registration {
 		registration = s.base + registerPath
 	}
+	var backchannel string
+	var modes []string
+	var userCode *bool
+	if s.o.Backchannel.Person != nil {
+		backchannel, modes, userCode = s.base+backchannelPath, []string{"poll"}, new(bool)
+	}
 	return providerMetadata{
+		BackchannelEndpoint: backchannel, BackchannelModes: modes, BackchannelUserCode: userCode,
 		RegistrationEndpoint:        registration,
 		ClientDocuments:             s.o.Documents != nil,
 		Issuer:                      s.o.Issuer,

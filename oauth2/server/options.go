@@ -69,6 +69,16 @@ type Device struct {
 	Interval time.Duration // between two polls; default 5s
 }
 
+// Backchannel is about requests for people who are elsewhere (OpenID CIBA Core, poll
+// mode).
+type Backchannel struct {
+	// Person returns the subject that a login_hint names, or fault.NotFound; nil: there are
+	// no such requests.
+	Person   func(ctx context.Context, loginHint string) (subject string, err error)
+	Lifespan time.Duration // of a request; default 5m
+	Interval time.Duration // between two polls; default 5s
+}
+
 // Legacy switches on what RFC 9700 advises against and OAuth 2.1 has no more, for
 // certification and migration. Each client must have registered it, too. The zero value:
 // nothing.
@@ -230,6 +240,7 @@ type Options struct {
 	PAR         PAR
 	Device      Device
 	Legacy      Legacy
+	Backchannel Backchannel
 	// Details are the types of authorization_details (RFC 9396); nil: there are none.
 	Details *details.Types
 	// RefreshGrace lets clients use a rotated refresh token again for a while.
@@ -353,6 +364,12 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Device.Lifespan <= 0 {
 		o.Device.Lifespan = 10 * time.Minute
+	}
+	if o.Backchannel.Lifespan <= 0 {
+		o.Backchannel.Lifespan = 5 * time.Minute
+	}
+	if o.Backchannel.Interval <= 0 {
+		o.Backchannel.Interval = 5 * time.Second
 	}
 	if o.Device.Interval <= 0 {
 		o.Device.Interval = 5 * time.Second

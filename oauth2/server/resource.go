@@ -28,7 +28,7 @@ func resources(form url.Values, c *client) ([]string, error) {
 // narrow restricts what a code buys to the resources that are asked for at the token
 // endpoint (RFC 8707 section 2.2). The refresh token keeps all that was granted.
 func narrow(u *unit, asked []string) error {
-	if u.grantType != "authorization_code" && u.grantType != deviceGrantType || len(asked) == 0 {
+	if u.grantType != "authorization_code" && u.grantType != deviceGrantType && u.grantType != backchannelGrantType || len(asked) == 0 {
 		return nil
 	}
 	audience, err := narrowed(asked, u.spend.Grant.GrantedAudience)

@@ -59,6 +59,7 @@ type Server struct {
 	tokens           *tokenCache
 	codes            opaque
 	deviceCodes      opaque
+	backchannelIDs   opaque
 	accessTokens     opaque
 	refreshTokens    opaque
 	sessionIDs       opaque
@@ -82,7 +83,7 @@ func New(options Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, secure: strings.HasPrefix(o.Issuer, "https://"), base: strings.TrimSuffix(o.Issuer, "/"),
-		codes: newOpaque("ory_ac_", o.Secrets), deviceCodes: newOpaque("ory_dc_", o.Secrets), accessTokens: newOpaque("ory_at_", o.Secrets),
+		codes: newOpaque("ory_ac_", o.Secrets), deviceCodes: newOpaque("ory_dc_", o.Secrets), backchannelIDs: newOpaque("ory_br_", o.Secrets), accessTokens: newOpaque("ory_at_", o.Secrets),
 		refreshTokens: newOpaque("ory_rt_", o.Secrets), sessionIDs: newOpaque("session", o.Secrets),
 		scopes: fosite.ExactScopeStrategy,
 	}
@@ -140,7 +141,8 @@ func (s *Server) provider() *fosite.Fosite {
 		},
 		&refreshGrant{s: s, strategy: strategy},
 		&exchangeGrant{grant{s, strategy, exchangeGrantType}},
-		&deviceGrant{grant{s, strategy, deviceGrantType}},
+		&deviceGrant{grant{s, strategy, deviceGrantType}, "device_code", s.deviceCodes, s.o.Device.Interval},
+		&deviceGrant{grant{s, strategy, backchannelGrantType}, "auth_req_id", s.backchannelIDs, s.o.Backchannel.Interval},
 		&jwtBearerGrant{grant{s, strategy, jwtBearerGrantType}},
 		&passwordGrant{grant{s, strategy, passwordGrantType}},
 		&idTokens{s: s},
@@ -165,6 +167,9 @@ func (s *Server) Public() http.Handler {
 	route(authPath, s.authorize, both)
 	route(parPath, s.push, post)
 	route(devicePath, s.device, post)
+	if s.o.Backchannel.Person != nil {
+		route(backchannelPath, s.backchannel, post)
+	}
 	route(verifyPath, s.verifyDevice, both)
 	route(tokenPath, s.token, post)
 	route(revokePath, s.revoke, post)

@@ -10,7 +10,8 @@ import (
 	"github.com/ory/fosite"
 )
 
-// grantTypes are those that the token endpoint knows, beside password where it is on.
+// grantTypes are those that the token endpoint knows, beside password and CIBA where
+// they are on.
 var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", exchangeGrantType, deviceGrantType, jwtBearerGrantType}
 
 // tokenAnswer is a success of the token endpoint (RFC 6749 section 5.1).
@@ -47,7 +48,8 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	switch {
 	case u.grantType == "":
 		return tokenAnswer{}, fosite.ErrInvalidRequest.WithHint("The parameter 'grant_type' is missing.")
-	case !slices.Contains(grantTypes, u.grantType) && (u.grantType != passwordGrantType || s.o.Legacy.Password == nil):
+	case !slices.Contains(grantTypes, u.grantType) && (u.grantType != passwordGrantType || s.o.Legacy.Password == nil) &&
+		(u.grantType != backchannelGrantType || s.o.Backchannel.Person == nil):
 		return tokenAnswer{}, fosite.ErrUnsupportedGrantType
 	}
 	if err := checkScopes(form.Get("scope")); err != nil {
@@ -56,7 +58,7 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request) (tokenAnswer, err
 	if u.client, err = s.authenticateClient(r.Context(), r, form); err != nil {
 		return tokenAnswer{}, err
 	}
-	if !u.client.allowsGrant(u.grantType) || !s.legacyAllowed(u) || (u.grantType == "client_credentials" || u.grantType == exchangeGrantType) && u.client.Public() {
+	if !u.client.allowsGrant(u.grantType) || !s.legacyAllowed(u) || (u.grantType == "client_credentials" || u.grantType == exchangeGrantType || u.grantType == backchannelGrantType) && u.client.Public() {
 		return tokenAnswer{}, fosite.ErrUnauthorizedClient.WithHintf("The client may not use grant type '%s'.", u.grantType)
 	}
 	if u.bound, err = s.senderOf(w, r, u.client); err != nil {

@@ -100,7 +100,7 @@ func (s *Server) settle(ctx context.Context, u *unit) error {
 			return err
 		}
 		return s.o.Store.IssueTokens(ctx, buy)
-	case "authorization_code", deviceGrantType:
+	case "authorization_code", deviceGrantType, backchannelGrantType:
 		if err := s.checkSubject(ctx, u.spend.Grant.Subject); err != nil {
 			return err
 		}
