@@ -16,6 +16,7 @@ import (
 	"github.com/gatewarden/gatewarden/config"
 	"github.com/gatewarden/gatewarden/decision"
 	"github.com/gatewarden/gatewarden/edge"
+	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/login"
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
@@ -329,7 +330,9 @@ func (a *App) managementEdge(listener string) (http.Handler, error) {
 	d.Warden, d.ByRules = a.policies, byRules
 	d.Clients = a.clients()
 	d.Users = &manage.Users{Store: a.store, Factors: a.store, Logins: a.oauth2, Reload: caughtUp, Now: a.now}
-	d.Keys = &manage.Keys{Store: a.store, Own: []string{idTokenKeys, accessTokenKeys, a.cfg.IDToken.Set}, Reload: caughtUp, Now: a.now}
+	d.Keys = &manage.Keys{Store: a.store, Own: map[string]*keys.Ring{
+		idTokenKeys: a.rings.idToken, accessTokenKeys: a.rings.accessToken, a.cfg.IDToken.Set: a.rings.gateway,
+	}, Reload: caughtUp, Now: a.now}
 	d.GatewayKeys = func(context.Context) (jose.JSONWebKeySet, error) { return a.rings.public(), nil }
 	d.LoginApp, d.LogoutApp, d.DeviceApp = a.oauth2, a.oauth2, a.oauth2
 	if a.cfg.OAuth2.CIBA.Enabled {

@@ -335,7 +335,23 @@ func (s *Server) loginSuffices(c *client, d *flowData) (bool, error) {
 			return false, nil
 		}
 	}
+	if !acrSuffices(d.Session.ACR, strings.Fields(d.Form.Get("acr_values"))) {
+		return false, nil
+	}
 	return s.hinted(c, d, d.Session.Subject, "")
+}
+
+// acrSuffices reports whether a login of class acr is as strong as one of those that are
+// asked for, so that nobody has to log in again (RFC 9470 section 5). Classes have no
+// order but that of their names when these are NIST's, aal1 to aal3. A login app that
+// names no class is asked with skip as ever, and judges acr_values itself, as in Hydra.
+func acrSuffices(acr string, wanted []string) bool {
+	if acr == "" || len(wanted) == 0 || slices.Contains(wanted, acr) {
+		return true
+	}
+	levels := []string{"aal1", "aal2", "aal3"}
+	has := slices.Index(levels, acr)
+	return slices.ContainsFunc(wanted, func(w string) bool { return slices.Contains(levels[:max(has, 0)], w) })
 }
 
 // hintClaims returns the claims of an ID token of ours, which may have expired
