@@ -162,13 +162,7 @@ func newRingView(keys []ringKey, now time.Time, keepFor time.Duration) *ringView
 	pending := map[string]ringKey{}
 	var published []ringKey
 	for i, k := range keys {
-		expires := k.expires
-		if next := successor(keys, i); next != nil && keepFor > 0 {
-			if end := next.notBefore.Add(max(keepFor, k.keepFor) + overlap); expires.IsZero() || end.Before(expires) {
-				expires = end
-			}
-		}
-		if !expires.IsZero() && due(expires) {
+		if expires := publishedUntil(keys, i, keepFor); !expires.IsZero() && due(expires) {
 			continue
 		}
 		published = append(published, k)

@@ -248,7 +248,8 @@ func (p *Provider) progress(who *relyingparty.Person, u users.User, keep bool) p
 	}
 	done.Second = p.TrustMFA && slices.Contains(amr, "mfa")
 	if acr, _ := who.Claims["acr"].(string); p.PassACR && len(acr) <= maxMethod {
-		done.ACR, done.AMR = acr, amr
+		// Sessions are taken for ones with two factors by mfa, which context adds.
+		done.ACR, done.AMR = acr, slices.DeleteFunc(amr, func(method string) bool { return method == "mfa" })
 	}
 	return done
 }

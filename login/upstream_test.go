@@ -79,7 +79,7 @@ func TestWhatAProviderSaysOfTheLoginCountsOnlyWhereItIsTrusted(t *testing.T) {
 	r := withProviders(t, u.provider("none"), u.provider("pass", pass), u.provider("trust", trust), u.provider("both", pass, trust))
 	r.linked("ada", u, "sub-1")
 	for id, want := range map[string][]any{
-		"none": {"aal1", nil}, "pass": {"gold", []any{"pwd", "mfa"}}, "trust": {"aal2", []any{"mfa"}}, "both": {"gold", []any{"pwd", "mfa"}},
+		"none": {"aal1", nil}, "pass": {"gold", []any{"pwd"}}, "trust": {"aal2", []any{"mfa"}}, "both": {"gold", []any{"pwd", "mfa"}},
 	} {
 		b := r.browser()
 		b.authorize("acr_values", "gold").submit("provider", id)
@@ -95,6 +95,34 @@ func TestWhatAProviderSaysOfTheLoginCountsOnlyWhereItIsTrusted(t *testing.T) {
 		if ago := time.Since(time.Unix(int64(at), 0)); ago < 59*time.Minute || ago > 80*time.Minute {
 			t.Errorf("%s: auth_time is %s ago, and not an hour as the provider says", id, ago)
 		}
+	}
+}
+
+func TestASecondFactorIsAskedForAfterAProviderUnlessItIsTrustedToHaveDoneThat(t *testing.T) {
+	for name, test := range map[string]struct {
+		amr           []string
+		trust, enough bool
+	}{
+		"one factor":                  {[]string{"pwd"}, true, false},
+		"two, at one that is trusted": {[]string{"pwd", "mfa"}, true, true},
+		"two, at another":             {[]string{"pwd", "mfa"}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpstream(t)
+			u.claims = map[string]any{"amr": test.amr}
+			r := startWith(t, func(o *login.Options) {
+				o.SecondFactor = login.SecondFactorRequired
+				o.Providers = []login.Provider{u.provider("one", func(p *login.Provider) { p.PassACR, p.TrustMFA = true, test.trust })}
+			})
+			r.linked("ada", u, "sub-1")
+			b := r.browser().through(u, "one")
+			if strings.Contains(b.body, "Allow access?") != test.enough {
+				t.Errorf("the login goes on with %d %s", b.status, b.body)
+			}
+			if b.authorize("prompt", "none"); (b.at.Query().Get("error") == "login_required") == test.enough {
+				t.Errorf("afterwards the browser comes back with %s", b.at)
+			}
+		})
 	}
 }
 

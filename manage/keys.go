@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -9,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -25,8 +27,8 @@ import (
 // to forge tokens.
 type Keys struct {
 	Store keys.Store
-	// Own names the sets that this program signs with.
-	Own    []string
+	// Own are the sets that this program signs with, by name.
+	Own    map[string]*keys.Ring
 	Reload Reloader
 	Now    func() time.Time
 }
@@ -65,10 +67,15 @@ func (s *Keys) Set(ctx context.Context, set string) (jose.JSONWebKeySet, error) 
 
 // shown returns what may be answered of a set.
 func (s *Keys) shown(set string, all jose.JSONWebKeySet) jose.JSONWebKeySet {
-	if slices.Contains(s.Own, set) {
+	if s.own(set) {
 		return PublicKeys(all)
 	}
 	return all
+}
+
+func (s *Keys) own(set string) bool {
+	_, own := s.Own[set]
+	return own
 }
 
 // Key returns the key of that id as a set of one.
@@ -153,6 +160,9 @@ func (s *Keys) Replace(ctx context.Context, set string, with jose.JSONWebKeySet)
 // Put stores one key in place of the one of the same id.
 func (s *Keys) Put(ctx context.Context, set string, key jose.JSONWebKey) error {
 	stored, err := s.prepare(set, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key}})
+	if err == nil && s.own(set) {
+		err = s.sameKey(ctx, &stored[0])
+	}
 	if err != nil {
 		return err
 	}
@@ -160,6 +170,25 @@ func (s *Keys) Put(ctx context.Context, set string, key jose.JSONWebKey) error {
 		return err
 	}
 	return apply(ctx, s.Reload)
+}
+
+// sameKey keeps the times of a key of the program's own that is there already, and
+// refuses another one of the same id: verifiers keep keys by their id.
+func (s *Keys) sameKey(ctx context.Context, put *keys.Stored) error {
+	all, err := s.Store.Keys(ctx, put.Set)
+	if err != nil {
+		return err
+	}
+	for _, k := range all {
+		if k.ID != put.ID {
+			continue
+		}
+		if !bytes.Equal(k.JWK, put.JWK) {
+			return fault.New(fault.Conflict, "key_exists", "another key of this set has this id; delete it first, or choose another id")
+		}
+		put.CreatedAt, put.NotBefore, put.Expires = k.CreatedAt, k.NotBefore, k.Expires
+	}
+	return nil
 }
 
 // Delete removes one key.
@@ -196,6 +225,9 @@ func (s *Keys) prepare(set string, with jose.JSONWebKeySet) ([]keys.Stored, erro
 		if slices.ContainsFunc(rows, func(r keys.Stored) bool { return r.ID == k.KeyID }) {
 			return nil, invalid(at+"/kid", "occurs twice")
 		}
+		if k.KeyID == "rotate" || k.KeyID == "schedule" {
+			return nil, invalid(at+"/kid", "is the name of something else below a set")
+		}
 		if !strong(k) {
 			return nil, invalid(at, fmt.Sprintf("must be a valid key; RSA keys need at least %d bits, symmetric ones %d bytes", keys.MinRSABits, minSymmetric))
 		}
@@ -206,9 +238,33 @@ func (s *Keys) prepare(set string, with jose.JSONWebKeySet) ([]keys.Stored, erro
 		if err != nil {
 			return nil, invalid(at, "must be a valid key")
 		}
-		rows = append(rows, keys.Stored{Set: set, ID: k.KeyID, JWK: text, CreatedAt: now, NotBefore: now})
+		row := keys.Stored{Set: set, ID: k.KeyID, JWK: text, CreatedAt: now, NotBefore: now}
+		if ring, own := s.Own[set]; own {
+			if err := signing(k, text); err != nil {
+				return nil, invalid(at, err.Error())
+			}
+			if ring != nil && !k.IsPublic() {
+				row.NotBefore = ring.Start(k.Algorithm).UTC() // published before it signs
+			}
+		}
+		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// signing says why a key cannot be in a set that the program signs with: a ring that
+// meets such a key stops. Symmetric keys are not its business.
+func signing(k jose.JSONWebKey, text []byte) error {
+	if _, symmetric := k.Key.([]byte); symmetric {
+		return nil
+	}
+	if k.Algorithm == "" {
+		return errors.New("must have alg: the program signs with this set")
+	}
+	if _, err := keys.ParseKey(text); err != nil {
+		return fmt.Errorf("cannot sign: %w", err)
+	}
+	return nil
 }
 
 // strong reports whether a key is valid and long enough.

@@ -1,36 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/spf13/cobra"
 
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/client"
 )
-
-// keysOf returns the keys of a document, which is one key or a set.
-func keysOf(d document) ([]jose.JSONWebKey, error) {
-	set, err := manage.ParseKeys(d.body)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.place, err)
-	}
-	if len(set.Keys) == 0 {
-		key, err := manage.ParseKey(d.body)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", d.place, err)
-		}
-		set.Keys = append(set.Keys, key)
-	}
-	for _, key := range set.Keys {
-		if key.KeyID == "" {
-			return nil, fmt.Errorf("%s: a key has no kid", d.place)
-		}
-	}
-	return set.Keys, nil
-}
 
 func newKeys(environ []string) *cobra.Command {
 	parent := &cobra.Command{Use: "keys", Short: "Manage JSON Web Key sets"}
@@ -65,26 +46,52 @@ func newKeys(environ []string) *cobra.Command {
 			_, err := fmt.Fprintln(c.OutOrStdout(), "deleted", args)
 			return err
 		})}
-	load := &cobra.Command{Use: "import set file...", Short: "Store keys of files of JSON Web Keys or sets in a set; a key of the same id is replaced", Args: cobra.MinimumNArgs(2),
+	load := &cobra.Command{Use: "import set file...", Short: "Store keys of files of JSON Web Keys, sets or PEM in a set; a key of the same id is replaced, but not in the program's own sets", Args: cobra.MinimumNArgs(2)}
+	usual := load.Flags().StringP("alg", "a", "", "the algorithm of keys that name none, as in PEM (RS256, ES256 to ES512 and EdDSA are found out)")
+	load.RunE = r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+		all, err := readKeys(c, args[1:], *usual)
+		if err != nil {
+			return err
+		}
+		for _, k := range all {
+			if err := api.PutKey(ctx, args[0], k.JSONWebKey); err != nil {
+				return fmt.Errorf("%s: %w", k.place, err)
+			}
+			fmt.Fprintln(c.OutOrStdout(), k.KeyID)
+		}
+		return nil
+	})
+	show := func(c *cobra.Command, s manage.KeySchedule) error {
+		return r.print(c, s, "KID\tALG\tSTATE\tSIGNS FROM\tPUBLISHED UNTIL", func(w io.Writer) {
+			for _, k := range s.Keys {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.ID, k.Alg, cmp.Or(k.State, "-"), moment(k.SignsFrom), moment(k.PublishedUntil))
+			}
+		})
+	}
+	list := &cobra.Command{Use: "list set", Short: "List the keys of a set: which one signs, which come next, how long past ones are published", Args: cobra.ExactArgs(1),
 		RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
-			found, err := documents(c, args[1:])
+			schedule, err := api.KeySchedule(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			for _, d := range found {
-				keys, err := keysOf(d)
-				if err != nil {
-					return err
-				}
-				for _, key := range keys {
-					if err := api.PutKey(ctx, args[0], key); err != nil {
-						return fmt.Errorf("%s: %w", d.place, err)
-					}
-					fmt.Fprintln(c.OutOrStdout(), key.KeyID)
-				}
-			}
-			return nil
+			return show(c, schedule)
 		})}
-	parent.AddCommand(create, get, remove, load)
+	rotate := &cobra.Command{Use: "rotate set", Short: "Give the keys of a set successors; in the program's own sets they are published at once and sign ten minutes later", Args: cobra.ExactArgs(1),
+		RunE: r.run(func(ctx context.Context, c *cobra.Command, api *client.Client, args []string) error {
+			schedule, err := api.RotateKeys(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return show(c, schedule)
+		})}
+	parent.AddCommand(create, list, get, remove, load, rotate)
 	return parent
+}
+
+// moment is a time in a table.
+func moment(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
 }

@@ -14,7 +14,7 @@ import (
 // what is there refuses it. That all which is there is described is seen by the traffic of
 // every other test.
 func TestEveryDescribedPathOfThePublicListenerIsThere(t *testing.T) {
-	p := start(t, settings{keys: map[string]string{"oidc.dynamic_client_registration.enabled": "true"}})
+	p := start(t, settings{keys: map[string]string{"oidc.dynamic_client_registration.enabled": "true", "oauth2.ciba.enabled": "true"}})
 	var doc struct {
 		Paths map[string]struct {
 			Listeners []string `json:"x-listeners"`

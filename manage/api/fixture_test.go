@@ -19,6 +19,7 @@ import (
 
 	"github.com/gatewarden/gatewarden/fault"
 	"github.com/gatewarden/gatewarden/internal/testopenapi"
+	"github.com/gatewarden/gatewarden/keys"
 	"github.com/gatewarden/gatewarden/manage"
 	"github.com/gatewarden/gatewarden/manage/api"
 	"github.com/gatewarden/gatewarden/oauth2"
@@ -257,7 +258,7 @@ func newFixture(t *testing.T, change func(*api.Deps)) *fixture {
 		Warden:      engine,
 		Clients:     &manage.Clients{Store: store, Hasher: hasher, Now: time.Now},
 		Users:       &manage.Users{Store: store, Factors: store, Now: time.Now},
-		Keys:        &manage.Keys{Store: store, Own: []string{"own"}, Now: time.Now},
+		Keys:        &manage.Keys{Store: store, Own: map[string]*keys.Ring{"own": nil}, Now: time.Now},
 		GatewayKeys: func(context.Context) (jose.JSONWebKeySet, error) { return manage.PublicKeys(signing), nil },
 		LoginApp:    f.apps, LogoutApp: f.apps, DeviceApp: f.apps, BackchannelApp: f.apps, ConsentApp: f.apps,
 		Sessions:    &manage.Sessions{Server: f.apps},

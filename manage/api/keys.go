@@ -24,6 +24,8 @@ func (a *API) keyRoutes() {
 		http.MethodGet: keysTo("get", "{set}").to(a.getKeys, "get"), http.MethodPost: keysTo("create", "{set}").to(a.createKey, "create"),
 		http.MethodPut: keysTo("update", "{set}").to(a.replaceKeys, "update"), http.MethodDelete: keysTo("delete", "{set}").to(a.deleteKeys, "delete"),
 	})
+	a.route(hydra, "/keys/{set}/schedule", methods{http.MethodGet: keysTo("get", "{set}").to(a.keySchedule, "get")})
+	a.route(hydra, "/keys/{set}/rotate", methods{http.MethodPost: keysTo("create", "{set}").to(a.rotateKeys, "create")})
 	a.route(hydra, "/keys/{set}/{kid}", methods{
 		http.MethodGet: keysTo("get", "{set}:{kid}").to(a.getKey, "get"), http.MethodPut: keysTo("update", "{set}:{kid}").to(a.putKey, "update"),
 		http.MethodDelete: keysTo("delete", "{set}:{kid}").to(a.deleteKey, "delete"),
@@ -174,6 +176,32 @@ func (a *API) putKey(x *exchange) error {
 		return err
 	}
 	return x.json(http.StatusOK, key)
+}
+
+// keySchedule answers what the keys of a set are for, without their material.
+func (a *API) keySchedule(x *exchange) error {
+	set, err := x.set()
+	if err != nil {
+		return err
+	}
+	schedule, err := a.Keys.Schedule(x.r.Context(), set)
+	if err != nil {
+		return err
+	}
+	return x.json(http.StatusOK, schedule)
+}
+
+// rotateKeys gives the keys of a set successors.
+func (a *API) rotateKeys(x *exchange) error {
+	set, err := x.set()
+	if err != nil {
+		return err
+	}
+	schedule, err := a.Keys.Rotate(x.r.Context(), set)
+	if err != nil {
+		return err
+	}
+	return x.json(http.StatusOK, schedule)
 }
 
 func (a *API) deleteKey(x *exchange) error {

@@ -109,3 +109,20 @@ func TestTheGatewaysPublicKeysAreServedTwice(t *testing.T) {
 		}
 	}
 }
+
+func TestASchedulesAnswerHoldsNoKey(t *testing.T) {
+	f := newFixture(t, nil)
+	f.call("GET", "/keys/mine/schedule", "").want(404)
+	f.call("POST", "/keys/mine/rotate", "").want(404)
+	f.call("POST", "/keys/mine", `{"alg":"ES256","kid":"first"}`).want(201)
+	for _, a := range []answer{f.call("GET", "/keys/mine/schedule", ""), f.call("POST", "/keys/mine/rotate", ""), f.call("POST", "/admin/keys/mine/rotate", "")} {
+		if a.want(200); !strings.Contains(a.body, `"kid":"first"`) || strings.Contains(a.body, `"d":`) || strings.Contains(a.body, `"x":`) {
+			t.Errorf("got %s", a.body)
+		}
+	}
+	if set := f.call("GET", "/keys/mine", "").keys(200); len(set.Keys) != 3 {
+		t.Errorf("%d keys after two rotations", len(set.Keys))
+	}
+	f.call("POST", "/keys/mine", `{"alg":"ES256","kid":"rotate"}`).want(400)
+	f.call("POST", "/keys/id-token.public/rotate", "").want(403)
+}

@@ -105,6 +105,18 @@ func (c *Client) Keys(ctx context.Context, set string, kid ...string) (keys jose
 	return keys, err
 }
 
+// KeySchedule says what the keys of a set are for, and when.
+func (c *Client) KeySchedule(ctx context.Context, set string) (schedule manage.KeySchedule, err error) {
+	err = c.do(ctx, request{method: http.MethodGet, path: below("/keys", set) + "/schedule"}, &schedule)
+	return schedule, err
+}
+
+// RotateKeys gives the keys of a set successors.
+func (c *Client) RotateKeys(ctx context.Context, set string) (schedule manage.KeySchedule, err error) {
+	err = c.do(ctx, request{method: http.MethodPost, path: below("/keys", set) + "/rotate"}, &schedule)
+	return schedule, err
+}
+
 // CreateKey makes a key and adds it to a set; it returns the new key.
 func (c *Client) CreateKey(ctx context.Context, set string, n manage.NewKey) (keys jose.JSONWebKeySet, err error) {
 	err = c.do(ctx, request{method: http.MethodPost, path: below("/keys", set), body: n}, &keys)
