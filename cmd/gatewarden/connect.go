@@ -107,9 +107,9 @@ func (n *connection) complete(c *cobra.Command) error {
 	if n.TokenURL == "" {
 		n.TokenURL = n.URL + "/oauth2/token"
 	}
-	for name, text := range map[string]string{"url": n.URL, "token-url": n.TokenURL} {
-		if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-			return usageError{fmt.Errorf("--%s must be an http or https URL", name)}
+	for _, flag := range [][2]string{{"url", n.URL}, {"token-url", n.TokenURL}} {
+		if u, err := url.Parse(flag[1]); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			return usageError{fmt.Errorf("--%s must be an http or https URL", flag[0])}
 		}
 	}
 	return nil
