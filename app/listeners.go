@@ -129,6 +129,11 @@ func (a *App) Addresses() map[string]string {
 // nothing new is accepted, running requests finish. Management goes last, so that
 // readiness can be asked for until the end.
 func (a *App) Run(ctx context.Context) error {
+	if a.cfg.DSN != "memory" { // the start may have taken longer than what was read then is believed
+		if err := a.follower.poll(ctx); err != nil {
+			a.log.Warn("following changes of the database", "error", err)
+		}
+	}
 	failed := make(chan error, 2*len(a.listeners))
 	for _, l := range a.listeners {
 		a.log.Info("listening", "server", l.name, "address", l.Addr().String())
