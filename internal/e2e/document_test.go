@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -48,6 +49,7 @@ func TestAClientIsTheDocumentAtItsID(t *testing.T) {
 		t.Fatalf("this machine was asked %d times", n)
 	}
 
+	on = maps.Clone(on) // the first one reads its own again
 	on["clients.http.allowed_networks"] = "127.0.0.0/8"
 	p := start(t, settings{keys: on, rules: protected(upstream(t).URL)})
 	if a := send(t, "GET", p.public+"/.well-known/oauth-authorization-server", ""); !strings.Contains(a.body, `"client_id_metadata_document_supported":true`) {

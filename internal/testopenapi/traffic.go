@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"sync"
 	"testing"
 )
 
@@ -75,7 +76,7 @@ func Transport(t testing.TB, of func(*http.Request) string, base http.RoundTripp
 		if err != nil {
 			return res, err
 		}
-		fail(exchange{listener, asked, sent.read.Bytes(), res.StatusCode, res.Header, body})
+		fail(exchange{listener, asked, sent.bytes(), res.StatusCode, res.Header, body})
 		return res, nil
 	})
 }
@@ -85,15 +86,24 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// copied keeps what is read of a body.
+// copied keeps what is read of a body, which may go on after an early answer.
 type copied struct {
 	io.ReadCloser
+	mu   sync.Mutex
 	read bytes.Buffer
+}
+
+func (c *copied) bytes() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.read.Bytes())
 }
 
 // Read implements io.Reader.
 func (c *copied) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.read.Write(p[:n])
 	return n, err
 }
